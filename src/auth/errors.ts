@@ -1,0 +1,94 @@
+/**
+ * Every way in which the domain says no, and what each surface makes of it. Depends on nothing.
+ */
+
+export type AuthErrorCode =
+  | "invalid_argument"
+  | "invalid_credentials"
+  | "token_invalid"
+  | "token_expired"
+  | "rate_limited"
+  | "overloaded"
+  | "store_unavailable"
+  | "internal";
+
+/** The names of the RPC codes that the service answers with, as the Connect protocol spells them. */
+export type RpcCode =
+  "invalid_argument" | "unauthenticated" | "resource_exhausted" | "unavailable" | "internal";
+
+/** What one domain code looks like from outside. */
+export interface ErrorAnswer {
+  readonly rpc: RpcCode;
+  /** HTTP status of `POST /api/auth/token`. */
+  readonly token: number;
+  /** HTTP status of `POST /api/v1/authentication/login`. */
+  readonly login: number;
+  /** The only text a caller gets to see. Codes that share an `rpc` code for secrecy share it too. */
+  readonly message: string;
+}
+
+const refused = {
+  rpc: "unauthenticated",
+  token: 403,
+  login: 401,
+  message: "invalid credentials",
+} as const;
+
+export const errorAnswers = {
+  invalid_argument: {
+    rpc: "invalid_argument",
+    token: 403,
+    login: 400,
+    message: "invalid request message",
+  },
+  invalid_credentials: refused,
+  token_invalid: refused,
+  token_expired: refused,
+  rate_limited: {
+    rpc: "resource_exhausted",
+    token: 429,
+    login: 429,
+    message: "too many failed attempts, try again later",
+  },
+  overloaded: {
+    rpc: "unavailable",
+    token: 503,
+    login: 503,
+    message: "overloaded, try again later",
+  },
+  store_unavailable: {
+    rpc: "unavailable",
+    token: 500,
+    login: 503,
+    message: "temporarily unavailable, try again later",
+  },
+  internal: { rpc: "internal", token: 500, login: 500, message: "internal error" },
+} as const satisfies Record<AuthErrorCode, ErrorAnswer>;
+
+export interface AuthErrorOptions extends ErrorOptions {
+  /** Seconds after which trying again makes sense; set where the code is a temporary one. */
+  readonly retryAfterSeconds?: number;
+}
+
+/**
+ * A refusal or fault with a code to branch on. Its `message` is for our logs and never for the wire:
+ * what a caller sees is in {@link errorAnswers}.
+ */
+export class AuthError extends Error {
+  override readonly name = "AuthError";
+  readonly code: AuthErrorCode;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: AuthErrorCode, message: string, options: AuthErrorOptions = {}) {
+    super(message, options);
+    this.code = code;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+
+  /** The error as it is if it is one of ours, else `internal` with the error as its cause. */
+  static from(error: unknown): AuthError {
+    return error instanceof AuthError
+      ? error
+      : new AuthError("internal", "unexpected error", { cause: error });
+  }
+}

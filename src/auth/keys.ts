@@ -1,0 +1,53 @@
+/**
+ * The keys that sign tokens and those that verify them, and the port to the store that keeps the
+ * managed ones. Depends on errors and node:crypto.
+ */
+import type { KeyObject } from "node:crypto";
+
+/** A private key to sign with. `kid` is the RFC 7638 thumbprint of its public part. */
+export interface SigningKey {
+  readonly kid: string;
+  readonly privateKey: KeyObject;
+}
+
+/** A public key that tokens are verified with. */
+export interface VerificationKey {
+  readonly kid: string;
+  readonly publicKey: KeyObject;
+  /** A key of an old server: its tokens may lack `kid`, `jti`, `nbf`, `aud` and `auth_time`. */
+  readonly legacy: boolean;
+}
+
+/** The keys as the request path sees them: always from memory, never a wait for the store. */
+export interface KeySet {
+  /** @throws AuthError `store_unavailable` while no key has been loaded yet. */
+  signingKey(): SigningKey;
+  /** The keys that may have signed a token: that `kid`, or without one every legacy key. */
+  verificationKeys(kid: string | undefined): readonly VerificationKey[];
+  /** The public key set (RFC 7517), or undefined while none has been loaded yet. */
+  published(): PublishedKeySet | undefined;
+}
+
+export interface PublishedKeySet {
+  /** The JSON of the key set. */
+  readonly body: string;
+  /** A strong validator of `body`, quoted (RFC 9110 section 8.8.3). */
+  readonly etag: string;
+  /** How long a verifier may cache it. */
+  readonly maxAgeSeconds: number;
+}
+
+/**
+ * Where the managed keys are kept: one small JSON document, read whole and written whole by
+ * compare-and-set, so that every change of state is decided once for all replicas.
+ */
+export interface KeyStore {
+  /** What is stored and the version to hand to `save`; version 0 and undefined where nothing is. */
+  load(): Promise<{ readonly version: number; readonly document: string | undefined }>;
+  /**
+   * Writes the document as version `expectedVersion + 1`, only if `expectedVersion` is what is
+   * stored. False, and nothing written, if not. A call that throws `store_unavailable` may have
+   * written.
+   */
+  save(document: string, expectedVersion: number): Promise<boolean>;
+}

@@ -1,0 +1,105 @@
+/**
+ * The users and the port to the store that keeps them. Depends on nothing.
+ */
+
+/** The types of `_id` that a subject can be mapped back to. */
+export const userIdTypes = ["int", "string", "objectid", "uuid"] as const;
+export type UserIdType = (typeof userIdTypes)[number];
+
+/**
+ * A user's `_id`, whatever its type in the store. `value` is canonical: decimal without leading zeros
+ * (64-bit signed) for `int`, 24 lower-case hex digits for `objectid`, the lower-case form with hyphens
+ * of RFC 9562 for `uuid`. It is also the `sub` of the user's tokens.
+ */
+export interface UserId {
+  readonly type: UserIdType;
+  readonly value: string;
+}
+
+export interface User {
+  readonly id: UserId;
+  readonly username: string;
+  /** As encoded by whoever made it, or undefined where the user has none. */
+  readonly passwordHash: string | undefined;
+  readonly disabled: boolean;
+  /** Empty where the user has none. */
+  readonly roles: readonly string[];
+  /** Tokens whose `iat` is not after this instant are refused. */
+  readonly tokensValidAfter: Date | undefined;
+}
+
+/** What may be changed of a user in place; a field that is absent stays as it is. */
+export interface UserChange {
+  readonly passwordHash?: string;
+  readonly disabled?: boolean;
+  readonly tokensValidAfter?: Date;
+}
+
+/** What an import does with a user whose `_id` and username both belong to one stored user. */
+export type ImportConflict = "fail" | "skip" | "replace";
+
+/**
+ * What became of one user of an import. `exists`: both `_id` and username are those of one stored
+ * user and the policy is `fail`. `id_taken`, `username_taken`: only that one belongs to a stored
+ * user (or the two to two of them); never written, whatever the policy.
+ */
+export type ImportOutcome =
+  "added" | "replaced" | "skipped" | "exists" | "id_taken" | "username_taken";
+
+/**
+ * The store of the users. Every method
+ *
+ * - answers within the store's own deadline, or throws an `AuthError` with the code
+ *   `store_unavailable`; it never reports a lost store as an absent user;
+ * - sees what any process wrote before the call began, and what it wrote itself survives the process
+ *   and the machine once the promise has resolved.
+ */
+export interface UserStore {
+  /** The user of that name, compared code point by code point. */
+  findByUsername(username: string): Promise<User | undefined>;
+  /**
+   * The user whose `_id` as a string is `subject`, whatever the type of the `_id`; undefined where
+   * none has it or where two do, as `1` and `"1"`.
+   */
+  findBySubject(subject: string): Promise<User | undefined>;
+  /** Adds a user. Atomic: of any number of racing calls with one `_id` or username, one adds. */
+  add(user: User): Promise<"added" | "id_taken" | "username_taken">;
+  /**
+   * Adds or, with `replace`, overwrites users; one outcome each, in order. Each user is written whole
+   * or not at all. A `replace` that changes the hash sets `tokensValidAfter` to `replacedAt`, else it
+   * keeps what is stored. With `dryRun` the outcomes are those a real call would have had.
+   */
+  import(
+    users: readonly User[],
+    options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
+  ): Promise<ImportOutcome[]>;
+  /** Changes a user in place; false where there is none. Fields we do not know stay as they are. */
+  update(id: UserId, change: UserChange): Promise<boolean>;
+  /** Compare-and-set: writes `newHash` only while `oldHash` is what is stored. True if it wrote. */
+  replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean>;
+  /** Removes a user; false where there was none. */
+  remove(id: UserId): Promise<boolean>;
+  /** All users, in no particular order, in memory that does not grow with their number. */
+  list(): AsyncIterable<User>;
+}
+
+const int64Min = -(2n ** 63n);
+const int64Max = 2n ** 63n - 1n;
+const idForms = {
+  int: /^(0|-?[1-9][0-9]{0,18})$/,
+  string: /^[^]+$/,
+  objectid: /^[0-9a-f]{24}$/,
+  uuid: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
+} as const satisfies Record<UserIdType, RegExp>;
+
+/** The id of that type whose canonical text is `value`, or undefined where that type has no such id. */
+export function toUserId(type: UserIdType, value: string): UserId | undefined {
+  if (!idForms[type].test(value)) return undefined;
+  if (type === "int" && (BigInt(value) < int64Min || BigInt(value) > int64Max)) return undefined;
+  return { type, value };
+}
+
+/** Every id, of whatever type, that gives this subject. */
+export function userIdsOfSubject(subject: string): UserId[] {
+  return userIdTypes.flatMap((type) => toUserId(type, subject) ?? []);
+}

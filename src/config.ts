@@ -1,0 +1,234 @@
+/**
+ * The configuration: environment variables in, one frozen object out, or one error that names every
+ * fault. Opens nothing and depends on nothing but the standard library.
+ */
+const seconds = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** What a parser throws; the text completes the sentence "VARIABLE …". */
+class Fault extends Error {}
+
+type Parse<T> = (text: string) => T;
+
+const text: Parse<string> = (value) => value;
+
+function integer(min: number, max: number): Parse<number> {
+  return (value) => {
+    const number = Number(value);
+    if (!/^\d+$/.test(value) || number < min || number > max) {
+      throw new Fault(`must be a whole number from ${min} to ${max}`);
+    }
+    return number;
+  };
+}
+
+/** A duration such as `90s`, `120m` or `30d`, in seconds. */
+function duration(minSeconds: number, maxSeconds: number): Parse<number> {
+  return (value) => {
+    const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(value) ?? [];
+    const result = Number(amount) * seconds[(unit ?? "s") as keyof typeof seconds];
+    if (!(result >= minSeconds && result <= maxSeconds)) {
+      throw new Fault(
+        `must be a duration with a unit (ms, s, m, h, d), from ${minSeconds} s to ${maxSeconds} s`,
+      );
+    }
+    return result;
+  };
+}
+
+function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]> {
+  return (value) => {
+    if (!values.includes(value)) throw new Fault(`must be one of ${values.join(", ")}`);
+    return value;
+  };
+}
+
+const timeZone: Parse<string> = (value) => {
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
+  } catch {
+    throw new Fault("must be an IANA time zone such as Europe/Berlin");
+  }
+};
+
+const mongodbUri: Parse<string> = (value) => {
+  const match = /^mongodb(?:\+srv)?:\/\/[^/?]+\/([^/?]+)(?:\?.*)?$/.exec(value);
+  if (match === null) {
+    throw new Fault("must be mongodb://… or mongodb+srv://… and name a database");
+  }
+  return value;
+};
+
+const fieldPath: Parse<string> = (value) => {
+  if (!/^[^.$\s!]+(\.[^.$\s!]+)*$/.test(value)) {
+    throw new Fault("must be a field name or a dotted path");
+  }
+  return value;
+};
+
+/** A flag's path; a leading `!` inverts it. */
+const flagPath: Parse<string> = (value) => (fieldPath(value.replace(/^!/, "")), value);
+
+const origins: Parse<readonly string[]> = (value) =>
+  value.split(",").map((part) => {
+    const origin = part.trim();
+    if (!/^https?:\/\/[^/]+$/.test(origin) || new URL(origin).origin !== origin) {
+      throw new Fault("must be exact origins such as https://app.example.com, separated by commas");
+    }
+    return origin;
+  });
+
+interface Variable<T> {
+  readonly parse: Parse<T>;
+  /** The default as one would write it, or undefined where there is none. */
+  readonly default?: string;
+  readonly meaning: string;
+  /** What may be shown of a value that holds a secret. */
+  readonly mask?: (value: string) => string;
+}
+
+/** A variable with a default, and one that may be absent. */
+function variable<T>(parse: Parse<T>, fallback: string, meaning: string) {
+  return { parse, default: fallback, meaning } satisfies Variable<T>;
+}
+function optional<T>(parse: Parse<T>, meaning: string) {
+  return { parse: (value: string): T | undefined => parse(value), meaning } satisfies Variable<
+    T | undefined
+  >;
+}
+
+/** A connection string without its credentials and without its options, which may hold some too. */
+const maskUri = (uri: string) => uri.replace(/\/\/.*@/, "//********@").replace(/\?.*/, "?********");
+
+/** Every variable, in the order in which the documentation and `latchkey config` list them. */
+export const variables = {
+  HOST: variable(text, "127.0.0.1", "address of the public listener"),
+  PORT: variable(integer(0, 65_535), "8080", "its port; 0 takes any free one"),
+  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez` and `/readyz`"),
+  MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
+  MONGODB_URI: {
+    ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
+    mask: maskUri,
+  },
+  DATA_DIR: variable(text, "./data", "folder of the embedded store"),
+  USERS_COLLECTION: variable(text, "users", "collection that holds the users"),
+  USERS_USERNAME_FIELD: variable(fieldPath, "username", "its field for the username"),
+  USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "its field for the password hash"),
+  USERS_DISABLED_FIELD: variable(
+    flagPath,
+    "disabled",
+    "its flag for users who may not log in; `!is_active` inverts it",
+  ),
+  USERS_ROLES_FIELD: variable(fieldPath, "roles", "its field for the roles"),
+  USERS_TOKENS_VALID_AFTER_FIELD: variable(
+    fieldPath,
+    "tokensValidAfter",
+    "its date before which tokens are refused",
+  ),
+  TOKEN_ISSUER: variable(text, "NomicGameManager.Api", "`iss` of the tokens"),
+  TOKEN_AUDIENCE: optional(text, "`aud` of the tokens"),
+  TOKEN_TTL: variable(duration(1, 86_400 * 365), "120m", "lifetime of a token"),
+  TOKEN_LEEWAY: variable(duration(0, 300), "10s", "clock difference forgiven when one comes back"),
+  TOKEN_MAX_SESSION: variable(
+    duration(1, 86_400 * 3650),
+    "30d",
+    "time after a login for which its token can be renewed",
+  ),
+  SIGNING_KEY_FILE: optional(
+    text,
+    "RSA private key to sign with, PKCS#8 or PKCS#1, PEM or DER; without it a managed key in the store",
+  ),
+  TRUSTED_KEYS_FILE: optional(
+    text,
+    "public keys of old servers whose tokens are still accepted, PEM, DER or JWKS",
+  ),
+  SIGNING_KEY_BITS: variable(integer(2048, 8192), "2048", "size of a managed key"),
+  PASSWORD_MIN_LENGTH: variable(
+    integer(1, 1024),
+    "15",
+    "shortest password, in characters, that the command line sets",
+  ),
+  CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
+  LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
+  LOG_LEVEL: variable(
+    oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
+    "info",
+    "least severe log lines that are written",
+  ),
+  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time to finish what is in flight at the end"),
+} as const satisfies Record<string, Variable<unknown>>;
+
+export type VariableName = keyof typeof variables;
+
+/** The parsed values by variable name; durations in seconds. */
+export type Config = {
+  readonly [Name in VariableName]: ReturnType<(typeof variables)[Name]["parse"]>;
+};
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Every fault of a configuration, one a line; never a value of a secret. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  constructor(faults: readonly string[]) {
+    super(`invalid configuration:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+  }
+}
+
+/** @throws ConfigError with all faults. An empty variable counts as unset. */
+export function parseConfig(env: Environment): Config {
+  const faults: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, row] of Object.entries<Variable<unknown>>(variables)) {
+    const value = env[name] || row.default;
+    try {
+      values[name] = value === undefined ? undefined : row.parse(value);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      faults.push(`${name} ${error.message}${row.mask ? "" : `, not ${JSON.stringify(value)}`}`);
+    }
+  }
+  const config = values as Config;
+  if (faults.length === 0 && config.TOKEN_MAX_SESSION < config.TOKEN_TTL) {
+    faults.push("TOKEN_MAX_SESSION must not be shorter than TOKEN_TTL");
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+  return Object.freeze(config);
+}
+
+/**
+ * The effective configuration as text by variable, secrets masked; `undefined` where a variable is
+ * neither set nor has a default.
+ */
+export function describeConfig(env: Environment): Record<VariableName, string | undefined> {
+  const rows = Object.entries<Variable<unknown>>(variables).map(([name, row]) => {
+    const value = env[name] || row.default;
+    return [name, value === undefined ? undefined : (row.mask?.(value) ?? value)];
+  });
+  return Object.fromEntries(rows) as Record<VariableName, string | undefined>;
+}
+
+/** One sentence for each variable that is not ours but nearly is. */
+export function likelyTypos(env: Environment): string[] {
+  const names = Object.keys(variables);
+  return Object.keys(env).flatMap((name) => {
+    if (names.includes(name)) return [];
+    const near = names.find((ours) => ours.length > 4 && editDistance(name, ours) <= 2);
+    return near === undefined
+      ? []
+      : [`${name} is not a variable of Latchkey; did you mean ${near}?`];
+  });
+}
+
+/** Levenshtein distance, by the row-by-row method. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
