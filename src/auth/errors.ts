@@ -39,7 +39,7 @@ export const errorAnswers = {
     rpc: "invalid_argument",
     token: 403,
     login: 400,
-    message: "invalid request message",
+    message: "invalid argument",
   },
   invalid_credentials: refused,
   token_invalid: refused,
@@ -65,7 +65,18 @@ export const errorAnswers = {
   internal: { rpc: "internal", token: 500, login: 500, message: "internal error" },
 } as const satisfies Record<AuthErrorCode, ErrorAnswer>;
 
+/** What is wrong with an argument; `missing` includes empty and of another type. */
+export type ArgumentFault = "unparsable" | "missing" | "too_long";
+
+export const argumentFaultMessages = {
+  unparsable: "the request message cannot be parsed",
+  missing: "username and password are required",
+  too_long: "username or password is too long",
+} as const satisfies Record<ArgumentFault, string>;
+
 export interface AuthErrorOptions extends ErrorOptions {
+  /** Set where the code is `invalid_argument`. */
+  readonly fault?: ArgumentFault;
   /** Seconds after which trying again makes sense; set where the code is a temporary one. */
   readonly retryAfterSeconds?: number;
 }
@@ -77,11 +88,13 @@ export interface AuthErrorOptions extends ErrorOptions {
 export class AuthError extends Error {
   override readonly name = "AuthError";
   readonly code: AuthErrorCode;
+  readonly fault: ArgumentFault | undefined;
   readonly retryAfterSeconds: number | undefined;
 
   constructor(code: AuthErrorCode, message: string, options: AuthErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.fault = options.fault;
     this.retryAfterSeconds = options.retryAfterSeconds;
   }
 

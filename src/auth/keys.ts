@@ -16,6 +16,8 @@ export interface VerificationKey {
   readonly publicKey: KeyObject;
   /** A key of an old server: its tokens may lack `kid`, `jti`, `nbf`, `aud` and `auth_time`. */
   readonly legacy: boolean;
+  /** The only `iss` its tokens may have; ours where absent. */
+  readonly issuer?: string;
 }
 
 /** The keys as the request path sees them: always from memory, never a wait for the store. */

@@ -1,0 +1,37 @@
+/**
+ * Reads JSON (RFC 8259) in one way for every surface, with the restrictions of I-JSON (RFC 7493):
+ * what two parsers could read in two ways is refused. Depends on nothing.
+ */
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
+
+/**
+ * @throws SyntaxError or TypeError if the bytes are not JSON in UTF-8, start with a byte order mark,
+ * repeat a member name, or hold an unpaired surrogate.
+ */
+export function parseJson(bytes: Uint8Array): unknown {
+  const text = utf8.decode(bytes);
+  const value: unknown = JSON.parse(text);
+  assertUnambiguous(text);
+  return value;
+}
+
+/** Walks over text that is known to be JSON. */
+function assertUnambiguous(text: string): void {
+  /** The member names of each open object; undefined for an array. */
+  const open: (Set<string> | undefined)[] = [];
+  let isName = false;
+  for (const [lexeme] of text.matchAll(token)) {
+    const names = open.at(-1);
+    if (lexeme === "{" || lexeme === "[") open.push(lexeme === "{" ? new Set() : undefined);
+    else if (lexeme === "}" || lexeme === "]") open.pop();
+    else if (lexeme.startsWith('"')) {
+      const string = lexeme.includes("\\") ? (JSON.parse(lexeme) as string) : lexeme.slice(1, -1);
+      if (!string.isWellFormed()) throw new SyntaxError("unpaired surrogate");
+      if (isName && names?.has(string)) throw new SyntaxError("repeated member name");
+      if (isName) names?.add(string);
+    }
+    isName = open.at(-1) !== undefined && (lexeme === "{" || lexeme === ",");
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * What is published for those who verify tokens: the key set (RFC 7517) and, where the issuer is a
+ * URL, the metadata that leads to it (OpenID Connect Discovery 1.0, RFC 8414). Answered from memory.
+ */
+import { createHash } from "node:crypto";
+import { AuthError } from "../auth/errors.js";
+import type { KeySet } from "../auth/keys.js";
+import type { Answer } from "../server/exchange.js";
+import type { Route } from "../server/route.js";
+import { json, reasonPhrases, statusOf } from "./answers.js";
+
+const keySetPath = "/.well-known/jwks.json";
+
+export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
+  const keySet = route(keySetPath, () => {
+    const published = keys.published();
+    if (published === undefined) {
+      throw new AuthError("store_unavailable", "no keys loaded yet", { retryAfterSeconds: 1 });
+    }
+    const { body, etag, maxAgeSeconds } = published;
+    return { body, etag, type: "application/jwk-set+json", maxAgeSeconds };
+  });
+  if (!/^https?:\/\//.test(issuer)) return [keySet];
+
+  const body = JSON.stringify({
+    issuer,
+    jwks_uri: issuer.replace(/\/$/, "") + keySetPath,
+    response_types_supported: [],
+    grant_types_supported: [],
+    subject_types_supported: ["public"],
+    id_token_signing_alg_values_supported: ["RS256"],
+  });
+  const etag = `"${createHash("sha256").update(body).digest("base64url")}"`;
+  const metadata = () => ({ body, etag, type: "application/json", maxAgeSeconds: 3600 });
+  return [
+    keySet,
+    route("/.well-known/openid-configuration", metadata),
+    route("/.well-known/oauth-authorization-server", metadata),
+  ];
+}
+
+interface Document {
+  readonly body: string;
+  readonly etag: string;
+  readonly type: string;
+  readonly maxAgeSeconds: number;
+}
+
+function route(path: string, read: () => Document): Route {
+  const refusal = (status: number, headers?: Answer["headers"]) =>
+    json(status, { error: reasonPhrases[status] }, headers);
+  return {
+    path,
+    methods: ["GET", "HEAD"],
+    handle(request) {
+      const { body, etag, type, maxAgeSeconds } = read();
+      const headers = { "cache-control": `public, max-age=${maxAgeSeconds}`, etag };
+      return matches(request.headers["if-none-match"], etag)
+        ? { status: 304, headers }
+        : { status: 200, headers: { "content-type": type, ...headers }, body };
+    },
+    fail(error) {
+      const { status, headers } = statusOf(error, "login");
+      return refusal(status, headers);
+    },
+    refuse: (status) => refusal(status),
+  };
+}
+
+/** `If-None-Match` (RFC 9110 section 13.1.2): `*`, or a list that holds the tag. */
+function matches(condition: string | undefined, etag: string): boolean {
+  return (
+    condition !== undefined &&
+    condition.split(",").some((tag) => ["*", etag].includes(tag.trim().replace(/^W\//, "")))
+  );
+}

@@ -1,0 +1,87 @@
+/** `POST /api/v1/authentication/login`: Login in the words of the second old server. */
+import type { ArgumentFault } from "../auth/errors.js";
+import { AuthError } from "../auth/errors.js";
+import { parseJson } from "../auth/json.js";
+import type { AuthService } from "../auth/service.js";
+import type { Answer } from "../server/exchange.js";
+import type { Route } from "../server/route.js";
+import { json, reasonPhrases, statusOf } from "./answers.js";
+
+const argumentFaults = {
+  unparsable: "Missing parameter",
+  missing: "Missing parameter",
+  too_long: "Invalid parameter",
+} as const satisfies Record<ArgumentFault, string>;
+
+export function createLoginRoute(
+  service: AuthService,
+  options: {
+    readonly tokenTtlSeconds: number;
+    /** IANA name of the time zone of `token_exp`. */
+    readonly timeZone: string;
+  },
+): Route {
+  const minutes = Math.floor(options.tokenTtlSeconds / 60);
+  const message = `Bearer token created and it expires in ${minutes} minutes`;
+  const formatExpiry = createExpiryFormat(options.timeZone);
+
+  return {
+    path: "/api/v1/authentication/login",
+    methods: ["POST"],
+    async handle({ body }) {
+      const { username, password } = parseObject(body);
+      const { accessToken, expiresAtSeconds } = await service.login(username, password);
+      return json(200, {
+        message,
+        data: accessToken,
+        error: false,
+        token_exp: formatExpiry(expiresAtSeconds),
+      });
+    },
+    fail(error) {
+      const { status, headers } = statusOf(error, "login");
+      if (status === 401) return envelope(status, "Invalid Authorization");
+      if (status === 400) return envelope(status, argumentFaults[error.fault ?? "unparsable"]);
+      return envelope(status, reasonPhrases[status], headers);
+    },
+    refuse: (status) => envelope(status, reasonPhrases[status]),
+  };
+}
+
+function envelope(status: number, text: string | undefined, headers?: Answer["headers"]): Answer {
+  const pagination = { totalPages: 1, maxRows: 0, offset: 0, page: 1, totalRecords: 0 };
+  return json(status, { data: "", error: true, pagination, messages: [text] }, headers);
+}
+
+function parseObject(body: Uint8Array): { username?: unknown; password?: unknown } {
+  let value: unknown;
+  try {
+    value = parseJson(body);
+  } catch (cause) {
+    throw new AuthError("invalid_argument", "body is not JSON", { fault: "unparsable", cause });
+  }
+  // An array or a string has neither member, so it fails as an object without them does.
+  return value ?? {};
+}
+
+/** ColdFusion's JSON date, `MMMM, dd yyyy HH:mm:ss`. */
+function createExpiryFormat(timeZone: string): (seconds: number) => string {
+  const format = new Intl.DateTimeFormat("en-US", {
+    timeZone,
+    calendar: "gregory",
+    numberingSystem: "latn",
+    hourCycle: "h23",
+    year: "numeric",
+    month: "long",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+  });
+  return (seconds) => {
+    const part = Object.fromEntries(
+      format.formatToParts(seconds * 1000).map(({ type, value }) => [type, value]),
+    );
+    return `${part["month"]}, ${part["day"]} ${part["year"]} ${part["hour"]}:${part["minute"]}:${part["second"]}`;
+  };
+}

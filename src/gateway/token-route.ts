@@ -1,0 +1,30 @@
+/** `POST /api/auth/token`: IssueToken in the words of the first old server. */
+import type { AuthService } from "../auth/service.js";
+import type { Answer } from "../server/exchange.js";
+import type { Route } from "../server/route.js";
+import { json, reasonPhrases, statusOf } from "./answers.js";
+
+const path = "/api/auth/token";
+
+export function createTokenRoute(service: AuthService, clock: { now(): number }): Route {
+  /** The error page of Spring Boot: the time in UTC with milliseconds and a numeric offset. */
+  function errorPage(status: number, headers?: Answer["headers"]): Answer {
+    const timestamp = new Date(clock.now()).toISOString().replace("Z", "+00:00");
+    return json(status, { timestamp, status, error: reasonPhrases[status], path }, headers);
+  }
+
+  return {
+    path,
+    methods: ["POST"],
+    async handle({ headers }) {
+      const { accessToken } = await service.issueToken(headers.authorization);
+      return json(200, { isSuccess: true, token: accessToken });
+    },
+    fail(error) {
+      const { status, headers } = statusOf(error, "token");
+      if (status === 403) return { status, headers: { "cache-control": "no-store" } };
+      return errorPage(status, headers);
+    },
+    refuse: (status) => errorPage(status),
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * The way of every HTTP request: request id, CORS, route or rpc, access log. Whatever goes wrong
+ * below ends here in an answer that says nothing. Depends on auth's errors and on node.
+ */
+import { randomUUID } from "node:crypto";
+import { AuthError } from "../auth/errors.js";
+import {
+  BodyTooLarge,
+  ClientGone,
+  readBody,
+  requestBytesMax,
+  send,
+  type Answer,
+  type Exchange,
+  type NodeRequest,
+  type NodeResponse,
+} from "./exchange.js";
+import type { Route } from "./route.js";
+
+/** One line of the access log: nothing in it is free text of the client's. */
+export interface AccessEntry {
+  readonly requestId: string;
+  /** A path that is served, else `unknown`. */
+  readonly route: string;
+  readonly method: string;
+  readonly httpVersion: string;
+  readonly status: number;
+  /** `ok`, a domain code, or undefined where no use case was reached. */
+  readonly outcome: string | undefined;
+  readonly durationMs: number;
+}
+
+export interface HandlerOptions {
+  readonly routes: readonly Route[];
+  /** Answers whatever is not one of the routes. */
+  readonly rpc: {
+    serves(path: string): boolean;
+    handle(exchange: Exchange, path: string): Promise<void>;
+  };
+  /** Origins whose pages may call. */
+  readonly corsOrigins: readonly string[];
+  readonly cors: CorsHeaders;
+  readonly onAccess: (entry: AccessEntry) => void;
+  /** Told of every error that the caller sees as `internal`. */
+  readonly onFault: (error: unknown, requestId: string) => void;
+}
+
+/** The header names that browsers need to be told of. */
+export interface CorsHeaders {
+  readonly allowedHeaders: readonly string[];
+  readonly exposedHeaders: readonly string[];
+}
+
+export function createRequestHandler(
+  options: HandlerOptions,
+): (req: NodeRequest, res: NodeResponse) => void {
+  const routes = new Map(options.routes.map((route) => [route.path, route]));
+
+  async function handle(exchange: Exchange, path: string): Promise<void> {
+    if (answerCors(exchange, options)) return;
+    const route = routes.get(path);
+    if (route === undefined) await options.rpc.handle(exchange, path);
+    else send(exchange, await answerRoute(route, exchange));
+  }
+
+  async function answerRoute(route: Route, exchange: Exchange): Promise<Answer> {
+    const { req } = exchange;
+    if (!route.methods.includes(req.method ?? "")) {
+      const { headers, ...answer } = route.refuse(405);
+      return { ...answer, headers: { ...headers, allow: route.methods.join(", ") } };
+    }
+    try {
+      const body = await readBody(req, requestBytesMax);
+      const answer = await route.handle({ headers: req.headers, body });
+      exchange.outcome = "ok";
+      return answer;
+    } catch (error) {
+      if (error instanceof ClientGone) throw error;
+      if (error instanceof BodyTooLarge) return route.refuse(413);
+      const ours = AuthError.from(error);
+      exchange.outcome = ours.code;
+      if (ours.code === "internal") options.onFault(error, exchange.requestId);
+      return route.fail(ours);
+    }
+  }
+
+  return (req, res) => {
+    const start = performance.now();
+    const path = (req.url ?? "").split("?", 1)[0] ?? "";
+    const exchange: Exchange = { req, res, requestId: requestIdOf(req), outcome: undefined };
+    res.setHeader("x-request-id", exchange.requestId);
+    res.once("close", () => {
+      options.onAccess({
+        requestId: exchange.requestId,
+        route: routes.has(path) || options.rpc.serves(path) ? path : "unknown",
+        method: methods.has(req.method ?? "") ? (req.method ?? "") : "other",
+        httpVersion: req.httpVersion,
+        status: res.statusCode,
+        outcome: exchange.outcome,
+        durationMs: Math.round((performance.now() - start) * 1000) / 1000,
+      });
+    });
+    handle(exchange, path).catch((error: unknown) => {
+      if (error instanceof ClientGone || res.destroyed) return;
+      options.onFault(error, exchange.requestId);
+      if (res.headersSent) res.destroy();
+      else send(exchange, { status: 500 });
+    });
+  };
+}
+
+const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** The caller's own id where it is harmless, so that it can follow a request through its services. */
+function requestIdOf({ headers }: NodeRequest): string {
+  const given = headers["x-request-id"];
+  return typeof given === "string" && /^[\w.\-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Adds the headers for a listed origin; true if that was a preflight and is answered. */
+function answerCors(exchange: Exchange, { corsOrigins, cors }: HandlerOptions): boolean {
+  if (corsOrigins.length === 0) return false;
+  const { req, res } = exchange;
+  res.setHeader("vary", "origin");
+  const { origin } = req.headers;
+  if (origin === undefined || !corsOrigins.includes(origin)) return false;
+  res.setHeader("access-control-allow-origin", origin);
+  if (req.method === "OPTIONS" && req.headers["access-control-request-method"] !== undefined) {
+    send(exchange, {
+      status: 204,
+      headers: {
+        "access-control-allow-methods": "GET, POST",
+        "access-control-allow-headers": cors.allowedHeaders.join(", "),
+        "access-control-max-age": "7200",
+      },
+    });
+    return true;
+  }
+  res.setHeader("access-control-expose-headers", cors.exposedHeaders.join(", "));
+  return false;
+}

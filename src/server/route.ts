@@ -1,0 +1,23 @@
+/** A path that is answered whole: the REST paths and the published documents. */
+import type { IncomingHttpHeaders } from "node:http";
+import type { AuthError } from "../auth/errors.js";
+import type { Answer } from "./exchange.js";
+
+export interface RouteRequest {
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Uint8Array;
+}
+
+/** Refusals of the HTTP layer, which every path words in its own way. */
+export type HttpRefusal = 405 | 413;
+
+export interface Route {
+  readonly path: string;
+  readonly methods: readonly string[];
+  /** @throws AuthError and whatever else a use case throws. */
+  handle(request: RouteRequest): Answer | Promise<Answer>;
+  /** The answer to an error of `handle`. */
+  fail(error: AuthError): Answer;
+  /** The answer to a request that is not handled at all; `allow` is added to a 405. */
+  refuse(status: HttpRefusal): Answer;
+}
