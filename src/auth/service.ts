@@ -7,7 +7,7 @@ import {
   type PasswordCredentials,
 } from "./credentials.js";
 import { AuthError } from "./errors.js";
-import type { Passwords } from "./passwords.js";
+import { verifyPassword, type Decoy } from "./passwords.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { User, UserStore } from "./users.js";
 
@@ -28,15 +28,15 @@ export interface AuthService {
 
 export function createAuthService(deps: {
   readonly users: UserStore;
-  readonly passwords: Passwords;
+  readonly decoy: Decoy;
   readonly tokens: Tokens;
 }): AuthService {
-  const { users, passwords, tokens } = deps;
+  const { users, decoy, tokens } = deps;
 
   async function authenticate({ username, password }: PasswordCredentials): Promise<User> {
     const user = await users.findByUsername(username);
     // An unknown user costs a hash too, and a disabled one is refused only after it: all alike in time.
-    const matches = await passwords.verify(user?.passwordHash, password);
+    const matches = await verifyPassword(user?.passwordHash, password, decoy.hashFor(username));
     if (user === undefined || user.disabled || !matches) {
       throw new AuthError("invalid_credentials", "credentials refused");
     }

@@ -1,0 +1,31 @@
+/** Whether the service can do its work, and what keeps it from that. Depends on nothing. */
+import { EventEmitter, once } from "node:events";
+
+export interface Readiness {
+  isReady(): boolean;
+  /** What is not ready, by part; empty while all is. */
+  problems(): Readonly<Record<string, string>>;
+  /** Says that a part has a problem, or with undefined that it has none. */
+  set(part: string, problem: string | undefined): void;
+  /** Resolves at the next change of `isReady`, or when `signal` aborts. */
+  changed(signal: AbortSignal): Promise<void>;
+}
+
+export function createReadiness(initial: Readonly<Record<string, string>>): Readiness {
+  const problems = new Map(Object.entries(initial));
+  const events = new EventEmitter().setMaxListeners(0);
+  const isReady = () => problems.size === 0;
+  return {
+    isReady,
+    problems: () => Object.fromEntries(problems),
+    set(part, problem) {
+      const before = isReady();
+      if (problem === undefined) problems.delete(part);
+      else problems.set(part, problem);
+      if (isReady() !== before) events.emit("change");
+    },
+    async changed(signal) {
+      await once(events, "change", { signal }).catch(() => undefined);
+    },
+  };
+}
