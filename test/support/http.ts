@@ -1,0 +1,48 @@
+/** Plain HTTP/1.1 calls over one kept-alive connection, with every byte of the answer in view. */
+import { Agent, request, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http";
+
+export interface Call {
+  readonly method?: string;
+  readonly headers?: OutgoingHttpHeaders;
+  readonly body?: string | Uint8Array;
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+  /** The local port of the connection it came on. */
+  readonly localPort: number | undefined;
+}
+
+export interface HttpClient {
+  call(path: string, call?: Call): Promise<Reply>;
+  close(): void;
+}
+
+/** A client that uses one connection at a time. */
+export function createHttpClient(baseUrl: string): HttpClient {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  return {
+    call: (path, { method = "POST", headers = {}, body } = {}) =>
+      new Promise((resolve, reject) => {
+        const req = request(new URL(path, baseUrl), { agent, method, headers }, (res) => {
+          const localPort = res.socket.localPort;
+          let text = "";
+          res.setEncoding("utf8");
+          res.on("data", (chunk: string) => (text += chunk));
+          res.once("error", reject);
+          res.once("end", () => {
+            resolve({ status: res.statusCode ?? 0, headers: res.headers, body: text, localPort });
+          });
+        });
+        req.once("error", reject);
+        req.end(body);
+      }),
+    close: () => agent.destroy(),
+  };
+}
+
+export function basic(username: string, password: string): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+}
