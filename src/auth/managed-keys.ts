@@ -115,14 +115,14 @@ export class ManagedKeys implements KeySet {
       if (!isRevoked(this.#replica.ring, file.kid)) return file;
       throw new AuthError("internal", "the key of SIGNING_KEY_FILE is revoked");
     }
-    if (!(await this.#replica.freshen())) throw unavailable("the key ring takes too long to load");
-    let key = this.#signingKey();
-    if (!key) {
-      await this.refresh();
-      key = this.#signingKey();
+    for (const attempt of [1, 2]) {
+      if (!(await this.#replica.freshen()))
+        throw unavailable("the key ring takes too long to load");
+      const key = this.#signingKey();
+      if (key) return key;
+      if (attempt === 1) await this.refresh();
     }
-    if (!key) throw unavailable("no key signs");
-    return key;
+    throw unavailable("no key signs");
   }
 
   async verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]> {
@@ -364,7 +364,9 @@ export class ManagedKeys implements KeySet {
 
   #index(ring: Ring | undefined): void {
     this.#verificationKeys = verificationKeysOf(ring, this.#files);
-    if (ring ?? this.#files.signing) this.#document = publishedDocumentOf(ring, this.#files);
+    // A set without the key that is about to sign would be cached, so until there is one, none is.
+    const signing = this.#files.signing ?? (ring && signingKeyOf(ring));
+    this.#document = signing && publishedDocumentOf(ring, this.#files);
   }
 
   #signingKey(): SigningKey | undefined {
