@@ -78,7 +78,6 @@ const unknownKidAgeMs = 100;
 
 export class ManagedKeys implements KeySet {
   readonly #options: ManagedKeysOptions;
-  readonly #policy: RotationPolicy;
   readonly #files: FileKeys;
   readonly #sealer: KeySealer;
   readonly #replica: RingReplica;
@@ -94,17 +93,14 @@ export class ManagedKeys implements KeySet {
   #polling = false;
 
   constructor(options: ManagedKeysOptions) {
-    const { intervalSeconds, tokenSeconds, signingFileKey } = options;
+    const { store, clock, intervalSeconds } = options;
     this.#options = options;
-    this.#policy = { intervalSeconds, tokenSeconds, rotates: signingFileKey === undefined };
-    this.#files = { signing: signingFileKey, trusted: options.trustedFileKeys ?? [] };
+    this.#files = { signing: options.signingFileKey, trusted: options.trustedFileKeys ?? [] };
     this.#sealer = createKeySealer(options.encryptionKeys);
-    this.#replica = new RingReplica(
-      options.store,
-      options.clock,
-      emptyRing(this.#policy),
-      this.#adopt.bind(this),
-    );
+    this.#replica = new RingReplica({
+      ...{ store, clock, intervalMs: intervalSeconds * 1000 },
+      ...{ empty: emptyRing({ intervalSeconds }), onRing: this.#adopt.bind(this) },
+    });
     this.#index(undefined);
   }
 
@@ -250,6 +246,12 @@ export class ManagedKeys implements KeySet {
     const { key: privateKey, ...how } = request;
     const key = { kind: "private", ...this.#seal(privateKey), ...how } as const;
     await this.#change((ring, now) => importKey(ring, key, now, this.#policy));
+  }
+
+  get #policy(): RotationPolicy {
+    const { intervalSeconds, tokenSeconds, signingFileKey } = this.#options;
+    const holds = !this.#replica.steady;
+    return { intervalSeconds, tokenSeconds, rotates: signingFileKey === undefined, holds };
   }
 
   async #refresh(): Promise<void> {

@@ -6,7 +6,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { AuthError } from "../../src/auth/errors.js";
 import { freshnessMs, type Ring, type RingKeyState } from "../../src/auth/key-ring.js";
-import type { KeyStore } from "../../src/auth/keys.js";
+import type { KeyStore, PublishedKeySet } from "../../src/auth/keys.js";
 import { ManagedKeys } from "../../src/auth/managed-keys.js";
 import type { RsaPrivateKey } from "../../src/auth/rsa-keys.js";
 import { MemoryKeyStore } from "./memory-key-store.js";
@@ -15,7 +15,6 @@ import { seededRandom, VirtualTime } from "./virtual-time.js";
 const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
-const day = 24 * hour;
 const skewMs = 90 * second;
 const leewaySeconds = 10;
 
@@ -44,6 +43,8 @@ interface Replica {
   frozenUntilMs: number;
   suspendedMs: number;
   partitionedUntilMs: number;
+  /** When the last poll began that reached the store. */
+  reachedMs: number;
   process: Process;
 }
 
@@ -65,7 +66,8 @@ interface KeyRecord {
   leftSigningMs: number;
 }
 
-const realKey = generateKeyPairSync("rsa", { modulusLength: 2048 });
+/** Stands in for every private key: nothing is signed here, and RSA keys take long to parse. */
+const anyKey = generateKeyPairSync("ed25519");
 
 export class KeyFleet {
   readonly time = new VirtualTime(Date.UTC(2030, 0, 1));
@@ -143,13 +145,13 @@ export class KeyFleet {
   #newKey(): RsaPrivateKey {
     const bytes = Buffer.alloc(256, 0xff);
     bytes.writeUInt32BE(++this.#generated, 4);
-    return { kid: `key-${this.#generated}`, n: bytes.toString("base64url"), e: "AQAB", ...realKey };
+    return { kid: `key-${this.#generated}`, n: bytes.toString("base64url"), e: "AQAB", ...anyKey };
   }
 
   #newReplica(): Replica {
     const replica = {
       ...{ skewMs: this.#skew(), setBackMs: 0, frozenUntilMs: 0, suspendedMs: 0 },
-      ...{ partitionedUntilMs: 0, process: undefined as unknown as Process },
+      ...{ partitionedUntilMs: 0, reachedMs: 0, process: undefined as unknown as Process },
     };
     replica.process = this.#newProcess(replica);
     return replica;
@@ -243,31 +245,52 @@ export class KeyFleet {
     }
   }
 
+  /**
+   * Polls as often as matters: seldom while nothing can happen, and after a failure or when a step is
+   * due as often as a real one.
+   */
   async #polls(replica: Replica, process: Process): Promise<void> {
     while (process.alive) {
       await this.#passes(replica, process);
-      await process.keys.refresh().catch(() => undefined);
-      const stepSeconds = process.keys.status().secondsUntilNextStep ?? 0;
-      // Half of the time all wake up just when the next step is due, by their own clocks.
-      const punctual = stepSeconds > 0 && this.#chance(0.5);
+      const reached = await this.#refreshes(replica, process);
+      const stepSeconds = process.keys.status().secondsUntilNextStep ?? Infinity;
+      const lostUntilMs = Math.max(replica.partitionedUntilMs, this.#storeDownUntilMs);
       const pauseMs = this.#around(this.#options.paceMs);
-      await this.time.sleep(
-        punctual ? Math.min(stepSeconds * second + this.#random() * second, 5 * pauseMs) : pauseMs,
-      );
+      if (!reached) await this.time.sleepUntil(Math.max(this.time.nowMs, lostUntilMs) + second / 2);
+      else if (stepSeconds === 0) await this.time.sleep(this.#random() * 4 * second);
+      // Half of the time all wake up just when the next step is due, by their own clocks.
+      else if (this.#chance(0.5)) await this.time.sleep(pauseMs);
+      else await this.time.sleep(Math.min(stepSeconds * second, 5 * pauseMs));
     }
+  }
+
+  async #refreshes(replica: Replica, process: Process): Promise<boolean> {
+    const { nowMs } = this.time;
+    const reached = await process.keys.refresh().then(
+      () => true,
+      () => false,
+    );
+    if (reached) replica.reachedMs = nowMs;
+    return reached;
   }
 
   async #mishaps(replica: Replica): Promise<void> {
     for (;;) {
-      await this.time.sleep(this.#around(8 * hour));
+      await this.time.sleep(this.#around(24 * this.#options.paceMs));
       if (this.#isFrozen(replica)) continue;
       const pick = this.#random();
-      if (pick < 0.25) this.#freeze(replica, this.#around(3 * hour));
+      if (pick < 0.25) this.#freeze(replica, this.#around(3 * this.#options.paceMs));
       else if (pick < 0.5) this.#restart(replica);
-      else if (pick < 0.6) replica.partitionedUntilMs = this.time.nowMs + this.#random() * hour;
+      else if (pick < 0.6) await this.#partition(replica);
       else if (pick < 0.8) replica.skewMs = this.#skew();
       else if (this.#options.clocksSetBack) replica.setBackMs = replica.setBackMs ? 0 : hour;
     }
+  }
+
+  /** Begins with a view as fresh as the polls of a real one make it. */
+  async #partition(replica: Replica): Promise<void> {
+    await this.#refreshes(replica, replica.process);
+    replica.partitionedUntilMs = this.time.nowMs + this.#random() * this.#options.paceMs;
   }
 
   #freeze(replica: Replica, ms: number): void {
@@ -278,15 +301,17 @@ export class KeyFleet {
 
   async #outages(): Promise<void> {
     for (;;) {
-      await this.time.sleep(this.#around(10 * day));
-      this.#storeDownUntilMs = this.time.nowMs + this.#around(2 * hour);
+      await this.time.sleep(this.#around(240 * this.#options.paceMs));
+      const replicas = this.#replicas.filter((replica) => !this.#isFrozen(replica));
+      await Promise.all(replicas.map((replica) => this.#refreshes(replica, replica.process)));
+      this.#storeDownUntilMs = this.time.nowMs + this.#around(2 * this.#options.paceMs);
     }
   }
 
   /** Rotates ahead of time now and then. */
   async #operator(): Promise<void> {
     for (;;) {
-      await this.time.sleep(this.#around(5 * day));
+      await this.time.sleep(this.#around(100 * this.#options.paceMs));
       const replica = this.#oneOf(this.#replicas);
       if (!this.#isFrozen(replica)) void replica.process.keys.rotate().catch(() => undefined);
     }
@@ -337,15 +362,20 @@ export class KeyFleet {
     if (!kids.has(kid)) this.#break(`a live token by ${kid} cannot be verified`);
   }
 
+  /** One that was frozen or cut off and has not got through to the store since is not ready. */
+  #isReady(replica: Replica, set: PublishedKeySet): boolean {
+    const lostTouchMs = Math.max(replica.frozenUntilMs, replica.partitionedUntilMs);
+    return replica.process.alive && (lostTouchMs <= replica.reachedMs || set.maxAgeSeconds > 0);
+  }
+
   /** The cached set while it is fresh, else a new one, else the stale one while that is allowed. */
   async #keySet(verifier: Verifier): Promise<ReadonlySet<string> | undefined> {
     const ageMs = verifier.cache ? this.time.nowMs - verifier.cache.atMs : Infinity;
     if (verifier.cache && ageMs <= verifier.cache.maxAgeMs) return verifier.cache.kids;
     const replica = this.#oneOf(this.#replicas);
-    const { process } = replica;
     const unreachable = this.#isFrozen(replica) || this.#chance(0.3);
-    const set = unreachable ? undefined : await process.keys.published();
-    if (set && process.alive) {
+    const set = unreachable ? undefined : await replica.process.keys.published();
+    if (set && this.#isReady(replica, set)) {
       const { keys } = JSON.parse(set.body) as { keys: { kid: string }[] };
       verifier.cache = {
         kids: new Set(keys.map((key) => key.kid)),
