@@ -193,16 +193,20 @@ export class KeyFleet {
   }
 
   /** A step that takes time, during which a process may freeze or die; the dead never go on. */
-  async #passes(replica: Replica, process: { alive: boolean }): Promise<void> {
+  async #passes(
+    replica: Replica,
+    process: { alive: boolean },
+    freezeMs = this.#around(hour / 4),
+  ): Promise<void> {
     if (this.#chance(0.3)) await this.time.sleep(this.#around(200));
-    if (this.#chance(0.003)) this.#freeze(replica, this.#around(hour / 4));
+    if (this.#chance(0.003)) this.#freeze(replica, freezeMs);
     while (this.#isFrozen(replica)) await this.time.sleepUntil(replica.frozenUntilMs);
     if (!process.alive) await new Promise(() => undefined);
   }
 
   #storeSeenBy(replica: Replica, process: { alive: boolean }): KeyStore {
-    const reach = async () => {
-      await this.#passes(replica, process);
+    const reach = async (freezeMs?: number) => {
+      await this.#passes(replica, process, freezeMs);
       const lost = this.time.nowMs < Math.max(replica.partitionedUntilMs, this.#storeDownUntilMs);
       if (lost || this.#chance(0.01)) throw new AuthError("store_unavailable", "lost");
     };
@@ -214,7 +218,8 @@ export class KeyFleet {
         return stored;
       },
       save: async (document, version) => {
-        await reach();
+        // After a longer one the version is another: real replicas poll twice a second.
+        await reach(this.#random() * 10 * second);
         const saved = await this.#store.save(document, version);
         if (saved) this.#record(document);
         if (this.#chance(0.1)) throw new AuthError("store_unavailable", "lost after the write");
@@ -294,6 +299,7 @@ export class KeyFleet {
   }
 
   #freeze(replica: Replica, ms: number): void {
+    if (this.#isFrozen(replica)) return;
     replica.frozenUntilMs = this.time.nowMs + ms;
     // A machine that sleeps stops its monotonic clock too, unlike a process that is stopped.
     if (this.#chance(0.5)) replica.suspendedMs += ms;
