@@ -68,6 +68,23 @@ const fieldPath: Parse<string> = (value) => {
 /** A flag's path; a leading `!` inverts it. */
 const flagPath: Parse<string> = (value) => (fieldPath(value.replace(/^!/, "")), value);
 
+/** AES-256 keys: the one to seal with, then perhaps the one before it. */
+const encryptionKeys: Parse<readonly Buffer[]> = (value) => {
+  const keys = value.split(",").map((part) => {
+    const text = part.trim();
+    const encoding = /^[0-9a-f]{64}$/i.test(text) ? "hex" : "base64";
+    // Buffer.from skips what it does not know, so the form is checked first.
+    const valid = encoding === "hex" || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
+    return valid ? Buffer.from(text, encoding) : Buffer.alloc(0);
+  });
+  if (keys.length > 2 || keys.some((key) => key.length !== 32)) {
+    throw new Fault("must be 32 bytes in base64 or hex, or two such keys separated by a comma");
+  }
+  if (keys[1] !== undefined && keys[0]?.equals(keys[1]))
+    throw new Fault("must be two different keys");
+  return keys;
+};
+
 const origins: Parse<readonly string[]> = (value) =>
   value.split(",").map((part) => {
     const origin = part.trim();
@@ -76,6 +93,9 @@ const origins: Parse<readonly string[]> = (value) =>
     }
     return origin;
   });
+
+/** How many keys may stay published for the tokens that they signed. */
+const retiredKeysMax = 30;
 
 interface Variable<T> {
   readonly parse: Parse<T>;
@@ -142,6 +162,18 @@ export const variables = {
     "public keys of old servers whose tokens are still accepted, PEM, DER or JWKS",
   ),
   SIGNING_KEY_BITS: variable(integer(2048, 8192), "2048", "size of a managed key"),
+  KEY_ROTATION_INTERVAL: variable(
+    duration(2, 86_400 * 3650),
+    "30d",
+    "how long a managed key signs before the next one does",
+  ),
+  KEY_ENCRYPTION_KEY: {
+    ...optional(
+      encryptionKeys,
+      "what managed keys are encrypted with in the store: 32 bytes in base64 or hex, or two: the one to use, then the old one",
+    ),
+    mask: () => "********",
+  },
   PASSWORD_MIN_LENGTH: variable(
     integer(1, 1024),
     "15",
@@ -190,6 +222,11 @@ export function parseConfig(env: Environment): Config {
   const config = values as Config;
   if (faults.length === 0 && config.TOKEN_MAX_SESSION < config.TOKEN_TTL) {
     faults.push("TOKEN_MAX_SESSION must not be shorter than TOKEN_TTL");
+  }
+  if (faults.length === 0 && config.KEY_ROTATION_INTERVAL * retiredKeysMax < config.TOKEN_TTL) {
+    faults.push(
+      `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
+    );
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);

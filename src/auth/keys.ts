@@ -16,18 +16,22 @@ export interface VerificationKey {
   readonly publicKey: KeyObject;
   /** A key of an old server: its tokens may lack `kid`, `jti`, `nbf`, `aud` and `auth_time`. */
   readonly legacy: boolean;
-  /** The only `iss` its tokens may have; ours where absent. */
+  /** Where set, the `iss` that a token by this key must have, instead of ours. */
   readonly issuer?: string;
 }
 
-/** The keys as the request path sees them: always from memory, never a wait for the store. */
+/** The keys as the request path sees them: from memory, unless what is there is too old to answer. */
 export interface KeySet {
-  /** @throws AuthError `store_unavailable` while no key has been loaded yet. */
-  signingKey(): SigningKey;
-  /** The keys that may have signed a token: that `kid`, or without one every legacy key. */
-  verificationKeys(kid: string | undefined): readonly VerificationKey[];
-  /** The public key set (RFC 7517), or undefined while none has been loaded yet. */
-  published(): PublishedKeySet | undefined;
+  /**
+   * The key to sign with, to be used at once: it may be retired a second later.
+   *
+   * @throws AuthError `store_unavailable` while it cannot be told which key signs.
+   */
+  signingKey(): Promise<SigningKey>;
+  /** The keys that may have signed a token: those of that `kid`, or without one every legacy key. */
+  verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]>;
+  /** The public key set (RFC 7517), the last known one while the store is down; undefined before. */
+  published(): Promise<PublishedKeySet | undefined>;
 }
 
 export interface PublishedKeySet {
@@ -35,8 +39,10 @@ export interface PublishedKeySet {
   readonly body: string;
   /** A strong validator of `body`, quoted (RFC 9110 section 8.8.3). */
   readonly etag: string;
-  /** How long a verifier may cache it. */
+  /** How long a verifier may cache it (`max-age`). */
   readonly maxAgeSeconds: number;
+  /** For how long after that it may be used while we do not answer (RFC 5861 section 4). */
+  readonly staleIfErrorSeconds: number;
 }
 
 /**

@@ -60,7 +60,7 @@ export function inspectHash(encoded: string): HashReport {
  */
 export function needsRehash(encoded: string, password: string): boolean {
   const { report, parsed } = read(encoded);
-  return report.weak && Buffer.byteLength(password) <= (parsed?.bytesMax ?? Infinity);
+  return report.weak && Buffer.byteLength(password) <= (parsed?.passwordBytesMax ?? Infinity);
 }
 
 /**
@@ -96,10 +96,10 @@ export function hashPassword(password: string): Promise<string> {
  * undefined where the sample itself could not be computed.
  */
 export function decoyLike(encoded: string): string | undefined {
-  return read(encoded).parsed?.secrets.reduce(
-    (decoy, secret) => decoy.replace(secret, () => scrambled(secret)),
-    encoded,
-  );
+  return read(encoded).parsed?.secrets.reduce((decoy, secret) => {
+    const at = decoy.lastIndexOf(secret);
+    return decoy.slice(0, at) + scrambled(secret) + decoy.slice(at + secret.length);
+  }, encoded);
 }
 
 /** Random text of the same length and alphabet; the last character holds padding bits, so it stays. */

@@ -44,7 +44,7 @@ export function createAuthService(deps: {
   }
 
   async function renew(token: string): Promise<IssuedToken> {
-    const { subject, issuedAtSeconds, authTimeSeconds } = tokens.verify(token);
+    const { subject, issuedAtSeconds, authTimeSeconds } = await tokens.verify(token);
     const user = await users.findBySubject(subject);
     if (user === undefined || user.disabled || isRevoked(user, issuedAtSeconds)) {
       throw new AuthError("token_invalid", "token refused: user");

@@ -44,8 +44,8 @@ export interface Tokens {
    * @throws AuthError `store_unavailable` while there is no key to sign with.
    */
   issue(user: User, authTimeSeconds?: number): Promise<IssuedToken>;
-  /** @throws AuthError `token_invalid` or `token_expired`. */
-  verify(token: string): VerifiedToken;
+  /** @throws AuthError `token_invalid`, `token_expired`, or `store_unavailable` without fresh keys. */
+  verify(token: string): Promise<VerifiedToken>;
 }
 
 const tokenBytesMax = 8192;
@@ -55,7 +55,7 @@ export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): 
     async issue(user, authTimeSeconds) {
       const issuedAtSeconds = Math.floor(clock.now() / 1000);
       const expiresAtSeconds = issuedAtSeconds + policy.ttlSeconds;
-      const key = keys.signingKey();
+      const key = await keys.signingKey();
       const claims = JSON.stringify({
         sub: user.id.value,
         iss: policy.issuer,
@@ -72,7 +72,7 @@ export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): 
       return { accessToken: `${input}.${signature.toString("base64url")}`, expiresAtSeconds };
     },
 
-    verify(token) {
+    async verify(token) {
       if (token.length > tokenBytesMax) throw invalid("too long");
       const [header, claims, signature, ...rest] = token.split(".");
       if (
@@ -85,7 +85,7 @@ export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): 
       const key = verifySignature(
         `${header}.${claims}`,
         decodeBase64url(signature),
-        keysForHeader(decodeJson(header), keys),
+        await keys.verificationKeys(keyIdOf(decodeJson(header))),
       );
       return verifyClaims(decodeJson(claims), key, policy, clock.now() / 1000);
     },
@@ -104,15 +104,17 @@ function encodedHeader(key: SigningKey): string {
   return encoded;
 }
 
-/** Members that would bring their own key (`jwk`, `jku`, `x5u`, `x5c`) are never looked at. */
-function keysForHeader(header: JsonObject, keys: KeySet): readonly VerificationKey[] {
-  const { alg, typ, kid } = header;
+/**
+ * The `kid` of an acceptable header. Members that would bring their own key (`jwk`, `jku`, `x5u`,
+ * `x5c`) are never looked at.
+ */
+function keyIdOf({ alg, typ, kid, ...others }: JsonObject): string | undefined {
   if (alg !== "RS256") throw invalid("algorithm");
   if (typ !== undefined && (typeof typ !== "string" || typ.toUpperCase() !== "JWT"))
     throw invalid("type");
-  if ("crit" in header) throw invalid("critical extension");
+  if ("crit" in others) throw invalid("critical extension");
   if (kid !== undefined && typeof kid !== "string") throw invalid("key id");
-  return keys.verificationKeys(kid);
+  return kid;
 }
 
 function verifySignature(

@@ -12,13 +12,14 @@ import { json, reasonPhrases, statusOf } from "./answers.js";
 const keySetPath = "/.well-known/jwks.json";
 
 export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
-  const keySet = route(keySetPath, () => {
-    const published = keys.published();
+  const keySet = route(keySetPath, async () => {
+    const published = await keys.published();
     if (published === undefined) {
       throw new AuthError("store_unavailable", "no keys loaded yet", { retryAfterSeconds: 1 });
     }
-    const { body, etag, maxAgeSeconds } = published;
-    return { body, etag, type: "application/jwk-set+json", maxAgeSeconds };
+    const { body, etag, maxAgeSeconds, staleIfErrorSeconds } = published;
+    const caching = `max-age=${maxAgeSeconds}, stale-if-error=${staleIfErrorSeconds}`;
+    return { body, etag, type: "application/jwk-set+json", caching };
   });
   if (!/^https?:\/\//.test(issuer)) return [keySet];
 
@@ -31,7 +32,7 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
     id_token_signing_alg_values_supported: ["RS256"],
   });
   const etag = `"${createHash("sha256").update(body).digest("base64url")}"`;
-  const metadata = () => ({ body, etag, type: "application/json", maxAgeSeconds: 3600 });
+  const metadata = () => ({ body, etag, type: "application/json", caching: "max-age=3600" });
   return [
     keySet,
     route("/.well-known/openid-configuration", metadata),
@@ -43,18 +44,19 @@ interface Document {
   readonly body: string;
   readonly etag: string;
   readonly type: string;
-  readonly maxAgeSeconds: number;
+  /** `Cache-Control` directives beside `public`. */
+  readonly caching: string;
 }
 
-function route(path: string, read: () => Document): Route {
+function route(path: string, read: () => Document | Promise<Document>): Route {
   const refusal = (status: number, headers?: Answer["headers"]) =>
     json(status, { error: reasonPhrases[status] }, headers);
   return {
     path,
     methods: ["GET", "HEAD"],
-    handle(request) {
-      const { body, etag, type, maxAgeSeconds } = read();
-      const headers = { "cache-control": `public, max-age=${maxAgeSeconds}`, etag };
+    async handle(request) {
+      const { body, etag, type, caching } = await read();
+      const headers = { "cache-control": `public, ${caching}`, etag };
       return matches(request.headers["if-none-match"], etag)
         ? { status: 304, headers }
         : { status: 200, headers: { "content-type": type, ...headers }, body };

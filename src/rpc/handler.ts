@@ -172,7 +172,12 @@ async function readUnaryRequest(
   } catch (error) {
     const fault = error instanceof BodyTooLarge ? tooLarge() : error;
     if (!(fault instanceof ConnectError)) throw error;
-    for (const name of ["content-encoding", "grpc-encoding", timeoutHeader(framing)]) {
+    for (const name of [
+      "content-encoding",
+      "content-length",
+      "grpc-encoding",
+      timeoutHeader(framing),
+    ]) {
       header.delete(name);
     }
     return {

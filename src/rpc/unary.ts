@@ -3,6 +3,8 @@
  * our own words. Connect's own answers to a body that cannot be parsed have the wrong code, quote
  * the request, or never come. Depends on auth and Connect.
  */
+import { promisify } from "node:util";
+import { brotliDecompress, gunzip, type ZlibOptions } from "node:zlib";
 import {
   fromBinary,
   fromJson,
@@ -22,6 +24,12 @@ export const messageBytesMax = 65_536;
 export const envelopeBytes = 5;
 
 export const compressions = [compressionGzip, compressionBrotli];
+const decompressors: Readonly<
+  Record<string, (data: Uint8Array, options: ZlibOptions) => Promise<Buffer>>
+> = {
+  gzip: promisify(gunzip),
+  br: promisify(brotliDecompress),
+};
 
 /** How a content type frames and encodes the message; undefined where Connect is to refuse it. */
 export interface Framing {
@@ -61,12 +69,12 @@ export async function readUnaryMessage<Input extends DescMessage>(
   encoding: string | undefined,
   body: Uint8Array,
 ): Promise<MessageShape<Input> | undefined> {
-  const compression = compressions.find(({ name }) => name === encoding);
-  if (compression === undefined && encoding !== undefined && encoding !== "identity") {
+  const decompress = decompressors[encoding ?? "identity"];
+  if (decompress === undefined && encoding !== undefined && encoding !== "identity") {
     throw new ConnectError("unknown compression; gzip and br are known", Code.Unimplemented);
   }
   let message = body;
-  let isCompressed = compression !== undefined;
+  let isCompressed = decompress !== undefined;
   if (framing.enveloped) {
     if (body.length < envelopeBytes) return undefined;
     const envelope = new DataView(body.buffer, body.byteOffset, envelopeBytes);
@@ -76,8 +84,8 @@ export async function readUnaryMessage<Input extends DescMessage>(
     message = body.subarray(envelopeBytes);
   }
   if (isCompressed) {
-    if (compression === undefined) return undefined;
-    message = await compression.decompress(message, messageBytesMax).catch(unreadable);
+    if (decompress === undefined) return undefined;
+    message = await decompress(message, { maxOutputLength: messageBytesMax }).catch(unreadable);
   }
   if (message.length > messageBytesMax) throw tooLarge();
   try {
@@ -97,7 +105,7 @@ export function tooLarge(): ConnectError {
 }
 
 function unreadable(error: unknown): never {
-  if (error instanceof ConnectError && error.code === Code.ResourceExhausted) throw tooLarge();
+  if ((error as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE") throw tooLarge();
   throw new ConnectError(argumentFaultMessages.unparsable, Code.InvalidArgument);
 }
 

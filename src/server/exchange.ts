@@ -1,7 +1,6 @@
 /**
  * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on node alone.
  */
-import { constants } from "node:http2";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 
@@ -29,7 +28,7 @@ export interface Answer {
 /** Largest request body, in bytes, that any path reads. */
 export const requestBytesMax = 65_536;
 
-/** The body is larger than allowed. What has not arrived yet is left unread. */
+/** The body is larger than allowed. The listener bounds what is read of the rest, to be thrown away. */
 export class BodyTooLarge extends Error {}
 
 /** The client went away before its request was whole; nobody waits for an answer. */
@@ -47,8 +46,7 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
     const onData = (chunk: Buffer) => {
       length += chunk.length;
       if (length > bytesMax) {
-        req.off("data", onData);
-        req.pause();
+        req.off("data", onData).resume();
         reject(new BodyTooLarge());
       } else {
         chunks.push(chunk);
@@ -63,12 +61,8 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
   });
 }
 
-/** What is still read of a request that was answered early. */
-const discardedBytesMax = 1_048_576;
-const discardedTimeoutMs = 1000;
-
 /** Writes the whole answer. */
-export function send({ req, res }: Exchange, answer: Answer): void {
+export function send({ res }: Exchange, answer: Answer): void {
   const { status, headers, body = "", trailers } = answer;
   if (trailers === undefined) {
     res.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
@@ -76,35 +70,5 @@ export function send({ req, res }: Exchange, answer: Answer): void {
     res.writeHead(status, headers);
     res.addTrailers(trailers);
   }
-  if ("stream" in res) {
-    res.end(body);
-    // RFC 9113 section 8.1: an answer that does not need the rest of the request says so.
-    if (!req.complete) res.stream.close(constants.NGHTTP2_NO_ERROR);
-  } else if (req.complete || !hasBody(req)) {
-    res.end(body);
-  } else {
-    // Ending now would close the connection under a client that is still sending, and the reset
-    // could take the answer with it. The answer is whole without the end: its length is known.
-    res.flushHeaders();
-    if (body.length > 0) res.write(body);
-    discardRest(req, () => res.end());
-  }
-}
-
-function hasBody({ headers }: NodeRequest): boolean {
-  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"]) > 0;
-}
-
-function discardRest(req: NodeRequest, done: () => void): void {
-  let left = discardedBytesMax;
-  const timer = setTimeout(done, discardedTimeoutMs);
-  req.on("data", (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) done();
-  });
-  req.once("close", () => {
-    clearTimeout(timer);
-    done();
-  });
-  req.resume();
+  res.end(body);
 }

@@ -3,11 +3,41 @@
  */
 import type { KeyStore } from "../auth/keys.js";
 import type { UserStore } from "../auth/users.js";
+import type { Config } from "../config.js";
 
 export interface Store {
   readonly users: UserStore;
   readonly keys: KeyStore;
   /** Resolves while the store answers, else throws `store_unavailable`. */
   ping(): Promise<void>;
+  /**
+   * What an operator should mend in the set-up of the store, one sentence each.
+   * @throws AuthError `store_unavailable`
+   */
+  warnings(): Promise<readonly string[]>;
   close(): Promise<void>;
+}
+
+/**
+ * The store of the configuration; only that one's driver is loaded. MongoDB need not be there yet.
+ * @throws EmbeddedStoreError if the embedded store's file cannot be used.
+ * @throws MongoStoreError if the driver cannot make sense of `MONGODB_URI`.
+ */
+export async function openStore(config: Config): Promise<Store> {
+  if (config.MONGODB_URI === undefined) {
+    const { openEmbeddedStore } = await import("./embedded.js");
+    return openEmbeddedStore({ dataDir: config.DATA_DIR });
+  }
+  const { openMongoStore } = await import("./mongo.js");
+  return openMongoStore({
+    uri: config.MONGODB_URI,
+    usersCollection: config.USERS_COLLECTION,
+    fields: {
+      username: config.USERS_USERNAME_FIELD,
+      password: config.USERS_PASSWORD_FIELD,
+      disabled: config.USERS_DISABLED_FIELD,
+      roles: config.USERS_ROLES_FIELD,
+      tokensValidAfter: config.USERS_TOKENS_VALID_AFTER_FIELD,
+    },
+  });
 }

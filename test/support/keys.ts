@@ -19,10 +19,10 @@ export function keySetOf(...keys: readonly TestKey[]): KeySet {
     signingKey() {
       const [key] = keys;
       if (key === undefined) throw new AuthError("store_unavailable", "no key");
-      return key;
+      return Promise.resolve(key);
     },
     verificationKeys: (kid) =>
-      keys.filter((key) => (kid === undefined ? key.legacy : key.kid === kid)),
-    published: () => undefined,
+      Promise.resolve(keys.filter((key) => (kid === undefined ? key.legacy : key.kid === kid))),
+    published: () => Promise.resolve(undefined),
   };
 }

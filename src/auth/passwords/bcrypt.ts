@@ -1,35 +1,94 @@
 /**
- * bcrypt in its own string format. Depends on @node-rs/bcrypt.
+ * bcrypt, and bcrypt over another hash, which lifts its limit of 72 bytes. Depends on
+ * @node-rs/bcrypt.
  */
+import { createHash, createHmac } from "node:crypto";
 import { verify } from "@node-rs/bcrypt";
-import { type HashFamily, HashRefusal, type ParsedHash, atMost, match } from "./family.js";
+import {
+  type HashFamily,
+  HashRefusal,
+  type ParsedHash,
+  bounded,
+  match,
+  prehashed,
+} from "./family.js";
 
-/** About a second of one core; 12 is the highest default in use. */
+/** Four times the work of the highest default in use, which is 12. */
 const costMax = 14;
-/** bcrypt reads no further; what made the hash did not either. */
+/** bcrypt reads no further, nor did whatever made the hash. */
 const passwordBytesMax = 72;
 
-const form = /^\$2([abxy])\$(\d\d)\$([./A-Za-z0-9]{22})([./A-Za-z0-9]{31})$/;
+const form =
+  /^(?:bcrypt(?:_sha256)?\$|\$wp|\{[^{}]*\})?(\$2([abxy])\$(\d\d)\$([./A-Za-z0-9]{22})([./A-Za-z0-9]{31}))$/;
+const passlibForm =
+  /^\$bcrypt-sha256\$(?:(2[ab]),|v=2,t=(2b),r=)(\d+)\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})$/;
 
 export function parseBcrypt(encoded: string): ParsedHash {
-  const [, variant, digits, salt = "", digest = ""] = match(form, encoded);
+  const [, bcrypt = "", variant, digits, salt = "", digest = ""] = match(form, encoded);
   if (variant === "x") {
-    throw new HashRefusal("unusable", "$2x$ marks hashes of a crypt_blowfish with a known fault");
+    throw new HashRefusal("unusable", "$2x$ marks hashes of a faulty crypt_blowfish");
   }
   return {
-    cost: { cost: atMost("cost", Number(digits), costMax, 4) },
-    bytesMax: passwordBytesMax,
+    cost: { cost: bounded("cost", Number(digits), 4, costMax) },
+    passwordBytesMax,
     secrets: [salt, digest],
-    verify: (password) => verify(password.subarray(0, passwordBytesMax), encoded),
+    verify: (password) => verify(password.subarray(0, passwordBytesMax), bcrypt),
   };
 }
+
+function parsePasslib(encoded: string): ParsedHash {
+  const [, version1, version2, cost = "", salt = "", digest = ""] = match(passlibForm, encoded);
+  const variant = version1 || version2;
+  const inner = parseBcrypt(`$${variant}$${cost.padStart(2, "0")}$${salt}${digest}`);
+  return prehashed(inner, (password) =>
+    (version1 ? createHash("sha256") : createHmac("sha256", salt))
+      .update(password)
+      .digest("base64"),
+  );
+}
+
+/** What Meteor and Django hash in place of the password. */
+export function sha256Hex(password: Buffer): string {
+  return createHash("sha256").update(password).digest("hex");
+}
+
+const ceiling = `cost ${costMax}`;
 
 export const bcryptFamilies: readonly HashFamily[] = [
   {
     name: "bcrypt",
     form: "$2b$12$……",
-    source: "$2a$, $2b$ and $2y$ of OpenBSD, PHP, Node, Devise, Parse Server, Auth0 and many more",
-    prefix: /^\$2[abxy]\$/,
+    source:
+      "`$2a$`, `$2b$`, `$2y$` of Devise, Parse Server, PHP and Auth0; Django `bcrypt$…`; Spring `{bcrypt}…`",
+    ceiling,
+    prefix: /^(?:bcrypt\$|\{bcrypt\}|\{crypt\})?\$2[abxy]\$/i,
     parse: parseBcrypt,
+  },
+  {
+    name: "bcrypt-sha256",
+    form: "bcrypt_sha256$$2b$12$……",
+    source: "Django",
+    ceiling,
+    prefix: /^bcrypt_sha256\$\$2/,
+    parse: (encoded) => prehashed(parseBcrypt(encoded), sha256Hex),
+  },
+  {
+    name: "bcrypt-sha256 (passlib)",
+    form: "$bcrypt-sha256$v=2,t=2b,r=12$…$…",
+    source: "passlib, versions 1 and 2",
+    ceiling,
+    prefix: /^\$bcrypt-sha256\$/,
+    parse: parsePasslib,
+  },
+  {
+    name: "bcrypt-sha384 (WordPress)",
+    form: "$wp$2y$10$……",
+    source: "WordPress 6.8 and later",
+    ceiling,
+    prefix: /^\$wp\$2y\$/,
+    parse: (encoded) =>
+      prehashed(parseBcrypt(encoded), (password) =>
+        createHmac("sha384", "wp-sha384").update(password).digest("base64"),
+      ),
   },
 ];

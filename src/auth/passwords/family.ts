@@ -17,13 +17,13 @@ export class HashRefusal extends Error {
 
 /** A stored hash whose form is right and whose every cost is under its ceiling. */
 export interface ParsedHash {
-  /** The cost parameters by the names that the format itself uses. */
+  /** The cost parameters by the names that the format itself uses; empty where it has none. */
   readonly cost: Readonly<Record<string, number>>;
   /** True only where a new hash of ours would be no stronger. */
   readonly strong?: boolean;
   /** How many bytes of a password count, where not all do. */
-  readonly bytesMax?: number;
-  /** The encoded salt and digest: what a decoy of the same cost replaces. */
+  readonly passwordBytesMax?: number;
+  /** The salt and digest as they are in the string: what a decoy of the same cost replaces. */
   readonly secrets: readonly string[];
   /** May reject where the library underneath finds fault with the hash after all. */
   verify(password: Buffer): Promise<boolean>;
@@ -32,17 +32,19 @@ export interface ParsedHash {
 /** One way in which passwords are stored. */
 export interface HashFamily {
   readonly name: string;
-  /** An example of the encoded form, salt and digest as `…`, for the documentation. */
+  /** The encoded form, salt and digest as `…`, for the documentation. */
   readonly form: string;
   /** Who writes it, for the documentation. */
   readonly source: string;
+  /** Its ceilings, for the documentation. */
+  readonly ceiling: string;
   /** Recognises the family, whether or not the rest of the hash is as it should be. */
   readonly prefix: RegExp;
   /** @throws HashRefusal before anything costly is done. */
   parse(encoded: string): ParsedHash;
 }
 
-/** The groups of `form` in `encoded`. @throws HashRefusal where it does not match. */
+/** The groups of `form` in `encoded`, "" for those absent. @throws HashRefusal where it does not match. */
 export function match(form: RegExp, encoded: string): string[] {
   const groups = form.exec(encoded);
   if (groups === null) throw new HashRefusal("unusable", "malformed or truncated");
@@ -50,13 +52,43 @@ export function match(form: RegExp, encoded: string): string[] {
 }
 
 /** @throws HashRefusal where a cost is not within its bounds. */
-export function atMost(name: string, value: number, max: number, min = 1): number {
+export function bounded(name: string, value: number, min: number, max: number): number {
   if (value > max) throw new HashRefusal("over_ceiling", `${name} over ${max}`);
   if (!(value >= min)) throw new HashRefusal("unusable", `${name} under ${min}`);
   return value;
 }
 
+/**
+ * The bytes of base64, with padding or without, with passlib's `.` for `+` or not.
+ * @throws HashRefusal where it is not base64 or has fewer than `bytesMin` bytes.
+ */
+export function base64(text: string, bytesMin = 0): Buffer {
+  match(/^[A-Za-z0-9+/.]*={0,2}$/, text);
+  const bytes = Buffer.from(text.replaceAll(".", "+"), "base64");
+  if (bytes.length < bytesMin) throw new HashRefusal("unusable", "salt or digest too short");
+  return bytes;
+}
+
+/** Fewer bytes of digest would let too many other passwords in. */
+export const digestBytesMin = 16;
+
 /** Compares without telling by time where two digests differ. */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** A hash that is checked by computing its digest anew. */
+export function derived(
+  cost: ParsedHash["cost"],
+  secrets: readonly string[],
+  digest: Uint8Array,
+  derive: (password: Buffer) => Promise<Uint8Array>,
+): ParsedHash {
+  return { cost, secrets, verify: async (password) => equal(await derive(password), digest) };
+}
+
+/** A hash of what another function made of the password, so that every byte of it counts. */
+export function prehashed(inner: ParsedHash, prehash: (password: Buffer) => string): ParsedHash {
+  const { cost, secrets } = inner;
+  return { cost, secrets, verify: (password) => inner.verify(Buffer.from(prehash(password))) };
 }

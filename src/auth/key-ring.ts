@@ -1,0 +1,353 @@
+/**
+ * The life of the managed keys as a pure state machine over one small document, the key ring:
+ * published, signing, retired, gone; revoked from anywhere. Depends on nothing.
+ *
+ * Two promises hold between any two replicas whose clocks are wrong by no more than the schedule's
+ * clock error, whatever was cached in between:
+ *
+ * - A key signs only when every cache of a key set without it has run out (`readyAt`).
+ * - A key leaves the set only when every token that it signed has expired (`removeAt`).
+ *
+ * To keep the first one cheap, the next key is published as soon as the present one starts to sign.
+ */
+
+/** Times in a ring are milliseconds since the epoch, by the clock of the replica that wrote them. */
+interface RsaPublicKey {
+  /** RFC 7638 thumbprint, or the `kid` that a trusted key came with. */
+  readonly kid: string;
+  /** Modulus and exponent as in a JWK (RFC 7518 section 6.3.1). */
+  readonly n: string;
+  readonly e: string;
+}
+
+interface RingKeyBase extends RsaPublicKey {
+  /** When it entered its state. */
+  readonly since: number;
+  /** Brought along from an old server, whose tokens may lack what ours have. */
+  readonly imported?: true;
+}
+
+interface PublishedKey extends RingKeyBase {
+  readonly state: "published";
+  /** When every verifier knows it. */
+  readonly readyAt: number;
+  /** As the sealing wrote it. */
+  readonly privateKey: string;
+}
+
+interface CurrentKey extends RingKeyBase {
+  readonly state: "signing";
+  readonly readyAt: number;
+  readonly privateKey: string;
+  /** The longest that a token signed with it may be accepted. */
+  readonly tokenSeconds: number;
+}
+
+/** Still published, without its private part. */
+interface RetiredKey extends RingKeyBase {
+  readonly state: "retired";
+  readonly readyAt: number;
+  /** When its last token has expired everywhere; absent where only the operator knows. */
+  readonly removeAt?: number;
+}
+
+/** An old server's public key: accepted, not published. */
+interface TrustedKey extends RingKeyBase {
+  readonly state: "trusted";
+  readonly issuer?: string;
+}
+
+export type RingKey = PublishedKey | CurrentKey | RetiredKey | TrustedKey;
+export type RingKeyState = RingKey["state"];
+
+export interface Ring {
+  readonly format: 1;
+  /** The longest that a replica may let a key set be cached, stale use included. */
+  readonly cacheSeconds: number;
+  /** Rotate as soon as the next key is ready. */
+  readonly rotateRequested: boolean;
+  readonly keys: readonly RingKey[];
+  /** Never accepted again, from whatever source. */
+  readonly revoked: readonly { readonly kid: string; readonly at: number }[];
+}
+
+/** A key that is in no ring yet. */
+export interface NewKey extends RsaPublicKey {
+  readonly privateKey: string;
+}
+
+export interface RotationPolicy {
+  /** How long a key signs. */
+  readonly intervalSeconds: number;
+  /** How long a token may be accepted: its lifetime and the leeway. */
+  readonly tokenSeconds: number;
+  /** False where a key file signs: then the managed keys only run out. */
+  readonly rotates: boolean;
+}
+
+export type KeyOperationErrorCode =
+  "unknown_key" | "already_known" | "key_revoked" | "key_file_signs";
+
+/** An operator asked for what cannot be done to that key. */
+export class KeyOperationError extends Error {
+  override readonly name = "KeyOperationError";
+  constructor(
+    readonly code: KeyOperationErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * How old what a replica last loaded may be when it signs: after that it must load again. So a key
+ * may sign for this long after it was retired or revoked, by replicas that have not noticed.
+ */
+export const freshnessMs = 1000;
+
+/**
+ * The times that follow from the interval, as a quarter of it or less so that they fit into it.
+ * `clockErrorSeconds` forgives a clock set back an hour on top of two clocks 90 s apart each way, in
+ * full from intervals of 4.2 hours on, and the 90 s from 12 minutes on.
+ */
+export function scheduleOf({ intervalSeconds }: RotationPolicy) {
+  const quarter = intervalSeconds / 4;
+  const maxAgeSeconds = Math.floor(Math.min(300, quarter));
+  const staleIfErrorSeconds = Math.floor(Math.min(3600, quarter));
+  return {
+    maxAgeSeconds,
+    staleIfErrorSeconds,
+    cacheSeconds: maxAgeSeconds + staleIfErrorSeconds,
+    clockErrorSeconds: Math.min(3600 + 2 * 90, quarter),
+  };
+}
+
+/** The ring of a store in which nothing is yet. */
+export function emptyRing(policy: RotationPolicy): Ring {
+  const { cacheSeconds } = scheduleOf(policy);
+  return { format: 1, cacheSeconds, rotateRequested: false, keys: [], revoked: [] };
+}
+
+export const signingKeyOf = (ring: Ring) => ring.keys.find((key) => key.state === "signing");
+export const nextKeyOf = (ring: Ring) => ring.keys.find((key) => key.state === "published");
+
+export const isRevoked = (ring: Ring | undefined, kid: string) =>
+  ring?.revoked.some((key) => key.kid === kid) ?? false;
+
+/** Whether a key should be generated and handed to {@link nextRing}. */
+export const wantsKey = (ring: Ring, policy: RotationPolicy) =>
+  policy.rotates && nextKeyOf(ring) === undefined;
+
+/**
+ * The ring after every transition that is due at `now`, or undefined where none is. A `spare` is
+ * taken up where {@link wantsKey} says so.
+ */
+export function nextRing(
+  ring: Ring,
+  now: number,
+  policy: RotationPolicy,
+  spare?: NewKey,
+): Ring | undefined {
+  let next = raiseLimits(removeExpired(ring, now), policy);
+  next = policy.rotates ? promoteDue(next, now, policy) : retireAbandoned(next, now, policy);
+  if (spare && wantsKey(next, policy))
+    next = promoteDue(publish(next, spare, now, policy), now, policy);
+  return next === ring ? undefined : next;
+}
+
+/** The ring that rotates as soon as the next key is ready, which may be at once. */
+export function rotate(ring: Ring, now: number, policy: RotationPolicy, spare?: NewKey): Ring {
+  const next = { ...ring, rotateRequested: true };
+  return nextRing(next, now, policy, spare) ?? next;
+}
+
+/** The ring with the next key signing, ready or not; `spare` becomes the next one, or signs itself. */
+export function rotateNow(ring: Ring, now: number, policy: RotationPolicy, spare: NewKey): Ring {
+  const filled = nextKeyOf(ring) ? ring : publish(ring, spare, now, policy);
+  const next = promote(filled, now, policy);
+  return (
+    nextRing(next, now, policy, spare.kid === signingKeyOf(next)?.kid ? undefined : spare) ?? next
+  );
+}
+
+/**
+ * The ring without that key, for good. If it was the one that signs, the next key signs at once,
+ * ready or not, and without one `spare` does.
+ *
+ * @throws KeyOperationError `unknown_key` where it is neither in the ring nor in `otherKids`.
+ */
+export function revoke(
+  ring: Ring,
+  kid: string,
+  now: number,
+  policy: RotationPolicy,
+  options: { spare?: NewKey; otherKids: readonly string[] },
+): Ring | undefined {
+  if (isRevoked(ring, kid)) return undefined;
+  if (!ring.keys.some((key) => key.kid === kid) && !options.otherKids.includes(kid)) {
+    throw new KeyOperationError("unknown_key", `there is no key ${kid}`);
+  }
+  const next = {
+    ...ring,
+    keys: ring.keys.filter((key) => key.kid !== kid),
+    revoked: [...ring.revoked, { kid, at: now }],
+  };
+  return nextRing(next, now, policy, options.spare) ?? next;
+}
+
+export type KeyImport =
+  /** Published, its tokens accepted; with `sign` it signs as soon as every verifier knows it. */
+  | (NewKey & { readonly kind: "private"; readonly sign: boolean; readonly keepSeconds?: number })
+  /** Its tokens are accepted. */
+  | (RsaPublicKey & { readonly kind: "trusted"; readonly issuer?: string });
+
+/**
+ * The ring with a key of an old server. One imported before may be imported again with `sign`.
+ *
+ * @throws KeyOperationError `already_known`, `key_revoked` or `key_file_signs`.
+ */
+export function importKey(ring: Ring, key: KeyImport, now: number, policy: RotationPolicy): Ring {
+  const { kid, n, e } = key;
+  const known = ring.keys.find((other) => other.kid === kid);
+  const sign = key.kind === "private" && key.sign;
+  if (isRevoked(ring, kid)) {
+    throw new KeyOperationError("key_revoked", `key ${kid} is revoked`);
+  }
+  const upgrade =
+    key.kind === "private" && (known?.state === "trusted" || (sign && known?.state === "retired"));
+  if (known && !upgrade) {
+    throw new KeyOperationError("already_known", `key ${kid} is ${known.state} already`);
+  }
+  if (sign && !policy.rotates) {
+    throw new KeyOperationError("key_file_signs", "a key file signs, so no other key can");
+  }
+  const others = ring.keys.filter((other) => other !== known);
+  const base = { kid, n, e, since: now, imported: true } as const;
+  if (key.kind === "trusted") {
+    const limit = key.issuer === undefined ? {} : { issuer: key.issuer };
+    return { ...ring, keys: [...others, { ...base, ...limit, state: "trusted" }] };
+  }
+  const readyAt = known?.state === "retired" ? known.readyAt : readyAtOf(ring, now, policy);
+  if (!sign) {
+    const limit = key.keepSeconds === undefined ? {} : { removeAt: now + key.keepSeconds * 1000 };
+    return { ...ring, keys: [...others, { ...base, ...limit, state: "retired", readyAt }] };
+  }
+  const { privateKey } = key;
+  const keys: RingKey[] = [{ ...base, state: "published", readyAt, privateKey }, ...others];
+  return rotate({ ...ring, keys }, now, policy);
+}
+
+/** What happens next to a key by itself, and when; undefined where nothing does. */
+export function nextStepOf(
+  ring: Ring,
+  key: RingKey,
+  policy: RotationPolicy,
+): { readonly step: "signing" | "retired" | "removed"; readonly at: number } | undefined {
+  if (key.state === "retired") {
+    return key.removeAt === undefined ? undefined : { step: "removed", at: key.removeAt };
+  }
+  const signing = signingKeyOf(ring);
+  const next = nextKeyOf(ring);
+  if (!policy.rotates || !signing || !next) return undefined;
+  const at = rotationAt(ring, signing, next, policy);
+  if (key === signing) return { step: "retired", at };
+  return key === next ? { step: "signing", at } : undefined;
+}
+
+function rotationAt(ring: Ring, signing: CurrentKey, next: PublishedKey, policy: RotationPolicy) {
+  const dueAt = ring.rotateRequested ? 0 : signing.since + policy.intervalSeconds * 1000;
+  return Math.max(dueAt, next.readyAt);
+}
+
+function removeExpired(ring: Ring, now: number): Ring {
+  const keys = ring.keys.filter(
+    (key) => key.state !== "retired" || key.removeAt === undefined || now < key.removeAt,
+  );
+  return keys.length === ring.keys.length ? ring : { ...ring, keys };
+}
+
+/** A replica that caches or issues for longer than the others must say so before it does. */
+function raiseLimits(ring: Ring, policy: RotationPolicy): Ring {
+  const { cacheSeconds } = scheduleOf(policy);
+  const signing = signingKeyOf(ring);
+  let next = ring;
+  if (ring.cacheSeconds < cacheSeconds) next = { ...next, cacheSeconds };
+  if (policy.rotates && signing && signing.tokenSeconds < policy.tokenSeconds) {
+    next = replace(next, signing, { ...signing, tokenSeconds: policy.tokenSeconds });
+  }
+  return next;
+}
+
+function promoteDue(ring: Ring, now: number, policy: RotationPolicy): Ring {
+  const signing = signingKeyOf(ring);
+  const next = nextKeyOf(ring);
+  if (!next) return ring;
+  // Without a signing key the store is new and has no verifiers yet, or the key was revoked and
+  // nobody can log in, which is worse than a key that some do not know yet.
+  if (!signing || now >= rotationAt(ring, signing, next, policy)) return promote(ring, now, policy);
+  return ring;
+}
+
+function promote(ring: Ring, now: number, policy: RotationPolicy): Ring {
+  const signing = signingKeyOf(ring);
+  const next = nextKeyOf(ring);
+  if (!next) return ring;
+  const rest = signing ? replace(ring, signing, retired(signing, now, policy)) : ring;
+  const promoted = replace(rest, next, {
+    ...next,
+    state: "signing",
+    since: now,
+    tokenSeconds: policy.tokenSeconds,
+  });
+  return { ...promoted, rotateRequested: false };
+}
+
+function retired(key: CurrentKey, now: number, policy: RotationPolicy): RetiredKey {
+  const { kid, n, e, readyAt, tokenSeconds } = key;
+  // The clock's error counts twice: in the expiry of the token and in the time of this transition.
+  const keepSeconds = tokenSeconds + 2 * scheduleOf(policy).clockErrorSeconds;
+  const removeAt = now + freshnessMs + keepSeconds * 1000;
+  const origin = key.imported && { imported: key.imported };
+  return { kid, n, e, ...origin, state: "retired", since: now, readyAt, removeAt };
+}
+
+/**
+ * Where a key file signs, the managed signing key may still serve replicas that have not got the
+ * file yet. When they would have rotated long ago, there are none.
+ */
+function retireAbandoned(ring: Ring, now: number, policy: RotationPolicy): Ring {
+  const signing = signingKeyOf(ring);
+  if (!signing) return ring;
+  const dueAt = Math.max(
+    signing.since + policy.intervalSeconds * 1000,
+    nextKeyOf(ring)?.readyAt ?? 0,
+  );
+  if (now < dueAt + waitMs(ring, policy)) return ring;
+  return replace(ring, signing, retired(signing, now, policy));
+}
+
+function publish(ring: Ring, spare: NewKey, now: number, policy: RotationPolicy): Ring {
+  if (isRevoked(ring, spare.kid) || ring.keys.some((key) => key.kid === spare.kid)) return ring;
+  const readyAt = readyAtOf(ring, now, policy);
+  const keys: RingKey[] = [...ring.keys, { ...spare, state: "published", since: now, readyAt }];
+  return { ...ring, cacheSeconds: scheduleOf(policy).cacheSeconds, keys };
+}
+
+/**
+ * Never before a key that was published earlier is ready: that one may have been waiting for caches
+ * from a time when they were allowed to last longer.
+ */
+function readyAtOf(ring: Ring, now: number, policy: RotationPolicy): number {
+  const earlier = ring.keys.map((key) => (key.state === "trusted" ? 0 : key.readyAt));
+  return Math.max(now + waitMs(ring, policy), ...earlier);
+}
+
+function waitMs(ring: Ring, policy: RotationPolicy): number {
+  const { cacheSeconds, clockErrorSeconds } = scheduleOf(policy);
+  return (Math.max(ring.cacheSeconds, cacheSeconds) + clockErrorSeconds) * 1000 + freshnessMs;
+}
+
+const replace = (ring: Ring, old: RingKey, key: RingKey): Ring => ({
+  ...ring,
+  keys: ring.keys.map((other) => (other === old ? key : other)),
+});

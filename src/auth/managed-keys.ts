@@ -1,0 +1,384 @@
+/**
+ * The keys of one replica: the key set that it signs and verifies with, the transitions of the
+ * managed keys that it carries out, and what an operator may do to them. Depends on its neighbours
+ * in auth and node:crypto.
+ */
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import { AuthError } from "./errors.js";
+import { keyEvents, type KeyEvent } from "./key-events.js";
+import type { TrustedRsaKey } from "./key-files.js";
+import {
+  emptyRing,
+  freshnessMs,
+  importKey,
+  isRevoked,
+  KeyOperationError,
+  nextKeyOf,
+  nextRing,
+  nextStepOf,
+  revoke,
+  rotate,
+  rotateNow,
+  scheduleOf,
+  signingKeyOf,
+  wantsKey,
+  type NewKey,
+  type Ring,
+  type RingKey,
+  type RingKeyState,
+  type RotationPolicy,
+} from "./key-ring.js";
+import { createKeySealer, type KeySealer } from "./key-sealing.js";
+import {
+  listingOf,
+  publishedDocumentOf,
+  verificationKeysOf,
+  type FileKeys,
+  type KeyListing,
+} from "./key-view.js";
+import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "./keys.js";
+import { RingReplica, type KeyClock } from "./ring-replica.js";
+import type { RsaPrivateKey } from "./rsa-keys.js";
+
+export interface ManagedKeysOptions {
+  readonly store: KeyStore;
+  readonly clock: KeyClock;
+  /** `KEY_ROTATION_INTERVAL`. */
+  readonly intervalSeconds: number;
+  /** How long a token may be accepted: `TOKEN_TTL` and `TOKEN_LEEWAY`. */
+  readonly tokenSeconds: number;
+  /** 32 bytes each, the one to seal with first; empty to store private keys in the clear. */
+  readonly encryptionKeys: readonly Uint8Array[];
+  readonly generateKey: () => Promise<RsaPrivateKey>;
+  /** The key of `SIGNING_KEY_FILE`: it signs, and the managed keys run out. */
+  readonly signingFileKey?: RsaPrivateKey | undefined;
+  /** The keys of `TRUSTED_KEYS_FILE`. */
+  readonly trustedFileKeys?: readonly TrustedRsaKey[];
+  readonly onEvent?: (event: KeyEvent) => void;
+}
+
+/** Which key signs, and whom a change at once hurts. */
+export interface SigningChange {
+  readonly signingKid: string | undefined;
+  /** For how long verifiers may still hold a key set without it, and refuse its tokens. */
+  readonly unknownForSeconds: number;
+}
+
+export type KeyImportRequest =
+  | {
+      readonly key: RsaPrivateKey;
+      /** Whether it signs, as soon as every verifier can know it. */
+      readonly sign: boolean;
+      /** How long its tokens are accepted where it does not sign; absent: until it is revoked. */
+      readonly keepSeconds?: number;
+    }
+  | { readonly trusted: TrustedRsaKey };
+
+const unknownKidAgeMs = 100;
+
+export class ManagedKeys implements KeySet {
+  readonly #options: ManagedKeysOptions;
+  readonly #policy: RotationPolicy;
+  readonly #files: FileKeys;
+  readonly #sealer: KeySealer;
+  readonly #replica: RingReplica;
+  #privateKeys: ReadonlyMap<string, KeyObject> = new Map();
+  #verificationKeys: readonly VerificationKey[] = [];
+  #document: Pick<PublishedKeySet, "body" | "etag"> | undefined;
+  /** Generated and not yet in the ring; kept where another replica's was taken. */
+  #spare: NewKey | undefined;
+  #resealed = false;
+  #failing = false;
+  #refreshing: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #polling = false;
+
+  constructor(options: ManagedKeysOptions) {
+    const { intervalSeconds, tokenSeconds, signingFileKey } = options;
+    this.#options = options;
+    this.#policy = { intervalSeconds, tokenSeconds, rotates: signingFileKey === undefined };
+    this.#files = { signing: signingFileKey, trusted: options.trustedFileKeys ?? [] };
+    this.#sealer = createKeySealer(options.encryptionKeys);
+    this.#replica = new RingReplica(
+      options.store,
+      options.clock,
+      emptyRing(this.#policy),
+      this.#adopt.bind(this),
+    );
+    this.#index(undefined);
+  }
+
+  async signingKey(): Promise<SigningKey> {
+    const file = this.#options.signingFileKey;
+    if (file) {
+      await this.#replica.tryFreshen();
+      if (!isRevoked(this.#replica.ring, file.kid)) return file;
+      throw new AuthError("internal", "the key of SIGNING_KEY_FILE is revoked");
+    }
+    if (!(await this.#replica.freshen())) throw unavailable("the key ring takes too long to load");
+    let key = this.#signingKey();
+    if (!key) {
+      await this.refresh();
+      key = this.#signingKey();
+    }
+    if (!key) throw unavailable("no key signs");
+    return key;
+  }
+
+  async verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]> {
+    const fits = (key: VerificationKey) => (kid === undefined ? key.legacy : key.kid === kid);
+    await this.#replica.tryFreshen();
+    if (kid !== undefined && !this.#verificationKeys.some(fits)) {
+      // Another replica may have begun to sign with a key that was never published before.
+      await this.#replica.tryFreshen(unknownKidAgeMs);
+    }
+    return this.#verificationKeys.filter(fits);
+  }
+
+  async published(): Promise<PublishedKeySet | undefined> {
+    await this.#replica.tryFreshen();
+    if (!this.#document) return undefined;
+    const schedule = scheduleOf(this.#policy);
+    // What this replica has not heard of cannot sign before a cache of the view it had has run out.
+    const lateSeconds = Math.max(0, this.#replica.ageMs - freshnessMs) / 1000;
+    const seconds = Math.max(0, (this.#replica.ring?.cacheSeconds ?? 0) - lateSeconds);
+    const maxAgeSeconds = Math.floor(Math.min(schedule.maxAgeSeconds, seconds));
+    const staleIfErrorSeconds = Math.floor(
+      Math.min(schedule.staleIfErrorSeconds, seconds - maxAgeSeconds),
+    );
+    return { ...this.#document, maxAgeSeconds, staleIfErrorSeconds };
+  }
+
+  /**
+   * Loads the ring and carries out what is due. Once before the first request, then by `start`.
+   *
+   * @throws AuthError `store_unavailable`; for the operator KeyEncryptionError and KeyRingError.
+   */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
+    return this.#refreshing;
+  }
+
+  /** Refreshes at that interval, well within a second so that no request waits for the store. */
+  start(intervalMs = 500): void {
+    this.#polling = true;
+    this.#timer = setTimeout(() => {
+      void this.refresh()
+        .catch(() => undefined)
+        .then(() => {
+          if (this.#polling) this.start(intervalMs);
+        });
+    }, intervalMs).unref();
+  }
+
+  async stop(): Promise<void> {
+    this.#polling = false;
+    clearTimeout(this.#timer);
+    await this.#refreshing?.catch(() => undefined);
+  }
+
+  /** The keys by state, and when the next of them enters another one; from memory. */
+  status(): { keys: Record<RingKeyState, number>; secondsUntilNextStep: number | undefined } {
+    const keys = { published: 0, signing: 0, retired: 0, trusted: 0 };
+    const ring = this.#replica.ring;
+    const steps: number[] = [];
+    for (const key of ring?.keys ?? []) {
+      keys[key.state]++;
+      const step = ring && nextStepOf(ring, key, this.#policy);
+      if (step) steps.push(step.at);
+    }
+    const waitMs = Math.min(...steps) - this.#options.clock.now();
+    const secondsUntilNextStep = steps.length > 0 ? Math.max(0, waitMs / 1000) : undefined;
+    return { keys, secondsUntilNextStep };
+  }
+
+  /** Every key, from files too, and those that were revoked. */
+  async list(): Promise<KeyListing[]> {
+    return listingOf(await this.#replica.load(), this.#files, this.#policy);
+  }
+
+  /**
+   * Has the next key sign as soon as every verifier can know it; `at` says when.
+   *
+   * @throws KeyOperationError `key_file_signs`
+   */
+  async rotate(): Promise<{ readonly signingKid: string | undefined; readonly at: Date }> {
+    this.#refuseWithKeyFile();
+    await this.#fillSpare();
+    let at = 0;
+    const ring = await this.#change((ring, now) => {
+      at = now;
+      return rotate(ring, now, this.#policy, this.#spare);
+    });
+    const next = ring.rotateRequested ? nextKeyOf(ring) : undefined;
+    const step = next && nextStepOf(ring, next, this.#policy);
+    return { signingKid: (next ?? signingKeyOf(ring))?.kid, at: new Date(step?.at ?? at) };
+  }
+
+  /** Has the next key sign at once. @throws KeyOperationError `key_file_signs` */
+  async rotateNow(): Promise<SigningChange> {
+    this.#refuseWithKeyFile();
+    const spare = await this.#fillSpare();
+    return this.#changeSigning((ring, now) => rotateNow(ring, now, this.#policy, spare));
+  }
+
+  /**
+   * Has no replica accept that key or sign with it any more, a second later. Where it signed, the
+   * next one does at once.
+   *
+   * @throws KeyOperationError `unknown_key`
+   */
+  async revoke(kid: string): Promise<SigningChange> {
+    const spare = this.#policy.rotates ? { spare: await this.#fillSpare() } : {};
+    const { signing, trusted } = this.#files;
+    const otherKids = [signing, ...trusted].flatMap((key) => key?.kid ?? []);
+    return this.#changeSigning((ring, now) =>
+      revoke(ring, kid, now, this.#policy, { ...spare, otherKids }),
+    );
+  }
+
+  /** Adds a key of an old server. @throws KeyOperationError, see {@link importKey} */
+  async import(request: KeyImportRequest): Promise<void> {
+    const { kid, n, e } = "key" in request ? request.key : request.trusted;
+    if ("trusted" in request) {
+      const { issuer } = request.trusted;
+      const limit = issuer === undefined ? {} : { issuer };
+      const key = { kind: "trusted", kid, n, e, ...limit } as const;
+      await this.#change((ring, now) => importKey(ring, key, now, this.#policy));
+      return;
+    }
+    const { key: privateKey, ...how } = request;
+    const key = { kind: "private", ...this.#seal(privateKey), ...how } as const;
+    await this.#change((ring, now) => importKey(ring, key, now, this.#policy));
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#advance();
+      if (this.#failing) this.#emit({ type: "refresh_recovered" });
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) this.#emit({ type: "refresh_failed", error });
+      this.#failing = true;
+      throw error;
+    }
+  }
+
+  async #advance(): Promise<void> {
+    const ring = await this.#replica.load();
+    const due = nextRing(ring, this.#options.clock.now(), this.#policy);
+    if (wantsKey(due ?? ring, this.#policy)) await this.#fillSpare();
+    // Once a process: while encryption keys are exchanged, replicas differ on which is the new one.
+    if (!this.#resealed && this.#policy.rotates) await this.#reseal();
+    await this.#change((ring, now) => nextRing(ring, now, this.#policy, this.#spare));
+  }
+
+  async #reseal(): Promise<void> {
+    const change = await this.#replica.change((ring) => {
+      const keys = ring.keys.map((key) => this.#resealedKey(key));
+      return keys.every((key, index) => key === ring.keys[index]) ? undefined : { ...ring, keys };
+    });
+    this.#resealed = true;
+    if (change) this.#emit({ type: "keys_resealed" });
+  }
+
+  #resealedKey(key: RingKey): RingKey {
+    if (!("privateKey" in key)) return key;
+    const { pkcs8, current } = this.#sealer.open(key.kid, key.privateKey);
+    return current ? key : { ...key, privateKey: this.#sealer.seal(key.kid, pkcs8) };
+  }
+
+  async #change(decide: (ring: Ring, now: number) => Ring | undefined): Promise<Ring> {
+    const change = await this.#replica.change(decide);
+    if (!change) return this.#replica.ring ?? emptyRing(this.#policy);
+    for (const event of keyEvents(change.before, change.after)) this.#emit(event);
+    return change.after;
+  }
+
+  async #changeSigning(
+    decide: (ring: Ring, now: number) => Ring | undefined,
+  ): Promise<SigningChange> {
+    let before: Ring | undefined;
+    let at = 0;
+    const after = await this.#change((ring, now) => {
+      before = ring;
+      at = now;
+      return decide(ring, now);
+    });
+    const file = this.#options.signingFileKey;
+    const signing = signingKeyOf(after);
+    const known = before?.keys.find((key) => key.kid === signing?.kid);
+    const publishedSeconds = known?.state === "published" ? (at - known.since) / 1000 : 0;
+    const unchanged = file !== undefined || known?.state === "signing" || signing === undefined;
+    const { maxAgeSeconds } = scheduleOf(this.#policy);
+    return {
+      signingKid: file?.kid ?? signing?.kid,
+      unknownForSeconds: unchanged ? 0 : Math.max(0, Math.ceil(maxAgeSeconds - publishedSeconds)),
+    };
+  }
+
+  async #fillSpare(): Promise<NewKey> {
+    if (!this.#spare) {
+      this.#spare = this.#seal(await this.#options.generateKey());
+      this.#emit({ type: "key_generated", kid: this.#spare.kid });
+    }
+    return this.#spare;
+  }
+
+  #seal({ kid, n, e, privateKey }: RsaPrivateKey): NewKey {
+    const pkcs8 = privateKey.export({ type: "pkcs8", format: "der" });
+    return { kid, n, e, privateKey: this.#sealer.seal(kid, pkcs8) };
+  }
+
+  #refuseWithKeyFile(): void {
+    if (this.#policy.rotates) return;
+    throw new KeyOperationError("key_file_signs", "the key of SIGNING_KEY_FILE signs");
+  }
+
+  #adopt(ring: Ring): void {
+    this.#privateKeys = this.#open(ring);
+    if (ring.keys.some((key) => key.kid === this.#spare?.kid)) this.#spare = undefined;
+    this.#index(ring);
+  }
+
+  /** Keys that were opened before need no opening, whatever they are sealed with by now. */
+  #open(ring: Ring): Map<string, KeyObject> {
+    const opened = new Map<string, KeyObject>();
+    if (!this.#policy.rotates) return opened;
+    for (const key of ring.keys) {
+      if (!("privateKey" in key)) continue;
+      try {
+        opened.set(key.kid, this.#privateKeys.get(key.kid) ?? this.#openKey(key));
+      } catch (error) {
+        if (this.#privateKeys.size === 0) throw error;
+        this.#emit({ type: "key_unreadable", kid: key.kid, error });
+      }
+    }
+    return opened;
+  }
+
+  #openKey({ kid, privateKey }: { kid: string; privateKey: string }): KeyObject {
+    const { pkcs8 } = this.#sealer.open(kid, privateKey);
+    return createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
+  }
+
+  #index(ring: Ring | undefined): void {
+    this.#verificationKeys = verificationKeysOf(ring, this.#files);
+    if (ring ?? this.#files.signing) this.#document = publishedDocumentOf(ring, this.#files);
+  }
+
+  #signingKey(): SigningKey | undefined {
+    const key = this.#replica.ring && signingKeyOf(this.#replica.ring);
+    const privateKey = key && this.#privateKeys.get(key.kid);
+    // The ring must say how long our tokens live before one is signed, or the key leaves too early.
+    if (!privateKey || key.tokenSeconds < this.#policy.tokenSeconds) return undefined;
+    return { kid: key.kid, privateKey };
+  }
+
+  #emit(event: KeyEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+const unavailable = (message: string) =>
+  new AuthError("store_unavailable", message, { retryAfterSeconds: 1 });

@@ -1,0 +1,72 @@
+/**
+ * One string out of what a framework keeps in pieces, or in a form that does not say what it is.
+ * Presets and importers call these; the families parse what they return. A hash that Latchkey wrote
+ * into such a field comes through as it is.
+ */
+const ours = /^\$argon2id\$/;
+
+/** `services.password.bcrypt`, which Latchkey's own may have replaced. */
+export function meteorHash(bcrypt: string): string {
+  return ours.test(bcrypt) ? bcrypt : `{meteor}${bcrypt}`;
+}
+
+/** `services.password.argon2`, which is Meteor's own and nobody else's. */
+export function meteorArgon2Hash(argon2: string): string {
+  return `{meteor}${argon2}`;
+}
+
+/** `hash` and `salt` of passport-local-mongoose and Payload. */
+export function passportLocalMongooseHash(hash: string, salt: string): string {
+  return ours.test(hash) ? hash : `{passport-local-mongoose}${salt}$${hash}`;
+}
+
+/** `password` of better-auth's accounts. */
+export function betterAuthHash(password: string): string {
+  return ours.test(password) ? password : `{better-auth}${password}`;
+}
+
+/** The parameters that the Firebase console shows for a project, in base64 where they are bytes. */
+export interface FirebaseHashConfig {
+  readonly rounds: number;
+  readonly memCost: number;
+  readonly saltSeparator: string;
+  readonly signerKey: string;
+}
+
+/** `passwordHash` and `salt` of a Firebase export. */
+export function firebaseHash(hash: string, salt: string, config: FirebaseHashConfig): string {
+  const { memCost, rounds, saltSeparator, signerKey } = config;
+  return `$firescrypt$ln=${memCost},r=${rounds},p=1$${[salt, hash, saltSeparator, signerKey].map(standardBase64).join("$")}`;
+}
+
+/**
+ * `credentialData` and `secretData` of a credential in a Keycloak export, both JSON.
+ * Undefined where they are not what Keycloak writes.
+ */
+export function keycloakHash(credentialData: string, secretData: string): string | undefined {
+  try {
+    const { algorithm, hashIterations, additionalParameters } = JSON.parse(
+      credentialData,
+    ) as KeycloakCredential;
+    const { value, salt } = JSON.parse(secretData) as Record<"value" | "salt", string>;
+    if (algorithm !== "argon2") return `$${algorithm}$i=${hashIterations}$${salt}$${value}`;
+    const { type, memory, parallelism } = additionalParameters;
+    const bare = [salt, value].map((text) => text.replace(/=+$/, "")).join("$");
+    return `$argon2${type[0]}$v=19$m=${memory[0]},t=${hashIterations},p=${parallelism[0]}$${bare}`;
+  } catch {
+    return undefined;
+  }
+}
+
+interface KeycloakCredential {
+  readonly algorithm: string;
+  readonly hashIterations: number;
+  readonly additionalParameters: Readonly<
+    Record<"type" | "memory" | "parallelism", readonly [string]>
+  >;
+}
+
+/** Firebase exports the URL-safe alphabet. */
+function standardBase64(text: string): string {
+  return text.replaceAll("-", "+").replaceAll("_", "/");
+}

@@ -1,0 +1,154 @@
+/**
+ * scrypt (RFC 7914) in the encodings of the frameworks that use it. Depends on node:crypto.
+ */
+import { createCipheriv, scrypt } from "node:crypto";
+import { promisify } from "node:util";
+import {
+  type HashFamily,
+  HashRefusal,
+  type ParsedHash,
+  base64,
+  bounded,
+  derived,
+  digestBytesMin,
+  match,
+} from "./family.js";
+
+/** 128 × N × r, 128 MiB: OWASP's first choice. passlib's and Spring's default is 64 MiB. */
+const memoryBytesMax = 2 ** 27;
+/** 128 × N × r × p, 256 MiB. */
+const workBytesMax = 2 * memoryBytesMax;
+const blockMax = 64;
+const lanesMax = 16;
+const ceiling = `128 × N × r ${memoryBytesMax}, 128 × N × r × p ${workBytesMax}, r ${blockMax}, p ${lanesMax}`;
+
+interface Cost {
+  readonly N: number;
+  readonly r: number;
+  readonly p: number;
+}
+
+/** @throws HashRefusal where a cost is not within its bounds. */
+function cost(N: number, r: number, p: number): Cost & Record<string, number> {
+  bounded("r", r, 1, blockMax);
+  bounded("p", p, 1, lanesMax);
+  bounded("N", N, 2, memoryBytesMax / 128 / r);
+  if (!Number.isInteger(Math.log2(N))) throw new HashRefusal("unusable", "N is no power of 2");
+  bounded("N × r × p", N * r * p, 1, workBytesMax / 128);
+  return { N, r, p };
+}
+
+const scryptAsync = promisify<Buffer | string, Buffer | string, number, object, Buffer>(scrypt);
+
+function key(password: Buffer | string, salt: Buffer | string, bytes: number, { N, r, p }: Cost) {
+  return scryptAsync(password, salt, bytes, { N, r, p, maxmem: 2 * memoryBytesMax });
+}
+
+/** N in full or as its exponent: a real N is never as small as 63, nor an exponent as large. */
+const exponentOrN = (n: number) => (n < 64 ? 2 ** n : n);
+
+function scryptHash(
+  costs: Cost & Record<string, number>,
+  salt: Buffer | string,
+  secrets: readonly [string, string],
+): ParsedHash {
+  const digest = base64(secrets[1], digestBytesMin);
+  return derived(costs, secrets, digest, (password) => key(password, salt, digest.length, costs));
+}
+
+function parsePhc(encoded: string): ParsedHash {
+  const [, ln, r, p, salt = "", digest = ""] = match(
+    /^\$scrypt\$ln=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*)\$([^$]+)\$([^$]+)$/,
+    encoded,
+  );
+  const costs = cost(exponentOrN(Number(ln)), Number(r), Number(p));
+  return scryptHash(costs, base64(salt), [salt, digest]);
+}
+
+function parseDjango(encoded: string): ParsedHash {
+  const [, N, salt = "", r, p, digest = ""] = match(
+    /^scrypt\$([1-9]\d*)\$([^$]+)\$([1-9]\d*)\$([1-9]\d*)\$([^$]+)$/,
+    encoded,
+  );
+  return scryptHash(cost(Number(N), Number(r), Number(p)), salt, [salt, digest]);
+}
+
+function parseSpring(encoded: string): ParsedHash {
+  const [, hex = "", salt = "", digest = ""] = match(
+    /^(?:\{[^{}]*\})?\$([0-9a-f]{5,6})\$([^$]+)\$([^$]+)$/,
+    encoded,
+  );
+  const bits = Number.parseInt(hex, 16);
+  const costs = cost(2 ** (bits >> 16), (bits >> 8) & 255, bits & 255);
+  return scryptHash(costs, base64(salt), [salt, digest]);
+}
+
+function parseBetterAuth(encoded: string): ParsedHash {
+  const [, salt = "", digest = ""] = match(
+    /^(?:\{[^{}]*\})?([0-9a-f]{32}):([0-9a-f]{128})$/,
+    encoded,
+  );
+  const costs = cost(16_384, 16, 1);
+  return derived(costs, [salt, digest], Buffer.from(digest, "hex"), (password) =>
+    key(password.toString().normalize("NFKC"), salt, 64, costs),
+  );
+}
+
+/** Firebase encrypts a key of the whole project with what scrypt makes of the password. */
+function parseFirebase(encoded: string): ParsedHash {
+  const [, ln, r, p, salt = "", digest = "", separator = "", signerKey = ""] = match(
+    /^\$firescrypt\$ln=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*)\$([^$]+)\$([^$]+)\$([^$]*)\$([^$]+)$/,
+    encoded,
+  );
+  const costs = cost(2 ** Number(ln), Number(r), Number(p));
+  const saltBytes = Buffer.concat([base64(salt), base64(separator)]);
+  const plain = base64(signerKey, digestBytesMin);
+  const digestBytes = base64(digest, digestBytesMin);
+  return derived(costs, [salt, digest], digestBytes, async (password) => {
+    const cipherKey = await key(password, saltBytes, 32, costs);
+    return createCipheriv("aes-256-ctr", cipherKey, Buffer.alloc(16)).update(plain);
+  });
+}
+
+export const scryptFamilies: readonly HashFamily[] = [
+  {
+    name: "scrypt",
+    form: "$scrypt$ln=16,r=8,p=1$…$…",
+    source: "PHC, passlib, Ory Kratos",
+    ceiling,
+    prefix: /^\$scrypt\$/,
+    parse: parsePhc,
+  },
+  {
+    name: "scrypt (Django)",
+    form: "scrypt$16384$…$8$5$…",
+    source: "Django",
+    ceiling,
+    prefix: /^scrypt\$/,
+    parse: parseDjango,
+  },
+  {
+    name: "scrypt (Spring)",
+    form: "{scrypt}$100801$…$…",
+    source: "Spring, with or without `{scrypt}` or `{scrypt@SpringSecurity_v5_8}`",
+    ceiling,
+    prefix: /^(?:\{scrypt(?:@SpringSecurity_v5_8)?\}|\$[0-9a-f]{5,6}\$)/,
+    parse: parseSpring,
+  },
+  {
+    name: "scrypt (better-auth)",
+    form: "{better-auth}…:…",
+    source: "better-auth; the prefix may be missing",
+    ceiling: "fixed: N 16384, r 16, p 1",
+    prefix: /^(?:\{better-auth\}|[0-9a-f]{32}:[0-9a-f]{128}$)/,
+    parse: parseBetterAuth,
+  },
+  {
+    name: "scrypt (Firebase)",
+    form: "$firescrypt$ln=14,r=8,p=1$…$…$separator$signer key",
+    source: "Firebase Authentication, in the encoding of Ory Kratos",
+    ceiling,
+    prefix: /^\$firescrypt\$/,
+    parse: parseFirebase,
+  },
+];

@@ -1,0 +1,204 @@
+/**
+ * One replica's view of the key ring: what it last read, how old that is, and changes by
+ * compare-and-set. Depends on key-ring, errors and the store's port.
+ */
+import { AuthError } from "./errors.js";
+import { freshnessMs, type Ring, type RingKey } from "./key-ring.js";
+import type { KeyStore } from "./keys.js";
+
+export interface KeyClock {
+  /** Milliseconds since the epoch; may be wrong and may jump. */
+  now(): number;
+  /** Milliseconds since any fixed moment of this process; never goes back. */
+  monotonic(): number;
+}
+
+/** What is stored is no key ring of ours. For the operator: exit code 78; nothing was overwritten. */
+export class KeyRingError extends Error {
+  override readonly name = "KeyRingError";
+}
+
+interface Instant {
+  readonly wall: number;
+  readonly monotonic: number;
+}
+
+interface View {
+  readonly ring: Ring;
+  readonly document: string | undefined;
+  readonly version: number;
+  /** When the question was asked; the answer may have changed since. */
+  readonly askedAt: Instant;
+}
+
+/** A decision is taken anew rather than written when it has become this old. */
+const decisionMs = 60_000;
+const attemptsMax = 50;
+/** After a failure, for so long nobody waits for the store who can do without. */
+const outageMs = 10_000;
+
+export class RingReplica {
+  readonly #store: KeyStore;
+  readonly #clock: KeyClock;
+  readonly #empty: Ring;
+  readonly #onRing: (ring: Ring) => void;
+  #view: View | undefined;
+  #failedAt: Instant | undefined;
+  #loading: Promise<View> | undefined;
+
+  /** @param onRing Sees every ring that was not the last one; what it throws, `load` rejects with. */
+  constructor(store: KeyStore, clock: KeyClock, empty: Ring, onRing: (ring: Ring) => void) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#empty = empty;
+    this.#onRing = onRing;
+  }
+
+  get ring(): Ring | undefined {
+    return this.#view?.ring;
+  }
+
+  /** How old the view is; infinite before the first. */
+  get ageMs(): number {
+    return this.#view ? this.#since(this.#view.askedAt) : Infinity;
+  }
+
+  /** @throws AuthError `store_unavailable`; KeyRingError; whatever `onRing` throws. */
+  async load(): Promise<Ring> {
+    return (await this.#load()).ring;
+  }
+
+  /** Loads where the view is older, and says whether it still is: a load may take long too. */
+  async freshen(ageMsMax = freshnessMs): Promise<boolean> {
+    for (let attempt = 0; attempt < 3 && this.ageMs > ageMsMax; attempt++) await this.#load();
+    return this.ageMs <= ageMsMax;
+  }
+
+  /** The same for those who take an older view rather than wait for a store that is down. */
+  async tryFreshen(ageMsMax = freshnessMs): Promise<void> {
+    if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return;
+    await this.freshen(ageMsMax).catch(() => false);
+  }
+
+  /**
+   * Reads, decides and writes until nobody was faster. Undefined where the decision was to leave it.
+   *
+   * @throws AuthError `store_unavailable`, and then it may have been written.
+   */
+  async change(
+    decide: (ring: Ring, now: number) => Ring | undefined,
+  ): Promise<{ readonly before: Ring; readonly after: Ring } | undefined> {
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const view = await this.#load();
+      const after = decide(view.ring, this.#clock.now());
+      if (!after) return undefined;
+      if (this.#since(view.askedAt) > decisionMs) continue;
+      const document = JSON.stringify(after);
+      const askedAt = this.#instant();
+      if (await this.#save(document, view.version)) {
+        this.#adopt({ ring: after, document, version: view.version + 1, askedAt });
+        return { before: view.ring, after };
+      }
+    }
+    throw new AuthError("store_unavailable", "the key ring did not stop changing");
+  }
+
+  #load(): Promise<View> {
+    this.#loading ??= this.#read().finally(() => (this.#loading = undefined));
+    return this.#loading;
+  }
+
+  async #read(): Promise<View> {
+    const askedAt = this.#instant();
+    try {
+      const { version, document } = await this.#store.load();
+      const last = this.#view;
+      const decoded = () => (document === undefined ? this.#empty : decodeRing(document));
+      const ring = last && last.document === document ? last.ring : decoded();
+      const view = { ring, document, version, askedAt };
+      this.#adopt(view);
+      this.#failedAt = undefined;
+      return view;
+    } catch (error) {
+      this.#failedAt = this.#instant();
+      throw error;
+    }
+  }
+
+  async #save(document: string, version: number): Promise<boolean> {
+    try {
+      return await this.#store.save(document, version);
+    } catch (error) {
+      if ((await this.#store.load()).document === document) return true;
+      throw error;
+    }
+  }
+
+  #adopt(view: View): void {
+    const last = this.#view;
+    // An answer that was under way while this replica wrote is older than what it wrote.
+    if (last && view.askedAt.monotonic < last.askedAt.monotonic) return;
+    if (last?.ring !== view.ring) this.#onRing(view.ring);
+    this.#view = view;
+  }
+
+  #instant(): Instant {
+    return { wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
+  }
+
+  /** The larger of the two: the one clock may be set back, the other stop while a machine sleeps. */
+  #since(instant: Instant): number {
+    const { wall, monotonic } = this.#instant();
+    return Math.max(wall - instant.wall, monotonic - instant.monotonic);
+  }
+}
+
+const keyFields = {
+  published: { readyAt: "number", privateKey: "string" },
+  signing: { readyAt: "number", privateKey: "string", tokenSeconds: "number" },
+  retired: { readyAt: "number" },
+  trusted: {},
+} as const satisfies Record<RingKey["state"], Record<string, string>>;
+
+/** @throws KeyRingError */
+function decodeRing(document: string): Ring {
+  let ring: unknown;
+  try {
+    ring = JSON.parse(document);
+  } catch {
+    throw new KeyRingError("the stored signing keys are damaged: not JSON");
+  }
+  if (has(ring, { format: "number" }) && ring.format !== 1) {
+    throw new KeyRingError("the stored signing keys are in a format of a newer version");
+  }
+  if (!isRing(ring)) throw new KeyRingError("the stored signing keys are damaged: not a key ring");
+  return ring;
+}
+
+function isRing(value: unknown): value is Ring {
+  return (
+    has(value, { format: "number", cacheSeconds: "number", rotateRequested: "boolean" }) &&
+    Array.isArray(value["keys"]) &&
+    value["keys"].every(isRingKey) &&
+    Array.isArray(value["revoked"]) &&
+    value["revoked"].every((key) => has(key, { kid: "string", at: "number" }))
+  );
+}
+
+function isRingKey(value: unknown): boolean {
+  if (!has(value, { kid: "string", n: "string", e: "string", since: "number", state: "string" })) {
+    return false;
+  }
+  const state = value["state"] as string;
+  return Object.hasOwn(keyFields, state) && has(value, keyFields[state as RingKey["state"]]);
+}
+
+function has(
+  value: unknown,
+  fields: Readonly<Record<string, string>>,
+): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(fields).every(
+    ([name, type]) => typeof (value as Record<string, unknown>)[name] === type,
+  );
+}

@@ -1,0 +1,64 @@
+/**
+ * What the commands have in common. Depends on commander, the configuration and, once a command needs
+ * it, the store.
+ */
+import type { Command } from "commander";
+import type { UserStore } from "../auth/users.js";
+import { parseConfig, type Config } from "../config.js";
+import type { Terminal } from "./terminal.js";
+
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  sleep(milliseconds: number): Promise<unknown>;
+}
+
+/** One run of the command line. */
+export interface Session {
+  readonly terminal: Terminal;
+  readonly clock: Clock;
+  /** Set by a command that has done its work, though not all of it went well. */
+  exitCode: number;
+}
+
+export interface JsonOption {
+  readonly json?: boolean;
+}
+
+/** Gives a command what every command has: a summary, `--json` and an example in its `--help`. */
+export function describeCommand(command: Command, summary: string, example: string): Command {
+  return command
+    .description(summary)
+    .option("--json", "write JSON, one document a line")
+    .addHelpText("after", `\nExample:\n  $ ${example}`);
+}
+
+/**
+ * Runs `work` on the users of the configured store.
+ * @throws ConfigError
+ */
+export async function withUsers<T>(
+  { terminal }: Session,
+  work: (users: UserStore, config: Config) => Promise<T>,
+): Promise<T> {
+  const config = parseConfig(terminal.env);
+  const { openStore } = await import("../store/index.js");
+  const store = await openStore(config);
+  try {
+    return await work(store.users, config);
+  } finally {
+    await store.close();
+  }
+}
+
+const secondOf = (timeMs: number) => Math.floor(timeMs / 1000);
+
+/** Resolves once the second that `timeMs` is in has passed: `iat` (RFC 7519) counts whole ones. */
+export async function waitForNextSecond(clock: Clock, timeMs: number): Promise<void> {
+  const endMs = (secondOf(timeMs) + 1) * 1000;
+  for (let leftMs = endMs - clock.now(); leftMs > 0; leftMs = endMs - clock.now()) {
+    await clock.sleep(leftMs);
+  }
+}
+
+export const isSameSecond = (a: number, b: number) => secondOf(a) === secondOf(b);

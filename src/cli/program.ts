@@ -1,0 +1,89 @@
+/**
+ * The command line: which commands there are, and what becomes of an error. Depends on commander; the
+ * commands load what they need when they run.
+ */
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import { AuthError } from "../auth/errors.js";
+import { ConfigError } from "../config.js";
+import type { Clock, Session } from "./command.js";
+import { addConfigCommand } from "./config.js";
+import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
+import { addUsersCommands } from "./users.js";
+
+const exitCodesHelp = `
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+Configuration is read from environment variables; see latchkey config.`;
+
+/** Runs one command line and returns the exit code. Never throws. */
+export async function run(
+  argv: readonly string[],
+  terminal: Terminal,
+  clock: Clock,
+): Promise<number> {
+  const session: Session = { terminal, clock, exitCode: 0 };
+  try {
+    await createProgram(session).parseAsync(argv, { from: "user" });
+    return session.exitCode;
+  } catch (error) {
+    if (error instanceof OutputClosed) return session.exitCode;
+    const { code, message, exitCode } = describeError(error);
+    if (message !== undefined) {
+      const text = message.split("\n").map(safe).join("\n");
+      const json = argv.includes("--json");
+      await note(terminal, json ? toJson({ error: { code, message } }) : `error: ${text}`);
+    }
+    return exitCode;
+  }
+}
+
+function createProgram(session: Session): Command {
+  const { terminal } = session;
+  const { version } = createRequire(import.meta.url)("latchkey/package.json") as {
+    version: string;
+  };
+  // Sub-commands inherit the settings made before them.
+  const program = new Command("latchkey")
+    .description("Authentication service: passwords in, JSON Web Tokens out.")
+    .version(version)
+    .addHelpText("after", exitCodesHelp)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void terminal.stdout.write(text),
+      writeErr: (text) => void terminal.stderr.write(text),
+      outputError: () => undefined,
+      getOutHelpWidth: () => terminal.stdout.columns ?? 80,
+      getErrHelpWidth: () => terminal.stderr.columns ?? 80,
+    });
+  addUsersCommands(program, session);
+  addConfigCommand(program, session);
+  return program;
+}
+
+interface Ending {
+  readonly code: string;
+  /** What is still to be said, if anything. */
+  readonly message: string | undefined;
+  readonly exitCode: number;
+}
+
+function describeError(error: unknown): Ending {
+  if (error instanceof CommanderError) {
+    // Help has been written by then, whether asked for or for want of a command.
+    const isHelp = error.exitCode === 0 || error.code === "commander.help";
+    const message = isHelp ? undefined : error.message.replace(/^error: /, "");
+    return { code: "usage", message, exitCode: error.exitCode === 0 ? 0 : 2 };
+  }
+  if (error instanceof ConfigError) {
+    return { code: "invalid_configuration", message: error.message, exitCode: 78 };
+  }
+  if (error instanceof CliError) return error;
+  const code = error instanceof AuthError ? error.code : "internal";
+  return { code, message: messageOf(error), exitCode: 1 };
+}
+
+/** The message and those of its causes: whoever runs a command may know what the machine said. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
+}

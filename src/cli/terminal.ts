@@ -1,0 +1,155 @@
+/**
+ * What the command line is given of the process, and how it reads and writes there: lines, JSON,
+ * tables, passwords. Depends on node:readline.
+ */
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import type { Environment } from "../config.js";
+
+export interface Terminal {
+  readonly env: Environment;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Writable & { readonly columns?: number };
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  /**
+   * From the call on, SIGINT and SIGTERM abort the signal instead of ending the process; its reason
+   * is the exit code. A second one ends the process.
+   */
+  interruption(): AbortSignal;
+}
+
+/** Why a command ends without having done its work: one sentence, a code for machines, an exit code. */
+export class CliError extends Error {
+  override readonly name = "CliError";
+  readonly code: string;
+  readonly exitCode: number;
+
+  constructor(code: string, message: string, exitCode = 1) {
+    super(message);
+    this.code = code;
+    this.exitCode = exitCode;
+  }
+}
+
+/** Whoever read our output has gone. */
+export class OutputClosed extends Error {
+  override readonly name = "OutputClosed";
+}
+
+/** @throws OutputClosed, or CliError `output_failed`. */
+export async function writeLine(stream: Writable, line: string): Promise<void> {
+  const error = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
+    stream.write(`${line}\n`, resolve);
+  });
+  if (!error) return;
+  if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") throw new OutputClosed();
+  throw new CliError("output_failed", `cannot write the output: ${error.message}`);
+}
+
+/**
+ * The text with everything escaped that a terminal would obey or hide: control characters, bidi
+ * overrides, line separators. The escapes are those of JSON, so JSON stays what it was.
+ */
+export function safe(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`,
+    ).join(""),
+  );
+}
+
+export const toJson = (value: unknown) => safe(JSON.stringify(value));
+
+/** Writes what the operator should know to standard error, where nobody's absence is a failure. */
+export async function note(terminal: Terminal, line: string): Promise<void> {
+  await writeLine(terminal.stderr, line).catch(() => undefined);
+}
+
+export function warn(terminal: Terminal, message: string, json = false): Promise<void> {
+  return note(terminal, json ? toJson({ warning: { message } }) : `warning: ${safe(message)}`);
+}
+
+const tableSampleRows = 100;
+
+/** Lays rows out in columns as wide as the first rows need, so that it can stream. */
+export async function* formatTable(
+  header: readonly string[],
+  rows: AsyncIterable<readonly string[]>,
+): AsyncGenerator<string> {
+  const sample: (readonly string[])[] = [header];
+  let widths: number[] | undefined;
+  const format = (row: readonly string[]) =>
+    row
+      .map((cell, column) => cell.padEnd(widths?.[column] ?? 0))
+      .join("  ")
+      .trimEnd();
+  const settle = () => {
+    widths = header.map((_, column) => Math.max(...sample.map((row) => row[column]?.length ?? 0)));
+    return sample.map(format);
+  };
+  for await (const row of rows) {
+    if (widths) yield format(row);
+    else if (sample.push(row) > tableSampleRows) yield* settle();
+  }
+  if (!widths) yield* settle();
+}
+
+/** More than any password may have: what is longer need not be read to its end. */
+const passwordLineBytesMax = 4096;
+
+/**
+ * A new password: one line of standard input, or asked twice on the terminal without an echo.
+ * @throws CliError
+ */
+export function readNewPassword(terminal: Terminal, fromStdin: boolean): Promise<string> {
+  if (fromStdin) return readPasswordLine(terminal.stdin);
+  if (terminal.stdin.isTTY) return askNewPassword(terminal);
+  throw new CliError(
+    "no_terminal",
+    "there is no terminal to ask for the password on; use --password-stdin",
+    2,
+  );
+}
+
+async function readPasswordLine(stdin: Readable): Promise<string> {
+  let bytes = Buffer.alloc(0);
+  for await (const chunk of stdin as AsyncIterable<Buffer>) {
+    bytes = Buffer.concat([bytes, chunk]);
+    if (bytes.includes("\n") || bytes.length > passwordLineBytesMax) break;
+  }
+  const end = bytes.indexOf("\n");
+  const line = end === -1 ? bytes : bytes.subarray(0, end);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(line);
+    return text.replace(/\r$/, "");
+  } catch {
+    throw new CliError("password_refused", "the password is not in UTF-8");
+  }
+}
+
+async function askNewPassword({ stdin, stderr }: Terminal): Promise<string> {
+  // Without an output readline still edits the line, and echoes nothing.
+  const input = createInterface({ input: stdin, terminal: true, historySize: 0 });
+  const lines = input[Symbol.asyncIterator]();
+  let cancelled = false;
+  input.once("SIGINT", () => {
+    cancelled = true;
+    input.close();
+  });
+  const ask = async (label: string): Promise<string> => {
+    stderr.write(label);
+    const line = await lines.next();
+    stderr.write("\n");
+    if (cancelled) throw new CliError("interrupted", "interrupted", 130);
+    if (line.done) throw new CliError("password_refused", "no password was given");
+    return line.value;
+  };
+  try {
+    const password = await ask("New password: ");
+    if ((await ask("Again: ")) === password) return password;
+    throw new CliError("password_refused", "the two passwords differ");
+  } finally {
+    input.close();
+  }
+}

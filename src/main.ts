@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+/** The process: the only file that touches it. Hands it to the command line as plain values. */
+import { setTimeout } from "node:timers/promises";
+import { run } from "./cli/program.js";
+import type { Terminal } from "./cli/terminal.js";
+
+const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+
+const terminal: Terminal = {
+  env: process.env,
+  get stdin() {
+    return process.stdin;
+  },
+  stdout: process.stdout,
+  stderr: process.stderr,
+  interruption() {
+    const controller = new AbortController();
+    for (const [signal, code] of Object.entries(exitCodes)) {
+      process.once(signal, () => controller.abort(code));
+    }
+    return controller.signal;
+  },
+};
+
+// Whoever writes hears of a failure through its callback.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+
+process.exitCode = await run(process.argv.slice(2), terminal, {
+  now: Date.now,
+  sleep: setTimeout,
+});

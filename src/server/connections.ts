@@ -1,0 +1,416 @@
+/**
+ * The open connections and the requests in progress on them: what is booked to whom, the limits on it,
+ * and the answers and cuts where one is passed. Depends on node only.
+ */
+import { randomUUID } from "node:crypto";
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  constants,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
+import type { Socket } from "node:net";
+
+export type Request = IncomingMessage | Http2ServerRequest;
+export type Response = ServerResponse | Http2ServerResponse;
+
+export interface ListenerLimits {
+  /** Header bytes of a request; on HTTP/2 as RFC 9113 section 6.5.2 counts them. Past it: 431. */
+  readonly headerBytesMax: number;
+  /** Requests in progress on a connection; on HTTP/1.1 the pipelined ones. */
+  readonly streamsMax: number;
+  /** Time to finish the handshake, to say which protocol it is, and to send a request. Past it: 408. */
+  readonly requestTimeoutMs: number;
+  /** Time to take an answer that waits for the reader. Past it the connection is cut. */
+  readonly answerTimeoutMs: number;
+  /** Time that a connection without a request in progress is kept. */
+  readonly idleTimeoutMs: number;
+  /** Time for which what is still sent after a final answer is read and thrown away. */
+  readonly lingerMs: number;
+  /** While draining, time in which idle connections may still send a last request. */
+  readonly drainIdleMs: number;
+  /** How often the times above are looked at. */
+  readonly checkIntervalMs: number;
+  /** Open connections of one client network. */
+  readonly connectionsPerNetworkMax: number;
+  /** Requests in progress of one client network, over all its connections. */
+  readonly streamsPerNetworkMax: number;
+  /**
+   * PING and SETTINGS frames and streams that ended in a reset, beyond one for each good request, that
+   * an HTTP/2 connection may have at once, and how many of them are forgiven each second.
+   */
+  readonly overheadFramesMax: number;
+  readonly overheadFramesPerSecond: number;
+}
+
+export const defaultLimits = {
+  headerBytesMax: 16_384,
+  streamsMax: 128,
+  requestTimeoutMs: 10_000,
+  answerTimeoutMs: 30_000,
+  idleTimeoutMs: 75_000,
+  lingerMs: 1_000,
+  drainIdleMs: 1_000,
+  checkIntervalMs: 1_000,
+  connectionsPerNetworkMax: 1_024,
+  streamsPerNetworkMax: 4_096,
+  overheadFramesMax: 256,
+  overheadFramesPerSecond: 33,
+} as const satisfies ListenerLimits;
+
+/** Why something was refused that the handler never saw or could not finish. */
+export type RefusalReason =
+  | "connections"
+  | "streams"
+  | "header_size"
+  | "slow_request"
+  | "slow_reader"
+  | "malformed"
+  | "flood"
+  | "tls";
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly remoteAddress: string | undefined;
+  /** The status and `x-request-id` of the answer, where there was one. */
+  readonly status?: number;
+  readonly requestId?: string;
+}
+
+/** The client network that an address counts for, or undefined where none is counted. */
+export type NetworkOf = (remoteAddress: string) => string | undefined;
+
+export interface Exchange {
+  readonly req: Request;
+  readonly res: Response;
+  readonly startedAt: number;
+  /** Since when the answer waits for the client: to be read, or for the rest of the request. */
+  waitingSince: number | undefined;
+}
+
+export interface Connection {
+  readonly socket: Socket;
+  readonly remoteAddress: string | undefined;
+  readonly network: Network | undefined;
+  readonly exchanges: Set<Exchange>;
+  /** Where it speaks HTTP/2. */
+  session?: ServerHttp2Session;
+  /** When to close it unless it has gone on by then, and what is to blame. */
+  deadline?: { readonly at: number; readonly reason?: RefusalReason };
+  cut: boolean;
+  idleSince: number;
+  overheadFrames: number;
+  overheadAt: number;
+}
+
+interface Network {
+  readonly name: string;
+  connections: number;
+  streams: number;
+}
+
+const statusOfClientError: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+};
+const reasonOfStatus: Readonly<Record<number, RefusalReason>> = {
+  408: "slow_request",
+  431: "header_size",
+};
+const lastStreamId = 2 ** 31 - 1;
+
+export class Connections {
+  readonly #limits: ListenerLimits;
+  readonly #networkOf: NetworkOf;
+  readonly #onRefused: (refusal: Refusal) => void;
+  readonly #sockets = new Set<Socket>();
+  /** By what a request leads to: the socket on HTTP/1.1, the session on HTTP/2. */
+  readonly #connections = new Map<object, Connection>();
+  readonly #networks = new Map<string, Network>();
+  #draining = false;
+
+  constructor(limits: ListenerLimits, networkOf: NetworkOf, onRefused: (refusal: Refusal) => void) {
+    this.#limits = limits;
+    this.#networkOf = networkOf;
+    this.#onRefused = onRefused;
+  }
+
+  /** Accepted sockets that are open, handshakes included. */
+  get size(): number {
+    return this.#sockets.size;
+  }
+
+  /** Counts an accepted socket, or closes it where its network has too many. */
+  admit(socket: Socket): boolean {
+    socket.on("error", ignore);
+    const network = this.#network(socket);
+    if (network && network.connections >= this.#limits.connectionsPerNetworkMax) {
+      this.report("connections", socket.remoteAddress);
+      socket.destroy();
+      return false;
+    }
+    this.#sockets.add(socket);
+    if (network) {
+      network.connections++;
+      this.#networks.set(network.name, network);
+    }
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      if (network && --network.connections === 0) this.#networks.delete(network.name);
+    });
+    return true;
+  }
+
+  #network({ remoteAddress }: Socket): Network | undefined {
+    const name = remoteAddress === undefined ? undefined : this.#networkOf(remoteAddress);
+    if (name === undefined) return undefined;
+    return this.#networks.get(name) ?? { name, connections: 0, streams: 0 };
+  }
+
+  /** Books a connection that has to say within `requestTimeoutMs` what it wants. */
+  open(socket: Socket): Connection {
+    const now = performance.now();
+    const connection: Connection = {
+      socket,
+      remoteAddress: socket.remoteAddress,
+      network: this.#network(socket),
+      exchanges: new Set(),
+      deadline: { at: now + this.#limits.requestTimeoutMs, reason: "slow_request" },
+      cut: false,
+      idleSince: now,
+      overheadFrames: 0,
+      overheadAt: now,
+    };
+    this.#connections.set(socket, connection);
+    socket.on("error", ignore).once("close", () => {
+      this.#connections.delete(connection.session ?? socket);
+      for (const exchange of connection.exchanges) this.#release(connection, exchange);
+    });
+    return connection;
+  }
+
+  /** The connection of an HTTP/1.1 socket or an HTTP/2 session, while it is open. */
+  find(key: object | undefined): Connection | undefined {
+    return key && this.#connections.get(key);
+  }
+
+  startHttp2(connection: Connection, session: ServerHttp2Session): void {
+    this.#connections.delete(connection.socket);
+    this.#connections.set(session, connection);
+    connection.session = session;
+    session.on("ping", () => this.#spend(connection));
+    session.on("remoteSettings", () => {
+      if (!session.closed) delete connection.deadline;
+      this.#spend(connection);
+    });
+    session.on("error", () => {
+      if (!connection.cut) this.report("malformed", connection.remoteAddress);
+    });
+    if (this.#draining) sendAway(connection);
+  }
+
+  /** Books a request; false where it is not to be handled because a limit is passed. */
+  begin(connection: Connection, req: Request, res: Response): boolean {
+    if (connection.cut) return false;
+    const { exchanges, network } = connection;
+    const { headerBytesMax, streamsMax, streamsPerNetworkMax } = this.#limits;
+    if (connection.session && headerBytes(req.rawHeaders) > headerBytesMax) {
+      this.answer(connection, res, 431);
+      return false;
+    }
+    const exchange: Exchange = { req, res, startedAt: performance.now(), waitingSince: undefined };
+    exchanges.add(exchange);
+    if (network) network.streams++;
+    res.once("close", () => this.#finish(connection, exchange));
+    if (exchanges.size > streamsMax || (network?.streams ?? 0) > streamsPerNetworkMax) {
+      this.#cut(connection, "streams");
+      return false;
+    }
+    if (this.#draining && !connection.session) sendAway(connection);
+    return true;
+  }
+
+  #finish(connection: Connection, exchange: Exchange): void {
+    const { req, res } = exchange;
+    if ("stream" in res) {
+      if (res.stream.rstCode === constants.NGHTTP2_NO_ERROR) connection.overheadFrames--;
+      else this.#spend(connection);
+    } else if (!req.complete && !connection.socket.destroyed) {
+      // The rest of a refused body is still to come: #checkExchange sees to it.
+      return;
+    }
+    this.#release(connection, exchange);
+  }
+
+  #release(connection: Connection, exchange: Exchange): void {
+    if (!connection.exchanges.delete(exchange)) return;
+    if (connection.network) connection.network.streams--;
+    connection.idleSince = performance.now();
+  }
+
+  /** Books a frame that serves no request, and cuts the connection that sends little else. */
+  #spend(connection: Connection): void {
+    const { overheadFramesMax, overheadFramesPerSecond } = this.#limits;
+    const now = performance.now();
+    const forgiven = ((now - connection.overheadAt) / 1000) * overheadFramesPerSecond;
+    connection.overheadFrames = Math.max(0, connection.overheadFrames - forgiven) + 1;
+    connection.overheadAt = now;
+    if (connection.overheadFrames > overheadFramesMax) this.#cut(connection, "flood");
+  }
+
+  /** Ends what has taken too long. To be called every `checkIntervalMs`. */
+  check(): void {
+    const now = performance.now();
+    for (const connection of this.#connections.values()) {
+      const { session, exchanges, deadline, idleSince, socket } = connection;
+      if (deadline && now >= deadline.at) {
+        if (deadline.reason) this.report(deadline.reason, connection.remoteAddress);
+        socket.destroy();
+      } else if (session && exchanges.size === 0) {
+        if (now - idleSince >= this.#limits.idleTimeoutMs) this.#closeSession(connection, session);
+      }
+      for (const exchange of exchanges) {
+        this.#checkExchange(connection, exchange, now);
+        // On HTTP/1.1 the other answers wait for the first.
+        if (session === undefined) break;
+      }
+    }
+  }
+
+  #checkExchange(connection: Connection, exchange: Exchange, now: number): void {
+    const { req, res, startedAt } = exchange;
+    const { lingerMs, answerTimeoutMs, requestTimeoutMs } = this.#limits;
+    const stream = "stream" in res ? res.stream : undefined;
+    const out = stream ?? (res as ServerResponse);
+    if (!out.writableEnded && !out.writableNeedDrain) {
+      exchange.waitingSince = undefined;
+      const late = now - startedAt >= requestTimeoutMs;
+      // Node itself sees to that on HTTP/1.1. A stream that is being answered may go on both ways.
+      if (late && stream?.headersSent === false && stream.state.remoteClose !== 1) {
+        this.answer(connection, res, 408);
+      }
+      return;
+    }
+    if (out.writableFinished && !stream && req.complete) {
+      this.#release(connection, exchange);
+      return;
+    }
+    exchange.waitingSince ??= now;
+    const waitedMs = now - exchange.waitingSince;
+    if (!out.writableFinished) {
+      if (waitedMs >= answerTimeoutMs) this.#cut(connection, "slow_reader");
+    } else if (waitedMs >= lingerMs) {
+      if (stream) stream.close();
+      else connection.socket.destroy();
+    }
+  }
+
+  /** What is to be done about bytes that are no HTTP/1.1 request, or one that came too slowly. */
+  refuseHttp1(connection: Connection, error: NodeJS.ErrnoException): void {
+    const { socket, exchanges, deadline } = connection;
+    // What is still read while the client takes our last answer.
+    if (deadline) return;
+    const answering = [...exchanges].some(({ req, res }) => req.complete || res.headersSent);
+    if (error.code === "ECONNRESET" || answering || !socket.writable) socket.destroy();
+    else this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400);
+  }
+
+  /** An empty answer where HTTP/1.1 has no response object for one, and the end of the connection. */
+  answerRaw(connection: Connection, status: number): void {
+    const requestId = this.#reportAnswer(connection, status);
+    connection.deadline = this.#linger();
+    connection.socket.end(
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\ndate: ${new Date().toUTCString()}\r\n` +
+        `x-request-id: ${requestId}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`,
+    );
+  }
+
+  /** An empty answer, and on HTTP/1.1 the end of the connection. */
+  answer(connection: Connection, res: Response, status: number): void {
+    const headers = {
+      "x-request-id": this.#reportAnswer(connection, status),
+      "content-length": "0",
+    };
+    if (!("stream" in res)) {
+      res.writeHead(status, { ...headers, connection: "close" }).end();
+    } else if (!res.stream.destroyed && !res.stream.closed) {
+      // Not by way of `res`, so that a handler that comes later finds the stream gone.
+      res.stream.respond({ ":status": status, ...headers }, { endStream: true });
+      res.stream.close();
+    }
+  }
+
+  #cut(connection: Connection, reason: RefusalReason): void {
+    if (connection.cut) return;
+    connection.cut = true;
+    this.report(reason, connection.remoteAddress);
+    connection.deadline = this.#linger();
+    const { session, socket } = connection;
+    if (session === undefined) socket.destroy();
+    // Not from inside nghttp2's callbacks: Node 20 aborts the process on a session destroyed there.
+    else
+      setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_ENHANCE_YOUR_CALM));
+  }
+
+  /** From now on every client is told to go elsewhere with what it has not sent yet. */
+  startDrain(): void {
+    this.#draining = true;
+    for (const connection of this.#connections.values()) sendAway(connection);
+  }
+
+  /** Closes what has no request in progress, except HTTP/1.1, whose server knows better. */
+  closeIdle(): void {
+    for (const connection of this.#connections.values()) {
+      if (connection.session) this.#closeSession(connection, connection.session);
+      else if (connection.deadline?.reason) connection.socket.destroy();
+    }
+  }
+
+  destroy(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #closeSession(connection: Connection, session: ServerHttp2Session): void {
+    if (!session.closed && !session.destroyed) session.close();
+    if (connection.exchanges.size === 0) connection.deadline ??= this.#linger();
+  }
+
+  #linger(): { at: number } {
+    return { at: performance.now() + this.#limits.lingerMs };
+  }
+
+  #reportAnswer({ remoteAddress }: Connection, status: number): string {
+    const requestId = randomUUID();
+    const reason = reasonOfStatus[status] ?? "malformed";
+    this.#onRefused({ reason, remoteAddress, status, requestId });
+    return requestId;
+  }
+
+  report(reason: RefusalReason, remoteAddress: string | undefined): void {
+    this.#onRefused({ reason, remoteAddress });
+  }
+}
+
+/** What the client sends all the same is served. */
+function sendAway({ session, exchanges }: Connection): void {
+  if (session) {
+    session.goaway(constants.NGHTTP2_NO_ERROR, lastStreamId);
+    return;
+  }
+  const unanswered = [...exchanges].filter(({ res }) => !res.headersSent);
+  const last = unanswered.pop();
+  // Pipelined requests are all answered: only the last answer closes.
+  for (const { res } of unanswered) res.removeHeader("connection");
+  last?.res.setHeader("connection", "close");
+}
+
+/** As RFC 9113 section 6.5.2 counts them: 32 bytes for each field beside name and value. */
+function headerBytes(rawHeaders: readonly string[]): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
+}
+
+function ignore(): void {
+  // Resets are everyday; what follows from them is on 'close'.
+}

@@ -1,0 +1,295 @@
+/**
+ * The public port: HTTP/1.1 and HTTP/2 on one socket, cleartext (HTTP/2 by prior knowledge) or TLS (by
+ * ALPN), and its drain. What is asked and answered is the handler's business. Depends on the
+ * neighbours `connections.ts` and `tls.ts`, and on node.
+ */
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server as HttpServer,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
+import {
+  createServer as createHttp2Server,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+} from "node:http2";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
+import { Server as NetServer, type AddressInfo, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { TLSSocket } from "node:tls";
+import {
+  Connections,
+  defaultLimits,
+  type Connection,
+  type ListenerLimits,
+  type NetworkOf,
+  type Refusal,
+  type Request,
+  type Response,
+} from "./connections.js";
+import { secureContextOptions, type TlsMaterial } from "./tls.js";
+
+export interface ListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** Gets every request that is within the limits. It must not throw. */
+  readonly handler: (req: Request, res: Response) => void;
+  readonly limits?: Partial<ListenerLimits>;
+  /** With it the port speaks TLS only; with its `ca` every client needs a certificate. */
+  readonly tls?: TlsMaterial;
+  /**
+   * By default each address is its own network. A trusted proxy, whose connections are everybody's,
+   * belongs to none.
+   */
+  readonly networkOf?: NetworkOf;
+  /** Called for what the handler cannot log or count. */
+  readonly onRefused?: (refusal: Refusal) => void;
+}
+
+export interface Listener {
+  /** Resolves once connections are accepted. @throws the system's error (EADDRINUSE, EACCES). */
+  listen(): Promise<AddressInfo>;
+  /** Open connections, those in their handshake included. */
+  connections(): number;
+  /**
+   * Uses another certificate for the connections to come.
+   * @throws Error where the material cannot be used; then what was in use stays.
+   */
+  reloadTls(material: TlsMaterial): void;
+  /**
+   * Accepts no more connections and lets those that are open finish: requests on them are served and
+   * each client is told to go elsewhere; idle ones are closed after `drainIdleMs` (half of `graceMs` at
+   * most), whatever is open after `graceMs` is cut. Resolves when no connection is left.
+   */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** @throws Error where `tls` cannot be used. */
+export function createListener(options: ListenerOptions): Listener {
+  return new PortListener(options);
+}
+
+/** How HTTP/2 by prior knowledge begins (RFC 9113 section 3.4), as far as it tells the protocols apart. */
+const prefaceLine = Buffer.from("PRI * HTTP/2.0\r\n");
+const drainPollMs = 50;
+
+type Accept = (socket: Socket) => void;
+
+class PortListener implements Listener {
+  readonly #options: ListenerOptions;
+  readonly #limits: ListenerLimits;
+  readonly #connections: Connections;
+  readonly #server: HttpServer | HttpsServer;
+  readonly #http2: Http2Server;
+  readonly #acceptHttp1: Accept;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: ListenerOptions) {
+    const { networkOf = (address: string) => address, onRefused = () => undefined } = options;
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#connections = new Connections(this.#limits, networkOf, onRefused);
+    this.#server = this.#createHttp1();
+    this.#http2 = this.#createHttp2();
+    this.#acceptHttp1 = options.tls === undefined ? this.#takeCleartext() : this.#takeTls();
+  }
+
+  async listen(): Promise<AddressInfo> {
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject).listen({ host, port }, () => {
+        this.#server.off("error", reject);
+        resolve();
+      });
+    });
+    this.#timer = setInterval(
+      () => this.#connections.check(),
+      this.#limits.checkIntervalMs,
+    ).unref();
+    return this.#server.address() as AddressInfo;
+  }
+
+  connections(): number {
+    return this.#connections.size;
+  }
+
+  reloadTls(material: TlsMaterial): void {
+    const { tls } = this.#options;
+    if (tls === undefined || !("setSecureContext" in this.#server)) {
+      throw new Error("the listener has no TLS to reload");
+    }
+    if ((tls.ca === undefined) !== (material.ca === undefined)) {
+      throw new Error("a reload cannot change whether clients need a certificate");
+    }
+    this.#server.setSecureContext(secureContextOptions(material));
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    const startedAt = performance.now();
+    const idleMs = Math.min(this.#limits.drainIdleMs, graceMs / 2);
+    // http.Server's own close() drops idle connections at once, requests already on their way included.
+    NetServer.prototype.close.call(this.#server);
+    this.#connections.startDrain();
+    while (this.#connections.size > 0) {
+      const elapsedMs = performance.now() - startedAt;
+      if (elapsedMs >= graceMs) this.#connections.destroy();
+      else if (elapsedMs >= idleMs) {
+        this.#server.closeIdleConnections();
+        this.#connections.closeIdle();
+      }
+      await sleep(drainPollMs);
+    }
+    clearInterval(this.#timer);
+    this.#server.close();
+  }
+
+  #createHttp1(): HttpServer | HttpsServer {
+    const { headerBytesMax, requestTimeoutMs, idleTimeoutMs, checkIntervalMs } = this.#limits;
+    const { tls } = this.#options;
+    const options: ServerOptions = {
+      maxHeaderSize: headerBytesMax,
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: idleTimeoutMs,
+      connectionsCheckingInterval: checkIntervalMs,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+      // Node's own answer would lack the request id.
+      requireHostHeader: false,
+    };
+    const server =
+      tls === undefined
+        ? createHttpServer(options)
+        : createHttpsServer({
+            ...options,
+            ...secureContextOptions(tls),
+            requestCert: tls.ca !== undefined,
+            rejectUnauthorized: tls.ca !== undefined,
+            ALPNProtocols: ["h2", "http/1.1"],
+            handshakeTimeout: requestTimeoutMs,
+          });
+    server.on("request", (req, res) => {
+      const connection = this.#connections.find(req.socket);
+      if (connection === undefined) return;
+      if (req.httpVersion === "1.1" && req.headers.host === undefined) {
+        this.#connections.answer(connection, res, 400);
+      } else this.#handle(connection, req, res);
+    });
+    server.on("checkExpectation", ({ socket }: IncomingMessage, res: ServerResponse) =>
+      this.#answer(socket, res, 417),
+    );
+    server.on("connect", ({ socket }: IncomingMessage) => {
+      const connection = this.#connections.find(socket);
+      if (connection) this.#connections.answerRaw(connection, 501);
+    });
+    server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+      const connection = this.#connections.find(socket);
+      if (connection) this.#connections.refuseHttp1(connection, error);
+    });
+    return server;
+  }
+
+  #createHttp2(): Http2Server {
+    const server = createHttp2Server({
+      settings: {
+        maxConcurrentStreams: this.#limits.streamsMax,
+        // Node resets a stream past this without an answer: so more than what is answered with 431.
+        maxHeaderListSize: 4 * this.#limits.headerBytesMax,
+      },
+      maxSessionInvalidFrames: 100,
+      maxSessionRejectedStreams: 100,
+    });
+    server.on("request", (req, res) => {
+      const connection = this.#connections.find(req.stream.session);
+      if (connection) this.#handle(connection, req, res);
+    });
+    for (const [event, status] of [
+      ["checkExpectation", 417],
+      ["connect", 501],
+    ] as const) {
+      server.on(event, ({ stream }: Http2ServerRequest, res: Http2ServerResponse) =>
+        this.#answer(stream.session, res, status),
+      );
+    }
+    return server;
+  }
+
+  #handle(connection: Connection, req: Request, res: Response): void {
+    if (this.#connections.begin(connection, req, res)) this.#options.handler(req, res);
+  }
+
+  #answer(key: object | undefined, res: Response, status: number): void {
+    const connection = this.#connections.find(key);
+    if (connection) this.#connections.answer(connection, res, status);
+  }
+
+  #takeCleartext(): Accept {
+    const acceptHttp1 = takeListener(this.#server, "connection");
+    this.#server.on("connection", (socket: Socket) => {
+      if (this.#connections.admit(socket)) this.#sniff(this.#connections.open(socket));
+    });
+    return acceptHttp1;
+  }
+
+  #takeTls(): Accept {
+    const handshake = takeListener(this.#server, "connection");
+    const acceptHttp1 = takeListener(this.#server, "secureConnection");
+    takeListener(this.#server, "tlsClientError");
+    this.#server.on("connection", (socket: Socket) => {
+      if (this.#connections.admit(socket)) handshake(socket);
+    });
+    this.#server.on("tlsClientError", (_error: Error, socket: TLSSocket) => {
+      this.#connections.report("tls", socket.remoteAddress);
+      socket.destroy();
+    });
+    this.#server.on("secureConnection", (socket: TLSSocket) => {
+      const connection = this.#connections.open(socket);
+      if (socket.alpnProtocol === "h2") this.#startHttp2(connection);
+      else this.#startHttp1(connection);
+    });
+    return acceptHttp1;
+  }
+
+  /** Reads just enough to tell the protocol and hands the socket on as if nothing had been read. */
+  #sniff(connection: Connection): void {
+    const { socket } = connection;
+    let head: Buffer = Buffer.alloc(0);
+    const read = () => {
+      const chunk = socket.read() as Buffer | null;
+      if (chunk === null) return;
+      head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
+      const length = Math.min(head.length, prefaceLine.length);
+      const isPreface = head.compare(prefaceLine, 0, length, 0, length) === 0;
+      if (isPreface && length < prefaceLine.length) return;
+      socket.off("readable", read).off("end", hangUp);
+      socket.unshift(head);
+      if (isPreface) this.#startHttp2(connection);
+      else this.#startHttp1(connection);
+    };
+    const hangUp = () => socket.destroy();
+    socket.on("readable", read).on("end", hangUp);
+  }
+
+  #startHttp1(connection: Connection): void {
+    delete connection.deadline;
+    this.#acceptHttp1(connection.socket);
+  }
+
+  #startHttp2(connection: Connection): void {
+    // Else the session outlives the client's FIN.
+    connection.socket.allowHalfOpen = false;
+    this.#http2.once("session", (session) => this.#connections.startHttp2(connection, session));
+    this.#http2.emit("connection", connection.socket);
+  }
+}
+
+function takeListener(server: HttpServer | HttpsServer, event: string): Accept {
+  const [listener] = server.listeners(event);
+  if (listener === undefined) throw new Error(`the server has no listener for ${event}`);
+  server.removeAllListeners(event);
+  return (socket) => void listener.call(server, socket);
+}

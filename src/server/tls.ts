@@ -1,0 +1,87 @@
+/**
+ * The certificate of the public port: what is accepted as one, and the watch over its files. Depends on
+ * node only.
+ */
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
+
+/** PEM texts. */
+export interface TlsMaterial {
+  /** The certificate and its chain. */
+  readonly cert: string;
+  readonly key: string;
+  /** Who may sign client certificates; with it every client needs one. */
+  readonly ca?: string;
+}
+
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile?: string;
+}
+
+/**
+ * The options for a TLS server, at least TLS 1.2.
+ * @throws Error where certificate and key are unreadable or no pair, or `ca` holds no certificate.
+ */
+export function secureContextOptions({ cert, key, ca }: TlsMaterial): SecureContextOptions {
+  const options: SecureContextOptions = { cert, key, minVersion: "TLSv1.2" };
+  if (ca !== undefined) {
+    // OpenSSL passes over text that is no certificate, and Node takes "" for the system's authorities.
+    new X509Certificate(ca);
+    options.ca = ca;
+  }
+  createSecureContext(options);
+  return options;
+}
+
+/** @throws the system's error where a file cannot be read. */
+export async function readTlsFiles({ certFile, keyFile, caFile }: TlsFiles): Promise<TlsMaterial> {
+  const read = (file: string) => readFile(file, "utf8");
+  const [cert, key, ca] = await Promise.all([
+    read(certFile),
+    read(keyFile),
+    caFile === undefined ? Promise.resolve(undefined) : read(caFile),
+  ]);
+  return { cert, key, ...(ca === undefined ? {} : { ca }) };
+}
+
+export interface TlsWatchOptions {
+  /** What `current` was read from. */
+  readonly files: TlsFiles;
+  readonly current: TlsMaterial;
+  /** Puts new material to use; what it throws goes to `onError`. */
+  readonly reload: (material: TlsMaterial) => void;
+  /** Called once for each state of the files that cannot be used, or read. */
+  readonly onError: (error: unknown) => void;
+  /** How often the files are read. Default 10 s. */
+  readonly intervalMs?: number;
+}
+
+/**
+ * Reloads when the files' contents have changed and two readings agree, so that a pair that is just
+ * being written is left alone. Contents are compared, not times: that holds for files written in
+ * place, renamed, and behind symbolic links that are swapped (Kubernetes). Returns a function that ends
+ * the watch.
+ */
+export function watchTlsFiles(options: TlsWatchOptions): () => void {
+  let decided = JSON.stringify(options.current);
+  let seen = decided;
+  const look = async (): Promise<void> => {
+    const material = await readTlsFiles(options.files).catch((error: unknown) => error as Error);
+    const contents = material instanceof Error ? material.message : JSON.stringify(material);
+    const settled = contents === seen;
+    seen = contents;
+    if (!settled || contents === decided) return;
+    decided = contents;
+    try {
+      if (material instanceof Error) throw material;
+      options.reload(material);
+    } catch (error) {
+      options.onError(error);
+    }
+  };
+  const timer = setInterval(() => void look(), options.intervalMs ?? 10_000).unref();
+  return () => clearInterval(timer);
+}

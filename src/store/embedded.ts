@@ -1,0 +1,315 @@
+/**
+ * The store for one machine: one LMDB file, shared by any number of processes. Depends on lmdb and
+ * the domain's ports.
+ */
+import { createHash } from "node:crypto";
+import { closeSync, fstatSync, mkdirSync, openSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
+import type { KeyStore } from "../auth/keys.js";
+import { userIdsOfSubject } from "../auth/users.js";
+import type {
+  ImportConflict,
+  ImportOutcome,
+  User,
+  UserChange,
+  UserId,
+  UserStore,
+} from "../auth/users.js";
+import { faultOfFile, notOurs } from "./embedded-file.js";
+import { idKey, planImport } from "./import-plan.js";
+import type { Store } from "./index.js";
+import { storeUnavailable, withDeadline } from "./unavailable.js";
+
+/** The version of what this module writes; a file of another version is refused. */
+const format = 1;
+const staleReadersCheckMs = 60_000;
+const listPageUsers = 256;
+const newStoreBytes = 1_048_576;
+
+/** The file cannot be used as it is. Nothing has been written to it; the message names it. */
+export class EmbeddedStoreError extends Error {
+  override readonly name = "EmbeddedStoreError";
+}
+
+export interface EmbeddedStoreOptions {
+  /** The folder of the file, made if absent. */
+  readonly dataDir: string;
+  /** Time after which a write that waits for another process or the disk is given up. */
+  readonly deadlineMs?: number;
+}
+
+/** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
+  const path = join(options.dataDir, "latchkey.mdb");
+  prepareFile(options.dataDir, path);
+  const root = open({
+    path,
+    noSubdir: true,
+    // Else a write is reported before it is on the disk.
+    overlappingSync: false,
+    // Else a failed commit, as on a full disk, is a rejection that nobody can handle.
+    eventTurnBatching: false,
+  });
+  const readersCheck = setInterval(() => root.readerCheck(), staleReadersCheckMs).unref();
+  const close = async () => {
+    clearInterval(readersCheck);
+    await root.close();
+  };
+  try {
+    const names = [...root.getKeys()];
+    if (names.length > 0 && !names.includes("meta")) {
+      throw new EmbeddedStoreError(`${path} ${notOurs}`);
+    }
+    const file = new StoreFile(root, options.deadlineMs ?? 2500);
+    await claim(file, path);
+    return {
+      users: new EmbeddedUsers(file),
+      keys: new EmbeddedKeys(file),
+      ping: () => file.read(() => void file.meta.get("format")),
+      warnings: () => Promise.resolve([]),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** LMDB ends the process on a path or file that it cannot use: whatever it would meet, we meet first. */
+function prepareFile(dataDir: string, path: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    const isNew = [path, `${path}-lock`].map((name) => {
+      const file = openSync(name, "a+", 0o600);
+      const { size } = fstatSync(file);
+      closeSync(file);
+      return size === 0;
+    });
+    const { bavail, bsize } = statfsSync(dataDir);
+    if (isNew.includes(true) && bavail * bsize < newStoreBytes) {
+      throw new EmbeddedStoreError(`${path} cannot be created: the disk is full`);
+    }
+    const fault = faultOfFile(path);
+    if (fault !== undefined) throw new EmbeddedStoreError(`${path} ${fault}`);
+  } catch (error) {
+    if (error instanceof EmbeddedStoreError) throw error;
+    const { message } = error as Error;
+    throw new EmbeddedStoreError(`${path} cannot be opened: ${message}`, { cause: error });
+  }
+}
+
+/** Marks a new file with the format, or makes sure of it. */
+async function claim(file: StoreFile, path: string): Promise<void> {
+  const stored = await file.write(() => {
+    const found: unknown = file.meta.get("format");
+    if (found === undefined) void file.meta.put("format", format);
+    return found ?? format;
+  });
+  if (stored !== format) {
+    throw new EmbeddedStoreError(
+      `${path} has format ${JSON.stringify(stored)}; this version of Latchkey reads format ${format}`,
+    );
+  }
+}
+
+/** A user as stored: as JSON. */
+type UserRecord = Omit<User, "tokensValidAfter"> & {
+  readonly tokensValidAfter: string | undefined;
+};
+
+/** LMDB bounds the length of a key, so that the key of a text is its digest. */
+const digest = (text: string) => createHash("sha256").update(text, "utf16le").digest();
+
+/** The databases within the file, and the only two ways to them. */
+class StoreFile {
+  readonly meta: Database<unknown, string>;
+  /** By digest of the `idKey`. */
+  readonly users: Database<UserRecord, Buffer>;
+  /** The key in `users`, by digest of the username. */
+  readonly usernames: Database<Buffer, Buffer>;
+  readonly #root: RootDatabase;
+  readonly #deadlineMs: number;
+
+  constructor(root: RootDatabase, deadlineMs: number) {
+    this.#root = root;
+    this.#deadlineMs = deadlineMs;
+    this.meta = root.openDB("meta", { encoding: "json" });
+    this.users = root.openDB("users", { encoding: "json", keyEncoding: "binary" });
+    this.usernames = root.openDB("usernames", { encoding: "binary", keyEncoding: "binary" });
+  }
+
+  /** @throws AuthError `store_unavailable` for whatever `work` throws. */
+  async read<T>(work: () => T): Promise<T> {
+    try {
+      // Else what other processes wrote in this turn of the event loop stays unseen.
+      this.#root.resetReadTxn();
+      return await Promise.resolve(work());
+    } catch (error) {
+      throw storeUnavailable("the embedded store cannot be read", error);
+    }
+  }
+
+  /** Runs `work` in a transaction: what it throws undoes what it wrote. Resolves once on disk. */
+  write<T>(work: () => T): Promise<T> {
+    const done = this.#root.childTransaction(work).catch(async (error: unknown) => {
+      const { commitError } = error as { commitError?: Promise<never> };
+      const cause: unknown = await (commitError?.catch((reason: unknown) => reason) ?? error);
+      throw storeUnavailable("the embedded store cannot be written", cause);
+    });
+    return withDeadline(this.#deadlineMs, done);
+  }
+
+  user(key: Buffer): User | undefined {
+    const record = this.users.get(key);
+    return (
+      record && {
+        ...record,
+        passwordHash: record.passwordHash,
+        tokensValidAfter: record.tokensValidAfter ? new Date(record.tokensValidAfter) : undefined,
+      }
+    );
+  }
+
+  userById(id: UserId): User | undefined {
+    return this.user(digest(idKey(id)));
+  }
+
+  userByUsername(username: string): User | undefined {
+    const key = this.usernames.get(digest(username));
+    return key && this.user(key);
+  }
+
+  putUser(user: User): void {
+    const key = digest(idKey(user.id));
+    const { tokensValidAfter, ...rest } = user;
+    void this.users.put(key, { ...rest, tokensValidAfter: tokensValidAfter?.toISOString() });
+    void this.usernames.put(digest(user.username), key);
+  }
+
+  removeUser(user: User): void {
+    void this.users.remove(digest(idKey(user.id)));
+    void this.usernames.remove(digest(user.username));
+  }
+}
+
+class EmbeddedUsers implements UserStore {
+  readonly #file: StoreFile;
+
+  constructor(file: StoreFile) {
+    this.#file = file;
+  }
+
+  findByUsername(username: string): Promise<User | undefined> {
+    return this.#file.read(() => this.#file.userByUsername(username));
+  }
+
+  findBySubject(subject: string): Promise<User | undefined> {
+    return this.#file.read(() => {
+      const users = userIdsOfSubject(subject).flatMap((id) => this.#file.userById(id) ?? []);
+      return users.length === 1 ? users[0] : undefined;
+    });
+  }
+
+  async add(user: User): Promise<"added" | "id_taken" | "username_taken"> {
+    return this.#file.write(() => {
+      if (this.#file.userById(user.id)) return "id_taken";
+      if (this.#file.userByUsername(user.username)) return "username_taken";
+      this.#file.putUser(user);
+      return "added";
+    });
+  }
+
+  import(
+    users: readonly User[],
+    options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
+  ): Promise<ImportOutcome[]> {
+    const plan = () => {
+      const stored = users.flatMap((user) => [
+        this.#file.userById(user.id) ?? [],
+        this.#file.userByUsername(user.username) ?? [],
+      ]);
+      return planImport(users, stored.flat(), options);
+    };
+    if (options.dryRun) return this.#file.read(() => plan().outcomes);
+    return this.#file.write(() => {
+      const { outcomes, writes } = plan();
+      for (const { user } of writes) this.#file.putUser(user);
+      return outcomes;
+    });
+  }
+
+  update(id: UserId, change: UserChange): Promise<boolean> {
+    return this.#change(id, (user) => this.#file.putUser({ ...user, ...change }));
+  }
+
+  async replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+    return this.#file.write(() => {
+      const user = this.#file.userById(id);
+      if (user?.passwordHash !== oldHash) return false;
+      this.#file.putUser({ ...user, passwordHash: newHash });
+      return true;
+    });
+  }
+
+  remove(id: UserId): Promise<boolean> {
+    return this.#change(id, (user) => this.#file.removeUser(user));
+  }
+
+  async *list(): AsyncIterable<User> {
+    // Pages of our own: one long read would keep LMDB from reusing any page freed meanwhile.
+    let start = Buffer.alloc(1);
+    for (;;) {
+      const page = await this.#file.read(() =>
+        [...this.#file.users.getKeys({ start, limit: listPageUsers })].map((key) => ({
+          key: Buffer.from(key),
+          user: this.#file.user(key),
+        })),
+      );
+      for (const { user } of page) if (user) yield user;
+      const last = page.at(-1);
+      if (last === undefined) return;
+      start = Buffer.concat([last.key, Buffer.alloc(1)]);
+    }
+  }
+
+  #change(id: UserId, change: (user: User) => void): Promise<boolean> {
+    return this.#file.write(() => {
+      const user = this.#file.userById(id);
+      if (user === undefined) return false;
+      change(user);
+      return true;
+    });
+  }
+}
+
+interface KeyRecord {
+  readonly version: number;
+  readonly document: string | undefined;
+}
+
+class EmbeddedKeys implements KeyStore {
+  readonly #file: StoreFile;
+
+  constructor(file: StoreFile) {
+    this.#file = file;
+  }
+
+  load(): Promise<KeyRecord> {
+    return this.#file.read(() => this.#stored());
+  }
+
+  save(document: string, expectedVersion: number): Promise<boolean> {
+    return this.#file.write(() => {
+      if (this.#stored().version !== expectedVersion) return false;
+      void this.#file.meta.put("keys", { version: expectedVersion + 1, document });
+      return true;
+    });
+  }
+
+  #stored(): KeyRecord {
+    const record = this.#file.meta.get("keys") as KeyRecord | undefined;
+    return record ?? { version: 0, document: undefined };
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * What an import does with each user, decided once for every store. Depends on the domain's users.
+ */
+import type { ImportConflict, ImportOutcome, User, UserId } from "../auth/users.js";
+
+export const idKey = (id: UserId) => `${id.type}:${id.value}`;
+
+/** What is stored under an `_id` or username of the import; undefined where it fits none of ours. */
+export interface Occupant {
+  readonly id: UserId | undefined;
+  readonly username: string | undefined;
+  readonly passwordHash: string | undefined;
+  readonly tokensValidAfter: Date | undefined;
+}
+
+export interface PlannedWrite {
+  /** What it replaces, or undefined where it adds. */
+  readonly previous: Occupant | undefined;
+  readonly user: User;
+  /** The positions in the import that this write settles: several where one user occurs again. */
+  readonly positions: readonly number[];
+}
+
+/**
+ * The outcome of each user, and one write for each user that is to be stored. A later user of the
+ * same import meets the earlier ones as if they were stored already.
+ */
+export function planImport(
+  users: readonly User[],
+  stored: readonly Occupant[],
+  { onConflict, replacedAt }: { onConflict: ImportConflict; replacedAt: Date },
+): { outcomes: ImportOutcome[]; writes: PlannedWrite[] } {
+  const byId = new Map<string, Occupant>();
+  const byUsername = new Map<string, Occupant>();
+  const writes = new Map<string, PlannedWrite>();
+  const occupy = (occupant: Occupant) => {
+    if (occupant.id !== undefined) byId.set(idKey(occupant.id), occupant);
+    if (occupant.username !== undefined) byUsername.set(occupant.username, occupant);
+  };
+  const write = (user: User, previous: Occupant | undefined, position: number) => {
+    const earlier = writes.get(idKey(user.id));
+    writes.set(idKey(user.id), {
+      previous: earlier ? earlier.previous : previous,
+      user,
+      positions: [...(earlier?.positions ?? []), position],
+    });
+    occupy(user);
+  };
+  stored.forEach(occupy);
+
+  const outcomes = users.map((user, position): ImportOutcome => {
+    const sameId = byId.get(idKey(user.id));
+    const sameUsername = byUsername.get(user.username);
+    if (sameId === undefined && sameUsername === undefined) {
+      write(user, undefined, position);
+      return "added";
+    }
+    if (sameId !== sameUsername) return sameId === undefined ? "username_taken" : "id_taken";
+    if (onConflict !== "replace") return onConflict === "skip" ? "skipped" : "exists";
+    const tokensValidAfter =
+      sameId?.passwordHash === user.passwordHash ? sameId?.tokensValidAfter : replacedAt;
+    write({ ...user, tokensValidAfter }, sameId, position);
+    return "replaced";
+  });
+  return { outcomes, writes: [...writes.values()] };
+}

@@ -1,0 +1,195 @@
+/**
+ * The store on MongoDB: a users collection as it is found, and a collection of our own for the keys.
+ * Depends on mongodb and the domain's ports. The driver's own timeouts only tidy up after the deadline
+ * that every call has here: measured against a frozen server, none of them is certain to end a call.
+ */
+import { MongoClient, MongoError, MongoServerError } from "mongodb";
+import type { Collection } from "mongodb";
+import { AuthError } from "../auth/errors.js";
+import type { KeyStore } from "../auth/keys.js";
+import type { Store } from "./index.js";
+import { UserMapping } from "./mongo-document.js";
+import type { UserDocument, UserFields } from "./mongo-document.js";
+import { MongoUsers } from "./mongo-users.js";
+import { storeUnavailable, withDeadline } from "./unavailable.js";
+
+/** The driver cannot make sense of the connection string. */
+export class MongoStoreError extends Error {
+  override readonly name = "MongoStoreError";
+}
+
+export interface MongoStoreOptions {
+  /** A connection string with database. */
+  readonly uri: string;
+  readonly usersCollection: string;
+  readonly fields: UserFields;
+  /** Time after which a call is given up. */
+  readonly deadlineMs?: number;
+}
+
+/** Runs something of the driver's: bounded in time, its errors made ours. */
+export type MongoCall = <T>(work: () => Promise<T>) => Promise<T>;
+
+/**
+ * Does not wait for the database, which may come and go: every call tries anew.
+ * @throws MongoStoreError
+ */
+export function openMongoStore(options: MongoStoreOptions): Store {
+  const { deadlineMs = 2500 } = options;
+  const client = connect(options.uri, deadlineMs);
+  const db = client.db();
+  const collection = db.collection<UserDocument>(options.usersCollection);
+  const index = new UsernameIndex(collection, options.fields.username, deadlineMs);
+  const call: MongoCall = async (work) => {
+    const result = await withDeadline(deadlineMs, work().catch(rethrow));
+    void index.prepare().catch(() => undefined);
+    return result;
+  };
+  void index.prepare().catch(() => undefined);
+  return {
+    users: new MongoUsers(collection, new UserMapping(options.fields), call, index),
+    keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
+    ping: async () => {
+      await call(() => db.command({ ping: 1 }));
+    },
+    warnings: () => call(() => index.warnings()),
+    close: () => withDeadline(deadlineMs, client.close()).catch(() => undefined),
+  };
+}
+
+function connect(uri: string, deadlineMs: number): MongoClient {
+  try {
+    return new MongoClient(uri, {
+      appName: "latchkey",
+      readPreference: "primary",
+      writeConcern: { w: "majority", wtimeoutMS: deadlineMs },
+      // A read that is tried again outlives socketTimeoutMS.
+      retryReads: false,
+      serverSelectionTimeoutMS: deadlineMs,
+      connectTimeoutMS: deadlineMs,
+      socketTimeoutMS: deadlineMs,
+      waitQueueTimeoutMS: deadlineMs,
+    });
+  } catch (error) {
+    throw new MongoStoreError(`MONGODB_URI cannot be used: ${(error as Error).message}`);
+  }
+}
+
+/** Server errors that say something about the document and nothing about the server. */
+const documentFaults: unknown[] = [66, 121, 10_334, 11_000, 17_280];
+
+function rethrow(error: unknown): never {
+  if (error instanceof MongoServerError && documentFaults.includes(error.code)) {
+    throw new AuthError("internal", `MongoDB refused a document: ${error.codeName ?? ""}`, {
+      cause: error,
+    });
+  }
+  // Name resolution and certificate files fail with errors of the system.
+  const isSystem = error instanceof Error && "syscall" in error;
+  if (error instanceof MongoError || isSystem) {
+    throw storeUnavailable("MongoDB does not answer", error);
+  }
+  throw error;
+}
+
+const namespaceNotFound = 26;
+/** Not allowed to; an index of that name or key is there, but another one; duplicates. */
+const indexRefused: unknown[] = [13, 85, 86, 11_000];
+
+/** The index on the username: ours where the collection is ours, else only looked at. */
+export class UsernameIndex {
+  readonly #collection: Collection<UserDocument>;
+  readonly #field: string;
+  readonly #deadlineMs: number;
+  #prepared: Promise<void> | undefined;
+
+  constructor(collection: Collection<UserDocument>, field: string, deadlineMs: number) {
+    this.#collection = collection;
+    this.#field = field;
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** Makes the index if the collection is empty, once; failing, the next call tries again. */
+  prepare(): Promise<void> {
+    this.#prepared ??= withDeadline(this.#deadlineMs, this.#create()).catch((error: unknown) => {
+      this.#prepared = undefined;
+      throw error;
+    });
+    return this.#prepared;
+  }
+
+  async #create(): Promise<void> {
+    if ((await this.#collection.findOne({}, { projection: { _id: 1 } })) !== null) return;
+    try {
+      await this.#collection.createIndex({ [this.#field]: 1 }, { unique: true }, undefined);
+    } catch (error) {
+      if (!(error instanceof MongoServerError) || !indexRefused.includes(error.code)) throw error;
+    }
+  }
+
+  async warnings(): Promise<string[]> {
+    await this.prepare();
+    const usable = (await this.#indexes()).filter(
+      ({ key, hidden, partialFilterExpression, collation }) =>
+        Object.keys(key)[0] === this.#field && !hidden && !partialFilterExpression && !collation,
+    );
+    const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
+    const isUnique = usable.some(({ key, unique }) => unique && Object.keys(key).length === 1);
+    return [
+      ...(isUnique ? [] : [`no unique index on ${where}: two users may get one username`]),
+      ...(usable.length > 0
+        ? []
+        : [`no index on ${where}: every login reads the whole collection`]),
+    ];
+  }
+
+  async #indexes() {
+    try {
+      return await this.#collection.indexes();
+    } catch (error) {
+      if (error instanceof MongoServerError && error.code === namespaceNotFound) return [];
+      throw error;
+    }
+  }
+}
+
+interface KeyDocument {
+  readonly _id: "keys";
+  readonly version: number;
+  readonly document: string;
+}
+
+class MongoKeys implements KeyStore {
+  readonly #collection: Collection<KeyDocument>;
+  readonly #call: MongoCall;
+
+  constructor(collection: Collection<KeyDocument>, call: MongoCall) {
+    this.#collection = collection;
+    this.#call = call;
+  }
+
+  async load(): Promise<{ version: number; document: string | undefined }> {
+    const stored = await this.#call(() => this.#collection.findOne({ _id: "keys" }));
+    return stored ?? { version: 0, document: undefined };
+  }
+
+  save(document: string, expectedVersion: number): Promise<boolean> {
+    const version = expectedVersion + 1;
+    return this.#call(async () => {
+      if (expectedVersion > 0) {
+        const { matchedCount } = await this.#collection.updateOne(
+          { _id: "keys", version: expectedVersion },
+          { $set: { version, document } },
+        );
+        return matchedCount === 1;
+      }
+      try {
+        await this.#collection.insertOne({ _id: "keys", version, document });
+        return true;
+      } catch (error) {
+        if (error instanceof MongoServerError && error.code === 11_000) return false;
+        throw error;
+      }
+    });
+  }
+}

@@ -1,0 +1,181 @@
+/** Every documented row of the two REST paths, byte for byte, on one kept-alive connection. */
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
+import { expectGolden } from "../support/golden.js";
+import { startService, testUser, type RunningService } from "../support/service.js";
+
+const tokenPath = "/api/auth/token";
+const loginPath = "/api/v1/authentication/login";
+
+let service: RunningService;
+let client: HttpClient;
+
+beforeAll(async () => {
+  service = await startService({}, [
+    testUser,
+    { ...testUser, id: { type: "int", value: "2" }, username: "disabled", disabled: true },
+    { ...testUser, id: { type: "int", value: "3" }, username: "hashless", passwordHash: undefined },
+  ]);
+  client = createHttpClient(service.url);
+});
+afterAll(async () => {
+  client.close();
+  await service.close();
+});
+
+async function golden(name: string, path: string, call?: Call): Promise<void> {
+  expectGolden(name, await client.call(path, call));
+}
+
+const authorized = (authorization: string): Call => ({ headers: { authorization } });
+const login = (body: unknown): Call => ({
+  headers: { "content-type": "application/json" },
+  body: typeof body === "string" ? body : JSON.stringify(body),
+});
+const right = { username: "TestUser", password: "password" };
+
+async function token(): Promise<string> {
+  const { body } = await client.call(tokenPath, authorized(basic("TestUser", "password")));
+  return (JSON.parse(body) as { token: string }).token;
+}
+
+describe(`POST ${tokenPath}`, () => {
+  test("200 for Basic, and for Bearer with the token that came of it", async () => {
+    await golden("token-200", tokenPath, authorized(basic("TestUser", "password")));
+    await golden("token-200", tokenPath, authorized(`Bearer ${await token()}`));
+    await golden("token-200", `${tokenPath}?a=b`, authorized(`bEARER ${await token()}`));
+  });
+
+  test("200 with a request body, which is ignored", async () => {
+    const body = JSON.stringify({ username: "other" });
+    await golden("token-200", tokenPath, { ...authorized(basic("TestUser", "password")), body });
+  });
+
+  test.each<[string, Call]>([
+    ["no authorization", {}],
+    ["an unknown scheme", authorized("Digest abc")],
+    ["a malformed value", authorized("Basic !")],
+    ["a wrong password", authorized(basic("TestUser", "Password"))],
+    ["a wrong case of the name", authorized(basic("testuser", "password"))],
+    ["an unknown user", authorized(basic("nobody", "password"))],
+    ["a disabled user", authorized(basic("disabled", "password"))],
+    ["a user without a hash", authorized(basic("hashless", "password"))],
+    ["a password with a NUL", authorized(basic("TestUser", "password\0"))],
+    ["an over-long username", authorized(basic("a".repeat(257), "password"))],
+    ["an over-long password", authorized(basic("TestUser", "a".repeat(1025)))],
+    ["a token that is none", authorized("Bearer a.b.c")],
+    ["an over-long token", authorized(`Bearer ${"a".repeat(8193)}`)],
+  ])("403 for %s", async (_, call) => {
+    await golden("token-403", tokenPath, call);
+  });
+
+  test("403 for a token of a user who was removed", async () => {
+    await service.store.users.add({
+      ...testUser,
+      id: { type: "string", value: "x" },
+      username: "x",
+    });
+    const { body } = await client.call(tokenPath, authorized(basic("x", "password")));
+    const bearer = authorized(`Bearer ${(JSON.parse(body) as { token: string }).token}`);
+    await golden("token-200", tokenPath, bearer);
+    await service.store.users.remove({ type: "string", value: "x" });
+    await golden("token-403", tokenPath, bearer);
+  });
+
+  test("a 403 without a body leaves the connection usable", async () => {
+    const refused = await client.call(tokenPath);
+    const accepted = await client.call(tokenPath, authorized(basic("TestUser", "password")));
+    expect([refused.status, accepted.status]).toEqual([403, 200]);
+    expect(accepted.localPort).toBe(refused.localPort);
+  });
+
+  test.each(["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])("405 for %s", async (method) => {
+    await golden("token-405", tokenPath, { method });
+  });
+
+  test("413 for a body over 64 KiB, whether its length is declared or not", async () => {
+    const body = "a".repeat(65_537);
+    await golden("token-413", tokenPath, { body });
+    await golden("token-413", tokenPath, { body, headers: { "transfer-encoding": "chunked" } });
+    await golden("token-403", tokenPath, { body: body.slice(1) });
+  });
+});
+
+describe(`POST ${loginPath}`, () => {
+  test("200 for the right pair, whatever the content type", async () => {
+    await golden("login-200", loginPath, login(right));
+    await golden("login-200", loginPath, { body: JSON.stringify({ extra: [1], ...right }) });
+  });
+
+  test.each<[string, unknown]>([
+    ["nothing", ""],
+    ["what is not JSON", "username=a&password=b"],
+    ["an array", [right]],
+    ["a string", '"TestUser"'],
+    ["null", "null"],
+    ["no username", { password: "password" }],
+    ["no password", { username: "TestUser" }],
+    ["an empty username", { ...right, username: "" }],
+    ["an empty password", { ...right, password: "" }],
+    ["a password that is a number", { ...right, password: 1 }],
+    ["a username that is null", { ...right, username: null }],
+    ["an empty password and an over-long username", { username: "a".repeat(257), password: "" }],
+    ["a repeated member", '{"username":"TestUser","password":"a","password":"password"}'],
+    ["an unpaired surrogate", '{"username":"TestUser","password":"\\ud800"}'],
+  ])("400 Missing parameter for %s", async (_, body) => {
+    await golden("login-400-missing", loginPath, login(body));
+  });
+
+  test("400 Missing parameter for what is not UTF-8", async () => {
+    const body = Buffer.from('{"username":"TestUser","password":"password\xff"}', "latin1");
+    await golden("login-400-missing", loginPath, { body });
+  });
+
+  test.each<[string, unknown]>([
+    ["username", { ...right, username: "😀".repeat(257) }],
+    ["password", { ...right, password: "é".repeat(513) }],
+  ])("400 Invalid parameter for an over-long %s", async (_, body) => {
+    await golden("login-400-invalid", loginPath, login(body));
+  });
+
+  test.each<[string, unknown]>([
+    ["a wrong password", { ...right, password: "Password" }],
+    ["an unknown user", { ...right, username: "nobody" }],
+    ["a disabled user", { ...right, username: "disabled" }],
+    ["a user without a hash", { ...right, username: "hashless" }],
+    ["a password with a NUL", { ...right, password: "password\0" }],
+    ["a username with a byte order mark", { ...right, username: "\ufeffTestUser" }],
+  ])("401 for %s", async (_, body) => {
+    await golden("login-401", loginPath, login(body));
+  });
+
+  test.each(["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])("405 for %s", async (method) => {
+    await golden("login-405", loginPath, { method });
+  });
+
+  test("413 for a body over 64 KiB", async () => {
+    await golden("login-413", loginPath, login({ ...right, extra: "a".repeat(65_536) }));
+  });
+
+  test("token_exp is the token's exp in the configured time zone, and the message its lifetime", async () => {
+    const inNewYork = await startService({
+      LEGACY_TIME_ZONE: "America/New_York",
+      TOKEN_TTL: "5399s",
+    });
+    const other = createHttpClient(inNewYork.url);
+    try {
+      const { body } = await other.call(loginPath, login(right));
+      const answer = JSON.parse(body) as { message: string; data: string; token_exp: string };
+      const [, claims = ""] = answer.data.split(".");
+      const { exp } = JSON.parse(Buffer.from(claims, "base64url").toString()) as { exp: number };
+      expect(answer.message).toBe("Bearer token created and it expires in 89 minutes");
+      const local = new Date(exp * 1000).toLocaleString("en-US", { timeZone: "America/New_York" });
+      const shown = new Date(answer.token_exp.replace(",", "")).toLocaleString("en-US");
+      expect(shown).toBe(local);
+      expect(answer.token_exp).toMatch(/^[A-Z][a-z]+, \d\d \d{4} \d\d:\d\d:\d\d$/);
+    } finally {
+      other.close();
+      await inNewYork.close();
+    }
+  });
+});

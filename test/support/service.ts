@@ -1,0 +1,52 @@
+/** The real service on free ports, with a store of its own. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApp, type App } from "../../src/app.js";
+import { parseConfig, type Environment } from "../../src/config.js";
+import { createLogger } from "../../src/log.js";
+import { openStore, type Store } from "../../src/store/index.js";
+import type { User } from "../../src/auth/users.js";
+
+export interface RunningService extends Omit<App, "start"> {
+  readonly store: Store;
+}
+
+/** The row of the old server's users table: argon2id, m=16384, t=2, p=1, of `password`. */
+export const testUser: User = {
+  id: { type: "int", value: "1" },
+  username: "TestUser",
+  passwordHash:
+    "$argon2id$v=19$m=16384,t=2,p=1$P/wxjcj0dSBr3LFgjFEpdw$YItu6Y3q6Myva0A1PVhq3zfvZcWsTUPTjuP7hyWZm1Q",
+  disabled: false,
+  roles: [],
+  tokensValidAfter: undefined,
+};
+
+export async function startService(
+  env: Environment = {},
+  users: readonly User[] = [testUser],
+): Promise<RunningService> {
+  const dataDir = await mkdtemp(join(tmpdir(), "latchkey-"));
+  const config = parseConfig({
+    PORT: "0",
+    MANAGEMENT_PORT: "0",
+    LOG_LEVEL: "silent",
+    DATA_DIR: dataDir,
+    ...env,
+  });
+  const store = await openStore(config);
+  for (const user of users) await store.users.add(user);
+  const app = createApp({ config, store, logger: createLogger(config.LOG_LEVEL) });
+  await app.start();
+  return {
+    url: app.url,
+    managementUrl: app.managementUrl,
+    store,
+    async close() {
+      await app.close();
+      await store.close();
+      await rm(dataDir, { recursive: true });
+    },
+  };
+}

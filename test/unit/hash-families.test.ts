@@ -1,0 +1,110 @@
+/** Every family against hashes that others made; test/vectors/README.md says who and how. */
+import { readFileSync, readdirSync } from "node:fs";
+import { describe, expect, test } from "@jest/globals";
+import { decoyLike, inspectHash, needsRehash, verifyPassword } from "../../src/auth/passwords.js";
+import * as encodings from "../../src/auth/passwords/encodings.js";
+import { families, familiesTable } from "../../src/auth/passwords/families.js";
+
+interface Vector {
+  readonly by: string;
+  readonly family: string;
+  readonly password: string;
+  readonly hash?: string;
+  readonly encoding?: keyof typeof encodings;
+  readonly pieces?: readonly unknown[];
+}
+
+const folder = new URL("../vectors/", import.meta.url);
+const vectors = readdirSync(folder)
+  .filter((name) => /^hashes-.*\.json$/.test(name))
+  .flatMap((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")) as Vector[])
+  .map((vector) => ({ ...vector, hash: vector.hash ?? encoded(vector) }));
+
+function encoded({ encoding, pieces = [] }: Vector): string {
+  const encode = encodings[encoding ?? "meteorHash"] as (...parts: readonly unknown[]) => string;
+  return encode(...pieces);
+}
+
+/** The password with one bit changed: in its last character, or the last that plain bcrypt reads. */
+function altered({ family, password }: Vector): string {
+  const at = password.length - (family === "bcrypt" && bytesOf(password) > 72 ? 2 : 1);
+  const character = String.fromCharCode(password.charCodeAt(at) ^ 1);
+  return password.slice(0, at) + character + password.slice(at + 1);
+}
+
+const bytesOf = (password: string) => Buffer.byteLength(password);
+
+describe.each(families.map(({ name }) => name))("%s", (name) => {
+  const ofFamily = vectors.filter(({ family }) => family === name);
+
+  test("has vectors by another's hand", () => {
+    expect(ofFamily.length).toBeGreaterThanOrEqual(2);
+  });
+
+  test.each(ofFamily)("$by: $password", async (vector) => {
+    const { hash, password } = vector;
+    expect(inspectHash(hash)).toMatchObject({ family: name, verdict: "ok" });
+    expect(await verifyPassword(hash, password)).toBe(true);
+    expect(await verifyPassword(hash, altered(vector))).toBe(false);
+    expect(await verifyPassword(hash, `${password}\0`)).toBe(false);
+    expect(needsRehash(hash, password)).toBe(!(name === "bcrypt" && bytesOf(password) > 72));
+    const more = await verifyPassword(hash, `${password}!`);
+    expect(more).toBe(name === "bcrypt" && bytesOf(password) >= 72);
+  });
+
+  test("has decoys of the same cost that let nobody in", async () => {
+    for (const { hash, password } of ofFamily.filter((_, index) => index % 5 === 0)) {
+      const decoy = decoyLike(hash) ?? "";
+      expect(decoy).toHaveLength(hash.length);
+      expect(inspectHash(decoy)).toEqual(inspectHash(hash));
+      expect(await verifyPassword(decoy, password)).toBe(false);
+    }
+  });
+});
+
+test("every vector is of a family in the table", () => {
+  const names = families.map(({ name }) => name);
+  expect(vectors.filter(({ family }) => !names.includes(family))).toEqual([]);
+});
+
+test("the frameworks' defaults are under the ceilings", () => {
+  const salt22 = "a".repeat(21) + "O";
+  for (const hash of [
+    `$argon2id$v=19$m=65536,t=3,p=4$${salt22}$${"a".repeat(43)}`, // passlib, argon2-cffi, Node
+    `argon2$argon2id$v=19$m=102400,t=2,p=8$${salt22}$${"a".repeat(43)}`, // Django
+    `$argon2id$v=19$m=65536,t=4,p=1$${salt22}$${"a".repeat(43)}`, // PHP
+    `$argon2id$v=19$m=131072,t=1,p=2$${salt22}$${"a".repeat(43)}`, // Ory Kratos
+    `$argon2id$v=19$m=7168,t=5,p=1$${salt22}$${"a".repeat(43)}`, // Keycloak
+    `$2b$12$${"a".repeat(53)}`, // Devise, PHP 8.4, passlib
+    `$scrypt$ln=16,r=8,p=1$${salt22}$${"a".repeat(43)}`, // passlib
+    `$scrypt$ln=17,r=8,p=1$${salt22}$${"a".repeat(43)}`, // OWASP
+    `scrypt$16384$salt$8$5$${"a".repeat(86)}==`, // Django
+    `pbkdf2_sha256$1500000$salt$${"a".repeat(43)}=`, // Django 6.1
+    `$pbkdf2-sha512$i=210000$${salt22}$${"a".repeat(86)}==`, // Keycloak
+    `$6$rounds=656000$salt$${"a".repeat(86)}`, // passlib
+    `$P$H${"a".repeat(30)}`, // passlib
+  ]) {
+    expect([hash, inspectHash(hash).verdict]).toEqual([hash, "ok"]);
+  }
+});
+
+test("what Latchkey wrote into an adopted field stays as it is", () => {
+  const hash = `$argon2id$v=19$m=19456,t=2,p=1$${"a".repeat(22)}$${"a".repeat(43)}`;
+  expect(encodings.meteorHash(hash)).toBe(hash);
+  expect(encodings.passportLocalMongooseHash(hash, "salt")).toBe(hash);
+  expect(encodings.betterAuthHash(hash)).toBe(hash);
+});
+
+test.each([
+  ["not JSON", "{}"],
+  ["{}", "{}"],
+  ["null", "null"],
+  ['{"algorithm":"argon2"}', '{"salt":"a","value":"b"}'],
+])("a Keycloak credential %s is no hash", (credentialData, secretData) => {
+  const hash = encodings.keycloakHash(credentialData, secretData) ?? "";
+  expect(inspectHash(hash).verdict).toBe("unusable");
+});
+
+test("the table for the documentation has a row for each family", () => {
+  expect(familiesTable().split("\n")).toHaveLength(families.length + 2);
+});
