@@ -65,8 +65,8 @@ export function needsRehash(encoded: string, password: string): boolean {
 
 /**
  * Whether the password is that of the stored hash. Never throws for what is stored: a hash that is
- * absent, broken or over a ceiling is computed as `decoyHash` in its stead and answers false, as does
- * a password that holds a NUL.
+ * absent, broken or over a ceiling answers false, as does a password that holds a NUL; `decoyHash` is
+ * then computed in its stead.
  */
 export async function verifyPassword(
   encoded: string | undefined,
@@ -80,9 +80,7 @@ export async function verifyPassword(
   } catch {
     // A fault that only the library saw: a failed login like any other.
   }
-  await read(decoyHash)
-    .parsed?.verify(bytes)
-    .catch(() => false);
+  await read(decoyHash).parsed?.verify(bytes);
   return false;
 }
 
@@ -140,14 +138,17 @@ export function createDecoy(key: Uint8Array = randomBytes(32)): Decoy {
       return hashes[Math.floor(share * hashes.length)] ?? ourDecoy;
     },
     follow(sample) {
-      // In an order of their own, so that another sample of one collection moves few names.
-      const label = (hash: string) =>
-        JSON.stringify([inspectHash(hash).family, inspectHash(hash).cost]);
       hashes = sample
         .flatMap((hash) => decoyLike(hash) ?? [])
-        .map((hash) => ({ hash, label: label(hash) }))
+        .map((hash) => ({ hash, label: costLabel(hash) }))
+        // In an order of their own, so that another sample of one collection moves few names.
         .sort((a, b) => (a.label < b.label ? -1 : Number(a.label > b.label)))
         .map(({ hash }) => hash);
     },
   };
+}
+
+function costLabel(hash: string): string {
+  const { family, cost } = inspectHash(hash);
+  return JSON.stringify([family, cost]);
 }

@@ -9,6 +9,7 @@ import { ConfigError } from "../config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
+import { addServeCommand } from "./serve.js";
 import { addUsersCommands } from "./users.js";
 
 const exitCodesHelp = `
@@ -55,6 +56,7 @@ function createProgram(session: Session): Command {
       getOutHelpWidth: () => terminal.stdout.columns ?? 80,
       getErrHelpWidth: () => terminal.stderr.columns ?? 80,
     });
+  addServeCommand(program, session);
   addUsersCommands(program, session);
   addConfigCommand(program, session);
   return program;

@@ -14,17 +14,15 @@ const argumentFaults = {
   too_long: "Invalid parameter",
 } as const satisfies Record<ArgumentFault, string>;
 
+/** @param timeZone IANA name of the time zone of `token_exp`. */
 export function createLoginRoute(
   service: AuthService,
-  options: {
-    readonly tokenTtlSeconds: number;
-    /** IANA name of the time zone of `token_exp`. */
-    readonly timeZone: string;
-  },
+  tokenTtlSeconds: number,
+  timeZone: string,
 ): Route {
-  const minutes = Math.floor(options.tokenTtlSeconds / 60);
+  const minutes = Math.floor(tokenTtlSeconds / 60);
   const message = `Bearer token created and it expires in ${minutes} minutes`;
-  const formatExpiry = createExpiryFormat(options.timeZone);
+  const formatExpiry = createExpiryFormat(timeZone);
 
   return {
     path: "/api/v1/authentication/login",

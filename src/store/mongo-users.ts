@@ -204,7 +204,7 @@ export class MongoUsers implements UserStore {
     if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
     const entries = Object.entries(values);
     const set = entries.filter(([, value]) => value !== undefined);
-    const unset = entries.filter(([, value]) => value === undefined).map(([path]) => [path, 1]);
+    const unset = entries.filter(([, value]) => value === undefined).map(([path]) => [path, 1] as const);
     return {
       filter: {
         _id: toDocumentId(user.id),
@@ -212,8 +212,8 @@ export class MongoUsers implements UserStore {
         [password]: previous?.passwordHash ?? { $not: { $type: "string" as const } },
       },
       update: {
-        $set: Object.fromEntries(set) as Document,
-        ...(unset.length > 0 && { $unset: Object.fromEntries(unset) as Document }),
+        $set: Object.fromEntries<unknown>(set),
+        ...(unset.length > 0 && { $unset: Object.fromEntries<unknown>(unset) }),
       },
     };
   }

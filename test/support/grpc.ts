@@ -32,10 +32,13 @@ export function callGrpc(
       te: "trailers",
       ...headers,
     });
-    const reply = { headers: {}, trailers: {} };
+    const reply: { headers: IncomingHttpHeaders; trailers: IncomingHttpHeaders } = {
+      headers: {},
+      trailers: {},
+    };
     const chunks: Buffer[] = [];
     stream.once("response", (received) => (reply.headers = received));
-    stream.once("trailers", (received) => (reply.trailers = received));
+    stream.once("trailers", (received: IncomingHttpHeaders) => (reply.trailers = received));
     stream.on("data", (chunk: Buffer) => chunks.push(chunk));
     stream.once("error", reject);
     stream.once("close", () => {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApp, type App } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
+import { readKeyMaterial } from "../../src/key-material.js";
 import { createLogger } from "../../src/log.js";
 import { openStore, type Store } from "../../src/store/index.js";
 import type { User } from "../../src/auth/users.js";
@@ -37,7 +38,8 @@ export async function startService(
   });
   const store = await openStore(config);
   for (const user of users) await store.users.add(user);
-  const app = createApp({ config, store, logger: createLogger(config.LOG_LEVEL) });
+  const keyMaterial = await readKeyMaterial(config);
+  const app = createApp({ config, store, keyMaterial, logger: createLogger(config.LOG_LEVEL) });
   await app.start();
   return {
     url: app.url,

@@ -46,10 +46,15 @@ describe.each(families.map(({ name }) => name))("%s", (name) => {
     expect(inspectHash(hash)).toMatchObject({ family: name, verdict: "ok" });
     expect(await verifyPassword(hash, password)).toBe(true);
     expect(await verifyPassword(hash, altered(vector))).toBe(false);
-    expect(await verifyPassword(hash, `${password}\0`)).toBe(false);
     expect(needsRehash(hash, password)).toBe(!(name === "bcrypt" && bytesOf(password) > 72));
-    const more = await verifyPassword(hash, `${password}!`);
-    expect(more).toBe(name === "bcrypt" && bytesOf(password) >= 72);
+  });
+
+  test("reads past 72 bytes unless it is bcrypt, and never past a NUL", async () => {
+    for (const { hash, password } of ofFamily.filter((_, index) => index % 5 === 3)) {
+      const more = await verifyPassword(hash, `${password}!`);
+      expect(more).toBe(name === "bcrypt" && bytesOf(password) >= 72);
+      expect(await verifyPassword(hash, `${password}\0`)).toBe(false);
+    }
   });
 
   test("has decoys of the same cost that let nobody in", async () => {
@@ -68,16 +73,17 @@ test("every vector is of a family in the table", () => {
 });
 
 test("the frameworks' defaults are under the ceilings", () => {
-  const salt22 = "a".repeat(21) + "O";
+  const digest = "a".repeat(42) + "M";
+  const salt22 = "c2FsdHNhbHRzYWx0c2FsdA";
   for (const hash of [
-    `$argon2id$v=19$m=65536,t=3,p=4$${salt22}$${"a".repeat(43)}`, // passlib, argon2-cffi, Node
-    `argon2$argon2id$v=19$m=102400,t=2,p=8$${salt22}$${"a".repeat(43)}`, // Django
-    `$argon2id$v=19$m=65536,t=4,p=1$${salt22}$${"a".repeat(43)}`, // PHP
-    `$argon2id$v=19$m=131072,t=1,p=2$${salt22}$${"a".repeat(43)}`, // Ory Kratos
-    `$argon2id$v=19$m=7168,t=5,p=1$${salt22}$${"a".repeat(43)}`, // Keycloak
-    `$2b$12$${"a".repeat(53)}`, // Devise, PHP 8.4, passlib
-    `$scrypt$ln=16,r=8,p=1$${salt22}$${"a".repeat(43)}`, // passlib
-    `$scrypt$ln=17,r=8,p=1$${salt22}$${"a".repeat(43)}`, // OWASP
+    `$argon2id$v=19$m=65536,t=3,p=4$${salt22}$${digest}`, // passlib, argon2-cffi, Node
+    `argon2$argon2id$v=19$m=102400,t=2,p=8$${salt22}$${digest}`, // Django
+    `$argon2id$v=19$m=65536,t=4,p=1$${salt22}$${digest}`, // PHP
+    `$argon2id$v=19$m=131072,t=1,p=2$${salt22}$${digest}`, // Ory Kratos
+    `$argon2id$v=19$m=7168,t=5,p=1$${salt22}$${digest}`, // Keycloak
+    `$2b$12$${"a".repeat(21)}O${"a".repeat(31)}`, // Devise, PHP 8.4, passlib
+    `$scrypt$ln=16,r=8,p=1$${salt22}$${digest}`, // passlib
+    `$scrypt$ln=17,r=8,p=1$${salt22}$${digest}`, // OWASP
     `scrypt$16384$salt$8$5$${"a".repeat(86)}==`, // Django
     `pbkdf2_sha256$1500000$salt$${"a".repeat(43)}=`, // Django 6.1
     `$pbkdf2-sha512$i=210000$${salt22}$${"a".repeat(86)}==`, // Keycloak
@@ -89,7 +95,7 @@ test("the frameworks' defaults are under the ceilings", () => {
 });
 
 test("what Latchkey wrote into an adopted field stays as it is", () => {
-  const hash = `$argon2id$v=19$m=19456,t=2,p=1$${"a".repeat(22)}$${"a".repeat(43)}`;
+  const hash = `$argon2id$v=19$m=19456,t=2,p=1$…$…`;
   expect(encodings.meteorHash(hash)).toBe(hash);
   expect(encodings.passportLocalMongooseHash(hash, "salt")).toBe(hash);
   expect(encodings.betterAuthHash(hash)).toBe(hash);

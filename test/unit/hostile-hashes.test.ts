@@ -3,9 +3,9 @@ import { describe, expect, test } from "@jest/globals";
 import { inspectHash, verifyPassword } from "../../src/auth/passwords.js";
 
 const salt = "c2FsdHNhbHRzYWx0c2FsdA";
-const digest = "a".repeat(43);
+const digest = `${"a".repeat(42)}M`;
 const long = "a".repeat(86);
-const bcrypt = "a".repeat(53);
+const bcrypt = `${"a".repeat(21)}O${"a".repeat(31)}`;
 const megabyte = "A".repeat(2 ** 20);
 
 const argon2 = (costs: string) => `$argon2id$v=19$${costs}$${salt}$${digest}`;
@@ -37,7 +37,7 @@ const overCeiling = [
   `{bcrypt}$2a$31$${bcrypt}`,
   `{meteor}$2b$31$${bcrypt}`,
   `bcrypt_sha256$$2b$31$${bcrypt}`,
-  `$bcrypt-sha256$v=2,t=2b,r=31$${bcrypt.slice(31)}$${bcrypt.slice(22)}`,
+  `$bcrypt-sha256$v=2,t=2b,r=31$${bcrypt.slice(0, 22)}$${bcrypt.slice(22)}`,
   `$wp$2y$31$${bcrypt}`,
   scrypt("ln=31,r=8,p=1"),
   scrypt("ln=63,r=8,p=1"),
@@ -87,6 +87,8 @@ const unusable = [
   `$2b$00$${bcrypt}`,
   `$2x$12$${bcrypt}`,
   `$2b$12$${bcrypt.slice(1)}`,
+  `$2b$12$${"a".repeat(53)}`,
+  argon2("m=19456,t=2,p=1").slice(0, -1) + "N",
   `$2b$12$${bcrypt}a`,
   `$2b$1٢$${bcrypt}`,
   "$2b$12$$2b$12$$2b$12$",

@@ -57,6 +57,12 @@ describe("a stored hash", () => {
 });
 
 describe("a decoy", () => {
+  test("is computed for a password with a NUL too", async () => {
+    const start = performance.now();
+    expect(await verifyPassword(undefined, "a\0b", `$2b$12$${bcryptHash.slice(7)}`)).toBe(false);
+    expect(performance.now() - start).toBeGreaterThan(20);
+  });
+
   test.each([bcryptHash, weakArgon2])("like %s has its family and cost, no more", (hash) => {
     const decoy = decoyLike(hash) ?? "";
     expect(decoy).not.toBe(hash);

@@ -2,7 +2,7 @@
  * argon2 (RFC 9106) in the PHC string format. Depends on @node-rs/argon2.
  */
 import { hash, verify } from "@node-rs/argon2";
-import { type HashFamily, HashRefusal, type ParsedHash, bounded, match } from "./family.js";
+import { type HashFamily, HashRefusal, type ParsedHash, base64, bounded, match } from "./family.js";
 
 /** OWASP's first choice for argon2id. `m` in KiB. */
 export const ourCost = { m: 19_456, t: 2, p: 1 } as const;
@@ -16,7 +16,7 @@ const lanesMax = 16;
 const form =
   /^(?:argon2|\{[^{}]*\})?(\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9]\d*),t=([1-9]\d*),p=([1-9]\d*)\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,172}))$/;
 
-export function parseArgon2(encoded: string): ParsedHash {
+function parseArgon2(encoded: string): ParsedHash {
   const [, phc = "", type, version, memory, passes, lanes, salt = "", digest = ""] = match(
     form,
     encoded,
@@ -25,6 +25,11 @@ export function parseArgon2(encoded: string): ParsedHash {
   const p = bounded("p", Number(lanes), 1, lanesMax);
   const m = bounded("m", Number(memory), 8 * p, memoryKibMax);
   if (m * t > workKibMax) throw new HashRefusal("over_ceiling", `m × t over ${workKibMax}`);
+  for (const text of [salt, digest]) {
+    if (base64(text).toString("base64").replace(/=+$/, "") !== text) {
+      throw new HashRefusal("unusable", "malformed base64");
+    }
+  }
   return {
     cost: { m, t, p },
     strong: type === "id" && version === "19" && m >= ourCost.m && m * t >= ourCost.m * ourCost.t,

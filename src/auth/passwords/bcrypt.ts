@@ -18,12 +18,13 @@ const costMax = 14;
 /** bcrypt reads no further, nor did whatever made the hash. */
 const passwordBytesMax = 72;
 
+/** The last characters of salt and digest have bits to spare, which are zero. */
 const form =
-  /^(?:bcrypt(?:_sha256)?\$|\$wp|\{[^{}]*\})?(\$2([abxy])\$(\d\d)\$([./A-Za-z0-9]{22})([./A-Za-z0-9]{31}))$/;
+  /^(?:bcrypt(?:_sha256)?\$|\$wp|\{[^{}]*\})?(\$2([abxy])\$(\d\d)\$([./A-Za-z0-9]{21}[.Oeu])([./A-Za-z0-9]{30}[.CGKOSWaeimquy26]))$/;
 const passlibForm =
   /^\$bcrypt-sha256\$(?:(2[ab]),|v=2,t=(2b),r=)(\d+)\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})$/;
 
-export function parseBcrypt(encoded: string): ParsedHash {
+function parseBcrypt(encoded: string): ParsedHash {
   const [, bcrypt = "", variant, digits, salt = "", digest = ""] = match(form, encoded);
   if (variant === "x") {
     throw new HashRefusal("unusable", "$2x$ marks hashes of a faulty crypt_blowfish");

@@ -41,7 +41,7 @@ export function firebaseHash(hash: string, salt: string, config: FirebaseHashCon
 
 /**
  * `credentialData` and `secretData` of a credential in a Keycloak export, both JSON.
- * Undefined where they are not what Keycloak writes.
+ * Undefined where they are not of that form; what it cannot be used for, `inspectHash` says.
  */
 export function keycloakHash(credentialData: string, secretData: string): string | undefined {
   try {

@@ -73,7 +73,7 @@ export function base64(text: string, bytesMin = 0): Buffer {
 export const digestBytesMin = 16;
 
 /** Compares without telling by time where two digests differ. */
-export function equal(a: Uint8Array, b: Uint8Array): boolean {
+function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 

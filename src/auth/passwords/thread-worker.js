@@ -11,13 +11,18 @@ import { parentPort } from "node:worker_threads";
 /** @type {(algorithm: Algorithm, ...parts: Uint8Array[]) => Buffer} */
 const digest = (algorithm, ...parts) => digestOf(algorithm, Buffer.concat(parts), "buffer");
 
-/** The first `length` bytes of `bytes` repeated. @type {(bytes: Uint8Array, length: number) => Buffer} */
+/**
+ * The first `length` bytes of `bytes` repeated.
+ * @type {(bytes: Uint8Array, length: number) => Buffer}
+ */
 const repeated = (bytes, length) => Buffer.alloc(length, bytes);
 
 const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** crypt's base64: groups of bytes, most significant first, written least significant digit first. */
-/** @type {(bytes: Uint8Array, groups: number[][]) => string} */
+/**
+ * crypt's base64: groups of bytes, most significant first, written least significant digit first.
+ * @type {(bytes: Uint8Array, groups: number[][]) => string}
+ */
 function encode(bytes, groups) {
   return groups
     .map((group) => {
@@ -31,8 +36,10 @@ function encode(bytes, groups) {
     .join("");
 }
 
-/** `count` groups of three bytes `step` apart, each turned left by `turn(index)`. */
-/** @type {(count: number, step: number, turn: (index: number) => number) => number[][]} */
+/**
+ * `count` groups of three bytes `step` apart, each turned left by `turn(index)`.
+ * @type {(count: number, step: number, turn: (index: number) => number) => number[][]}
+ */
 function interleaved(count, step, turn) {
   return Array.from({ length: count }, (_, index) =>
     [0, 1, 2].map((place) => index + step * ((place + turn(index)) % 3)),
@@ -44,14 +51,17 @@ const sha256Groups = [...interleaved(10, 10, (index) => 2 * index), [31, 30]];
 const sha512Groups = [...interleaved(21, 21, (index) => index), [63]];
 const phpassGroups = [[2, 1, 0], [5, 4, 3], [8, 7, 6], [11, 10, 9], [14, 13, 12], [15]];
 
-/** The rounds that both md5-crypt and the sha-crypts have. */
-/** @type {(algorithm: Algorithm, start: Buffer, password: Buffer, salt: Uint8Array, rounds: number) => Buffer} */
+/**
+ * The rounds that both md5-crypt and the sha-crypts have.
+ * @type {(algorithm: Algorithm, start: Buffer, password: Buffer, salt: Uint8Array, rounds: number) => Buffer}
+ */
 function stretch(algorithm, start, password, salt, rounds) {
   let state = start;
   for (let round = 0; round < rounds; round++) {
     const odd = round % 2 === 1;
+    /** @type {Uint8Array[]} */
     const parts = [odd ? password : state];
-    if (round % 3 !== 0) parts.push(Buffer.from(salt));
+    if (round % 3 !== 0) parts.push(salt);
     if (round % 7 !== 0) parts.push(password);
     parts.push(odd ? state : password);
     state = digest(algorithm, ...parts);
@@ -102,8 +112,10 @@ function shaCrypt(algorithm, password, salt, rounds) {
   return encode(end, algorithm === "sha256" ? sha256Groups : sha512Groups);
 }
 
-/** A digest of salt and password, then `rounds` times one of `next(state)`. */
-/** @type {(algorithm: Algorithm, start: Buffer, rounds: number, next: (state: Buffer) => Uint8Array[]) => Buffer} */
+/**
+ * A digest of salt and password, then `rounds` times one of `next(state)`.
+ * @type {(algorithm: Algorithm, start: Buffer, rounds: number, next: (state: Buffer) => Uint8Array[]) => Buffer}
+ */
 function iterated(algorithm, start, rounds, next) {
   let state = start;
   for (let round = 0; round < rounds; round++) state = digest(algorithm, ...next(state));

@@ -1,0 +1,122 @@
+/** `serve`: runs the service until it is told to stop. Depends on app, store and config. */
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { App } from "../app.js";
+import { ConfigError, likelyTypos, parseConfig, type Environment } from "../config.js";
+import type { Store } from "../store/index.js";
+import type { Session } from "./command.js";
+import { CliError, warn, writeLine } from "./terminal.js";
+
+export function addServeCommand(program: Command, { terminal }: Session): void {
+  program
+    .command("serve", { isDefault: true })
+    .description("Runs the service.")
+    .option("--demo", "a throw-away store on 127.0.0.1 with a user to try, and calls to paste")
+    .addHelpText("after", "\nExample:\n  MONGODB_URI=mongodb://localhost/app latchkey serve")
+    .action(async ({ demo = false }: { demo?: boolean }) => {
+      const stop = terminal.interruption();
+      const demoFolder = demo ? await mkdtemp(join(tmpdir(), "latchkey-demo-")) : undefined;
+      try {
+        const env = demoFolder === undefined ? terminal.env : demoEnv(terminal.env, demoFolder);
+        for (const typo of likelyTypos(env)) await warn(terminal, typo);
+        await serve(env, stop, async (app, store) => {
+          if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store));
+        });
+      } finally {
+        if (demoFolder !== undefined) await rm(demoFolder, { recursive: true, force: true });
+      }
+    });
+}
+
+/** Serves until `stop` aborts and what is in flight is done. */
+async function serve(
+  env: Environment,
+  stop: AbortSignal,
+  onStarted: (app: App, store: Store) => Promise<void>,
+): Promise<void> {
+  const [{ createApp }, { readKeyMaterial }, { createLogger }, { openStore }] = await Promise.all([
+    import("../app.js"),
+    import("../key-material.js"),
+    import("../log.js"),
+    import("../store/index.js"),
+  ]);
+  const config = parseConfig(env);
+  const keyMaterial = await readKeyMaterial(config);
+  const store = await openStore(config);
+  try {
+    const app = createApp({ config, store, keyMaterial, logger: createLogger(config.LOG_LEVEL) });
+    try {
+      await app.start().catch(explainStartFailure);
+      await onStarted(app, store);
+      if (!stop.aborted) {
+        await new Promise((resolve) => stop.addEventListener("abort", resolve, { once: true }));
+      }
+    } finally {
+      await app.close();
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** What only the operator can mend is said in one sentence. */
+function explainStartFailure(error: unknown): never {
+  const { name, code, message } = error as NodeJS.ErrnoException;
+  if (name === "KeyEncryptionError" || name === "KeyRingError") throw new ConfigError([message]);
+  if (code === "EADDRINUSE" || code === "EACCES" || code === "EADDRNOTAVAIL") {
+    throw new CliError("cannot_listen", `cannot listen: ${message}`);
+  }
+  throw error;
+}
+
+const demoUser = { id: "1", username: "TestUser", password: "password" } as const;
+
+/** The demo listens on this machine alone and keeps nothing; only the ports can be chosen. */
+function demoEnv({ PORT, LOG_LEVEL }: Environment, dataDir: string): Environment {
+  return {
+    PORT,
+    MANAGEMENT_PORT: "0",
+    DATA_DIR: dataDir,
+    KEY_ENCRYPTION_KEY: randomBytes(32).toString("hex"),
+    LOG_LEVEL: LOG_LEVEL ?? "warn",
+  };
+}
+
+/** Adds the user of the demo and returns calls to paste, one for each way in. */
+async function prepareDemo(app: App, store: Store): Promise<string> {
+  const { hashPassword } = await import("../auth/passwords.js");
+  const { id, username, password } = demoUser;
+  await store.users.add({
+    id: { type: "int", value: id },
+    username,
+    passwordHash: await hashPassword(password),
+    disabled: false,
+    roles: [],
+    tokensValidAfter: undefined,
+  });
+  const pair = JSON.stringify({ username, password });
+  const { url } = app;
+  return `Latchkey listens on ${url} with the user ${username} and the password ${password}.
+Everything is gone when it stops (Ctrl-C). Try, in another terminal:
+
+# REST, the first old server's way: a password, then the token that came of it
+curl -i -X POST -u ${username}:${password} ${url}/api/auth/token
+TOKEN=$(curl -s -X POST -u ${username}:${password} ${url}/api/auth/token | sed 's/.*"token":"\\([^"]*\\).*/\\1/')
+curl -i -X POST -H "Authorization: Bearer $TOKEN" ${url}/api/auth/token
+
+# REST, the second old server's way
+curl -i ${url}/api/v1/authentication/login -H 'Content-Type: application/json' -d '${pair}'
+
+# Connect, in JSON
+curl -i ${url}/auth.v1.AuthService/Login -H 'Content-Type: application/json' -d '${pair}'
+
+# gRPC, with the schema by reflection
+npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '${pair}' ${url}/auth.v1.AuthService/Login
+
+# The keys to verify tokens with
+curl -i ${url}/.well-known/jwks.json
+`;
+}

@@ -1,0 +1,49 @@
+/** Reads the key files that the configuration names. Depends on auth, config and the file system. */
+import { readFile, stat } from "node:fs/promises";
+import {
+  KeyFileError,
+  keyFileWarning,
+  loadSigningKey,
+  loadTrustedKeys,
+  type TrustedRsaKey,
+} from "./auth/key-files.js";
+import type { RsaPrivateKey } from "./auth/rsa-keys.js";
+import { ConfigError, type Config } from "./config.js";
+
+export interface KeyMaterial {
+  readonly signing: RsaPrivateKey | undefined;
+  readonly trusted: readonly TrustedRsaKey[];
+  /** What an operator should mend, one sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** @throws ConfigError with the faults of both files. */
+export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
+  const faults: string[] = [];
+  const warnings: string[] = [];
+
+  async function read<T>(
+    variable: "SIGNING_KEY_FILE" | "TRUSTED_KEYS_FILE",
+    load: (bytes: Uint8Array) => Promise<T>,
+  ): Promise<T | undefined> {
+    const path = config[variable];
+    if (path === undefined) return undefined;
+    try {
+      const warning = variable === "SIGNING_KEY_FILE" && keyFileWarning(await stat(path));
+      if (warning) warnings.push(`${variable} ${path}: ${warning}`);
+      return await load(await readFile(path));
+    } catch (error) {
+      if (error instanceof KeyFileError) {
+        faults.push(...error.faults.map((fault) => `${variable} ${path}: ${fault}`));
+      } else {
+        faults.push(`${variable} ${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
+      }
+      return undefined;
+    }
+  }
+
+  const signing = await read("SIGNING_KEY_FILE", loadSigningKey);
+  const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
+  if (faults.length > 0) throw new ConfigError(faults);
+  return { signing, trusted, warnings };
+}
