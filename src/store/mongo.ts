@@ -10,6 +10,7 @@ import type { KeyStore } from "../auth/keys.js";
 import type { Store } from "./index.js";
 import { UserMapping } from "./mongo-document.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
+import { MongoThrottle, type StoredThrottleDocument } from "./mongo-throttle.js";
 import { MongoUsers } from "./mongo-users.js";
 import { storeUnavailable, withDeadline } from "./unavailable.js";
 
@@ -25,6 +26,8 @@ export interface MongoStoreOptions {
   readonly fields: UserFields;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
+  /** How many of the throttle's documents are kept that it can do without. */
+  readonly throttleDocumentsMax?: number;
 }
 
 /** Runs something of the driver's: bounded in time, its errors made ours. */
@@ -55,6 +58,11 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   return {
     users: new MongoUsers(collection, new UserMapping(options.fields), call, index),
     keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
+    throttle: new MongoThrottle(
+      db.collection<StoredThrottleDocument>("latchkey_throttle"),
+      call,
+      options.throttleDocumentsMax,
+    ),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },
