@@ -68,7 +68,8 @@ test("the README lists every variable as the code has it", () => {
   const file = new URL("../../README.md", import.meta.url);
   const readme = readFileSync(file, "utf8");
   const rows = Object.entries(variables).map(([name, row]) => {
-    const fallback = "default" in row ? `\`${row.default}\`` : "unset";
+    const given = "default" in row ? `\`${row.default}\`` : "unset";
+    const fallback = "defaultMeaning" in row ? row.defaultMeaning : given;
     return `| \`${name}\` | ${fallback} | ${row.meaning} |`;
   });
   const table = ["| variable | default | meaning |", "|---|---|---|", ...rows].join("\n");
