@@ -478,6 +478,22 @@ describe("limits on connections and streams", () => {
     const answers = Array.from({ length: 4 }, () => fetchHttp1({ port }));
     expect(await Promise.all(answers)).toHaveLength(4);
   });
+
+  test("a connection that breaks off gives back all its pipelined requests", async () => {
+    const { port, listener } = await start({
+      limits: { streamsPerNetworkMax: 4 },
+      handler: (req, res) => (req.url === "/slow" ? undefined : echo(req, res)),
+    });
+    openSocket(port);
+    const { socket } = openSocket(port);
+    socket.write("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4));
+    await sleep(50);
+    await expect(fetchHttp1({ port })).rejects.toMatchObject({ code: "ECONNRESET" });
+    socket.resetAndDestroy();
+    await until(() => listener.connections() === 1);
+    const answers = Array.from({ length: 4 }, () => fetchHttp1({ port }));
+    expect(await Promise.all(answers)).toHaveLength(4);
+  });
 });
 
 describe("clients that go away", () => {
