@@ -17,6 +17,8 @@ const minute = 60 * second;
 const hour = 60 * minute;
 const skewMs = 90 * second;
 const leewaySeconds = 10;
+/** More than that are never stored at once where tokens live for less than the keys sign. */
+const keysMax = 10;
 
 export interface FleetOptions {
   readonly seed: number;
@@ -68,7 +70,7 @@ interface KeyRecord {
 
 export class KeyFleet {
   readonly time = new VirtualTime(Date.UTC(2030, 0, 1));
-  readonly counts = { tokens: 0, refused: 0, verified: 0, rotations: 0, keysMax: 0 };
+  readonly counts = { tokens: 0, refused: 0, verified: 0, rotations: 0 };
   readonly #options: FleetOptions;
   readonly #random: () => number;
   readonly #store = new MemoryKeyStore();
@@ -224,7 +226,7 @@ export class KeyFleet {
   #record(document: string): void {
     const ring = JSON.parse(document) as Ring;
     const states = new Map(ring.keys.map((key) => [key.kid, key.state]));
-    this.counts.keysMax = Math.max(this.counts.keysMax, states.size);
+    if (states.size > keysMax) this.#break(`${states.size} keys are stored`);
     if (ring.keys.filter((key) => key.state === "signing").length > 1) this.#break("two keys sign");
     for (const [kid, record] of this.#records) {
       if (record.state === "signing" && states.get(kid) !== "signing") {
