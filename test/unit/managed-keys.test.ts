@@ -123,14 +123,15 @@ describe("on an empty store", () => {
     expect(store.version).toBe(2);
   });
 
-  test("a write whose answer was lost is neither repeated nor an error", async () => {
-    const { replica, store } = fleet();
+  test("a write whose answer was lost is told like any other and not repeated", async () => {
+    const { replica, store, events } = fleet();
     store.losesAnswers = true;
     const keys = replica();
     await keys.refresh();
     await keys.refresh();
     expect(store.version).toBe(2);
     expect(await publishedKids(keys)).toHaveLength(2);
+    expect(events).toHaveLength(4);
   });
 });
 
