@@ -5,6 +5,8 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { AuthError } from "./auth/errors.js";
+import { createGate } from "./auth/gate.js";
+import { createHashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
 import { ManagedKeys } from "./auth/managed-keys.js";
@@ -12,6 +14,7 @@ import { createDecoy } from "./auth/passwords.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
+import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
@@ -20,6 +23,7 @@ import { createTokenRoute } from "./gateway/token-route.js";
 import type { KeyMaterial } from "./key-material.js";
 import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
+import { createClientAddressReader, createExemption } from "./server/client-address.js";
 import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
@@ -52,7 +56,19 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const service = createAuthService({ users: store.users, decoy: createDecoy(), tokens });
+  const throttle = createThrottleOf(deps, clock);
+  const gate = createGate({
+    users: store.users,
+    decoy: createDecoy(),
+    throttle,
+    queue: createHashQueue({
+      concurrency: () => config.HASH_CONCURRENCY,
+      waitingMax: config.HASH_QUEUE_MAX,
+      now: () => clock.monotonic(),
+    }),
+    onAttempt: (attempt) => logger.info({ event: "attempt", ...attempt }),
+  });
+  const service = createAuthService({ users: store.users, gate, tokens });
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
@@ -65,6 +81,7 @@ export function createApp(deps: AppDeps): App {
       rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault }),
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
+      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
@@ -112,6 +129,9 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
+      if (config.THROTTLE_FAILURES === 0) {
+        warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
+      }
       url = baseUrl(await listener.listen());
       management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
       await once(management, "listening");
@@ -126,10 +146,12 @@ export function createApp(deps: AppDeps): App {
         if (!(error instanceof AuthError)) throw error;
       }
       keys.start();
+      await throttle.open();
     },
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      await throttle.close();
       await keys.stop();
       management.closeAllConnections();
       management.close();
@@ -153,6 +175,22 @@ function createKeys(
     signingFileKey: keyMaterial.signing,
     trustedFileKeys: keyMaterial.trusted,
     onEvent,
+  });
+}
+
+function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
+  if (config.THROTTLE_FAILURES === 0) return noThrottle;
+  return createThrottle({
+    store: store.throttle,
+    limits: {
+      failures: config.THROTTLE_FAILURES,
+      userFailures: config.THROTTLE_USER_FAILURES,
+      networkFailures: config.THROTTLE_NETWORK_FAILURES,
+      windowSeconds: config.THROTTLE_WINDOW,
+    },
+    isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
+    ignoreAccents: false,
+    clock,
   });
 }
 
