@@ -5,6 +5,8 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { AuthError } from "./auth/errors.js";
+import { createGate } from "./auth/gate.js";
+import { createHashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
 import { ManagedKeys } from "./auth/managed-keys.js";
@@ -12,6 +14,7 @@ import { createDecoy } from "./auth/passwords.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
+import { createThrottle, noThrottle, type Throttle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
@@ -20,6 +23,11 @@ import { createTokenRoute } from "./gateway/token-route.js";
 import type { KeyMaterial } from "./key-material.js";
 import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
+import {
+  createClientAddressReader,
+  createNetworkMatcher,
+  networkOf,
+} from "./server/client-address.js";
 import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
@@ -52,7 +60,19 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const service = createAuthService({ users: store.users, decoy: createDecoy(), tokens });
+  const throttle = createThrottleOf(config, store, clock);
+  const gate = createGate({
+    users: store.users,
+    decoy: createDecoy(),
+    queue: createHashQueue({
+      concurrency: () => config.HASH_CONCURRENCY,
+      waitingMax: config.HASH_QUEUE_MAX,
+      now: () => clock.monotonic(),
+    }),
+    throttle: throttle ?? noThrottle,
+    onAttempt: (event) => logger.info({ event: "attempt", ...event }),
+  });
+  const service = createAuthService({ users: store.users, gate, tokens });
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
@@ -63,11 +83,13 @@ export function createApp(deps: AppDeps): App {
         ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
       ],
       rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault }),
+      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
+    networkOf: connectionCounter(config),
     onRefused: (refusal) => logger.info({ event: "refused", ...refusal }),
   });
   const management = createManagementServer(readiness);
@@ -112,6 +134,9 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
+      if (throttle === undefined)
+        warn("THROTTLE_FAILURES=0: passwords can be guessed without limit");
+      await throttle?.open();
       url = baseUrl(await listener.listen());
       management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
       await once(management, "listening");
@@ -130,7 +155,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
-      await keys.stop();
+      await Promise.all([keys.stop(), throttle?.close()]);
       management.closeAllConnections();
       management.close();
       await once(management, "close");
@@ -154,6 +179,32 @@ function createKeys(
     trustedFileKeys: keyMaterial.trusted,
     onEvent,
   });
+}
+
+function createThrottleOf(config: Config, store: Store, clock: KeyClock): Throttle | undefined {
+  if (config.THROTTLE_FAILURES === 0) return undefined;
+  return createThrottle({
+    store: store.throttle,
+    limits: {
+      failures: config.THROTTLE_FAILURES,
+      userFailures: config.THROTTLE_USER_FAILURES,
+      networkFailures: config.THROTTLE_NETWORK_FAILURES,
+      windowSeconds: config.THROTTLE_WINDOW,
+    },
+    isExempt: createNetworkMatcher(config.THROTTLE_EXEMPT_NETWORKS ?? []),
+    ignoreAccents: false,
+    clock,
+  });
+}
+
+/** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */
+function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
+  const proxies = Array.isArray(TRUST_PROXY) ? createNetworkMatcher(TRUST_PROXY) : () => false;
+  const exempt = createNetworkMatcher(THROTTLE_EXEMPT_NETWORKS ?? []);
+  return (remoteAddress: string) => {
+    const isShared = typeof TRUST_PROXY === "number" || proxies(remoteAddress);
+    return isShared || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
+  };
 }
 
 function tokenPolicyOf(config: Config): TokenPolicy {

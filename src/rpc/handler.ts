@@ -29,6 +29,7 @@ import { BodyTooLarge, readBody, send, type Answer, type Exchange } from "../ser
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
+import { exchangeKey } from "./context.js";
 import { toConnectError } from "./errors.js";
 import { createHealthImpl, type Readiness } from "./health.js";
 import { reflectionRoutes } from "./reflection.js";
@@ -66,7 +67,6 @@ export function authRoutes(service: Service, readiness: Readiness): RpcOptions["
   };
 }
 
-const exchangeKey = createContextKey<Exchange | undefined>(undefined);
 /** Found before Connect was asked; raised by the first interceptor, so that Connect encodes it. */
 const faultKey = createContextKey<ConnectError | undefined>(undefined);
 
@@ -156,7 +156,7 @@ async function readUnaryRequest(
   const { req, res } = exchange;
   const header = toHeaders(req.headers);
   const abort = new AbortController();
-  res.once("close", () => abort.abort());
+  res.once("close", () => abort.abort(new ConnectError("the client is gone", Code.Canceled)));
   const request = { httpVersion: req.httpVersion, method: req.method ?? "", url: anyUrl, header };
   try {
     const body = await readBody(req, messageBytesMax + (framing.enveloped ? envelopeBytes : 0));

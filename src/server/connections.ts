@@ -119,7 +119,6 @@ const reasonOfStatus: Readonly<Record<number, RefusalReason>> = {
   408: "slow_request",
   431: "header_size",
 };
-const lastStreamId = 2 ** 31 - 1;
 
 export class Connections {
   readonly #limits: ListenerLimits;
@@ -208,7 +207,6 @@ export class Connections {
     session.on("error", () => {
       if (!connection.cut) this.report("malformed", connection.remoteAddress);
     });
-    if (this.#draining) sendAway(connection);
   }
 
   /** Books a request; false where it is not to be handled because a limit is passed. */
@@ -228,7 +226,7 @@ export class Connections {
       this.#cut(connection, "streams");
       return false;
     }
-    if (this.#draining && !connection.session) sendAway(connection);
+    if (this.#draining) closeAfterLast(connection);
     return true;
   }
 
@@ -354,10 +352,16 @@ export class Connections {
       setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_ENHANCE_YOUR_CALM));
   }
 
-  /** From now on every client is told to go elsewhere with what it has not sent yet. */
+  /**
+   * From now on HTTP/1.1 answers close their connection. HTTP/2 sessions end with what is open on them:
+   * GOAWAY tells the client which of its requests to send elsewhere.
+   */
   startDrain(): void {
     this.#draining = true;
-    for (const connection of this.#connections.values()) sendAway(connection);
+    for (const connection of this.#connections.values()) {
+      if (connection.session) this.#closeSession(connection, connection.session);
+      else closeAfterLast(connection);
+    }
   }
 
   /** Closes what has no request in progress, except HTTP/1.1, whose server knows better. */
@@ -393,15 +397,11 @@ export class Connections {
   }
 }
 
-/** What the client sends all the same is served. */
-function sendAway({ session, exchanges }: Connection): void {
-  if (session) {
-    session.goaway(constants.NGHTTP2_NO_ERROR, lastStreamId);
-    return;
-  }
+/** Pipelined requests are all answered, so that only the last answer may close. */
+function closeAfterLast({ session, exchanges }: Connection): void {
+  if (session) return;
   const unanswered = [...exchanges].filter(({ res }) => !res.headersSent);
   const last = unanswered.pop();
-  // Pipelined requests are all answered: only the last answer closes.
   for (const { res } of unanswered) res.removeHeader("connection");
   last?.res.setHeader("connection", "close");
 }

@@ -13,6 +13,8 @@ export interface Exchange {
   readonly res: NodeResponse;
   /** Also in the answer's `x-request-id`. */
   readonly requestId: string;
+  /** Of the client, as far as it can be told: see client-address. */
+  readonly clientAddress: string;
   /** How a use case ended: `ok` or a domain code; undefined while none was reached. */
   outcome: string | undefined;
 }

@@ -15,6 +15,7 @@ import {
   type NodeRequest,
   type NodeResponse,
 } from "./exchange.js";
+import type { Caller } from "./caller.js";
 import type { Route } from "./route.js";
 
 /** One line of the access log: nothing in it is free text of the client's. */
@@ -40,6 +41,7 @@ export interface HandlerOptions {
   /** Origins whose pages may call. */
   readonly corsOrigins: readonly string[];
   readonly cors: CorsHeaders;
+  readonly clientAddressOf: (req: NodeRequest) => string;
   readonly onAccess: (entry: AccessEntry) => void;
   /** Told of every error that the caller sees as `internal`. */
   readonly onFault: (error: unknown, requestId: string) => void;
@@ -71,7 +73,7 @@ export function createRequestHandler(
     }
     try {
       const body = await readBody(req, requestBytesMax);
-      const answer = await route.handle({ headers: req.headers, body });
+      const answer = await route.handle({ headers: req.headers, body, caller: callerOf(exchange) });
       exchange.outcome = "ok";
       return answer;
     } catch (error) {
@@ -87,7 +89,13 @@ export function createRequestHandler(
   return (req, res) => {
     const start = performance.now();
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
-    const exchange: Exchange = { req, res, requestId: requestIdOf(req), outcome: undefined };
+    const exchange: Exchange = {
+      req,
+      res,
+      requestId: requestIdOf(req),
+      clientAddress: options.clientAddressOf(req),
+      outcome: undefined,
+    };
     res.setHeader("x-request-id", exchange.requestId);
     res.once("close", () => {
       options.onAccess({
@@ -112,6 +120,12 @@ export function createRequestHandler(
 /** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
 function hasLeft(res: NodeResponse): boolean {
   return ("stream" in res ? res.stream : res).destroyed;
+}
+
+function callerOf({ res, clientAddress, requestId }: Exchange): Caller {
+  const controller = new AbortController();
+  res.once("close", () => controller.abort(new ClientGone()));
+  return { clientAddress, requestId, signal: controller.signal };
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -66,18 +66,21 @@ export interface TlsWatchOptions {
  * the watch.
  */
 export function watchTlsFiles(options: TlsWatchOptions): () => void {
-  let decided = JSON.stringify(options.current);
+  let decided = JSON.stringify({ material: options.current });
   let seen = decided;
   const look = async (): Promise<void> => {
-    const material = await readTlsFiles(options.files).catch((error: unknown) => error as Error);
-    const contents = material instanceof Error ? material.message : JSON.stringify(material);
+    const read = await readTlsFiles(options.files).then(
+      (material) => ({ material }),
+      (error: unknown) => ({ error }),
+    );
+    const contents = JSON.stringify(read);
     const settled = contents === seen;
     seen = contents;
     if (!settled || contents === decided) return;
     decided = contents;
     try {
-      if (material instanceof Error) throw material;
-      options.reload(material);
+      if ("error" in read) throw read.error;
+      options.reload(read.material);
     } catch (error) {
       options.onError(error);
     }

@@ -128,6 +128,7 @@ function createConformanceServer(
     handler: createRequestHandler({
       routes: [],
       rpc: createRpcHandler({ routes: conformanceRoutes(protocol), onFault }),
+      clientAddressOf: () => undefined,
       corsOrigins: [],
       cors: corsHeaders,
       onAccess: () => undefined,
