@@ -17,5 +17,6 @@ export default tseslint.config(
       "no-console": "error",
     },
   },
-  { files: ["*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["*.js", "bench/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["bench/**"], rules: { "no-console": "off" } },
 );
