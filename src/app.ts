@@ -23,7 +23,12 @@ import { createTokenRoute } from "./gateway/token-route.js";
 import type { KeyMaterial } from "./key-material.js";
 import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
-import { createClientAddressReader, createExemption } from "./server/client-address.js";
+import {
+  createClientAddressReader,
+  createExemption,
+  createNetworkMatcher,
+  networkOf,
+} from "./server/client-address.js";
 import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
@@ -85,6 +90,7 @@ export function createApp(deps: AppDeps): App {
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
+    networkOf: connectionCounter(config),
     onRefused: (refusal) => logger.info({ event: "refused", ...refusal }),
   });
   const management = createManagementServer(readiness);
@@ -192,6 +198,16 @@ function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
     ignoreAccents: false,
     clock,
   });
+}
+
+/** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */
+function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
+  const proxies = Array.isArray(TRUST_PROXY) ? createNetworkMatcher(TRUST_PROXY) : () => false;
+  const exempt = createNetworkMatcher(THROTTLE_EXEMPT_NETWORKS ?? []);
+  return (remoteAddress: string) => {
+    const isShared = typeof TRUST_PROXY === "number" || proxies(remoteAddress);
+    return isShared || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
+  };
 }
 
 function tokenPolicyOf(config: Config): TokenPolicy {

@@ -119,6 +119,8 @@ interface Variable<T> {
   readonly parse: Parse<T>;
   /** The default as one would write it, or undefined where there is none. */
   readonly default?: string;
+  /** Said of a default that depends on the machine. */
+  readonly defaultMeaning?: string;
   readonly meaning: string;
   /** What may be shown of a value that holds a secret. */
   readonly mask?: (value: string) => string;
@@ -197,11 +199,14 @@ export const variables = {
     "15",
     "shortest password, in characters, that the command line sets",
   ),
-  HASH_CONCURRENCY: variable(
-    integer(1, 1024),
-    String(Math.max(1, availableParallelism() - 1)),
-    "password hashes that run at once; the default is the number of cores less one",
-  ),
+  HASH_CONCURRENCY: {
+    ...variable(
+      integer(1, 1024),
+      String(Math.max(1, availableParallelism() - 1)),
+      "password hashes that run at once",
+    ),
+    defaultMeaning: "cores - 1, at least 1",
+  },
   HASH_QUEUE_MAX: variable(integer(1, 100_000), "256", "logins that wait for their hash"),
   THROTTLE_FAILURES: variable(
     integer(0, 1_000_000),

@@ -59,7 +59,7 @@ export function createExemption(networks: readonly string[]): (network: string) 
 }
 
 /** Whether an address is in one of the networks (CIDR) or addresses. */
-function createNetworkMatcher(networks: readonly string[]): (address: string) => boolean {
+export function createNetworkMatcher(networks: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const network of networks) {
     const [address = "", prefix] = network.split("/");

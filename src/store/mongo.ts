@@ -43,12 +43,18 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const db = client.db();
   const collection = db.collection<UserDocument>(options.usersCollection);
   const index = new UsernameIndex(collection, options.fields.username, deadlineMs);
+  // A first connection that failed is final for the driver, so every call may be the first one.
+  let connected: Promise<unknown> | undefined;
+  const connectedOnce = () =>
+    (connected ??= client.connect().catch((error: unknown) => {
+      connected = undefined;
+      throw error;
+    }));
   const call: MongoCall = async (work) => {
-    const result = await withDeadline(deadlineMs, work().catch(rethrow));
+    const result = await withDeadline(deadlineMs, connectedOnce().then(work).catch(rethrow));
     void index.prepare().catch(() => undefined);
     return result;
   };
-  void index.prepare().catch(() => undefined);
   return {
     users: new MongoUsers(collection, new UserMapping(options.fields), call, index),
     keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
