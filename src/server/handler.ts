@@ -102,12 +102,17 @@ export function createRequestHandler(
       });
     });
     handle(exchange, path).catch((error: unknown) => {
-      if (error instanceof ClientGone || res.destroyed) return;
+      if (error instanceof ClientGone || hasLeft(res)) return;
       options.onFault(error, exchange.requestId);
       if (res.headersSent) res.destroy();
       else send(exchange, { status: 500 });
     });
   };
+}
+
+/** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
+function hasLeft(res: NodeResponse): boolean {
+  return ("stream" in res ? res.stream : res).destroyed;
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
