@@ -128,7 +128,7 @@ function createConformanceServer(
     handler: createRequestHandler({
       routes: [],
       rpc: createRpcHandler({ routes: conformanceRoutes(protocol), onFault }),
-      clientAddressOf: () => undefined,
+      clientAddressOf: () => "127.0.0.1",
       corsOrigins: [],
       cors: corsHeaders,
       onAccess: () => undefined,
