@@ -14,7 +14,7 @@ import { createDecoy } from "./auth/passwords.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
-import { createThrottle, noThrottle, type Throttle } from "./auth/throttle.js";
+import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
@@ -25,6 +25,7 @@ import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
 import {
   createClientAddressReader,
+  createExemption,
   createNetworkMatcher,
   networkOf,
 } from "./server/client-address.js";
@@ -60,17 +61,17 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const throttle = createThrottleOf(config, store, clock);
+  const throttle = createThrottleOf(deps, clock);
   const gate = createGate({
     users: store.users,
     decoy: createDecoy(),
+    throttle,
     queue: createHashQueue({
       concurrency: () => config.HASH_CONCURRENCY,
       waitingMax: config.HASH_QUEUE_MAX,
       now: () => clock.monotonic(),
     }),
-    throttle: throttle ?? noThrottle,
-    onAttempt: (event) => logger.info({ event: "attempt", ...event }),
+    onAttempt: (attempt) => logger.info({ event: "attempt", ...attempt }),
   });
   const service = createAuthService({ users: store.users, gate, tokens });
   const listener = createListener({
@@ -83,9 +84,9 @@ export function createApp(deps: AppDeps): App {
         ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
       ],
       rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault }),
-      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
+      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
@@ -134,9 +135,9 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
-      if (throttle === undefined)
-        warn("THROTTLE_FAILURES=0: passwords can be guessed without limit");
-      await throttle?.open();
+      if (config.THROTTLE_FAILURES === 0) {
+        warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
+      }
       url = baseUrl(await listener.listen());
       management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
       await once(management, "listening");
@@ -151,11 +152,13 @@ export function createApp(deps: AppDeps): App {
         if (!(error instanceof AuthError)) throw error;
       }
       keys.start();
+      await throttle.open();
     },
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
-      await Promise.all([keys.stop(), throttle?.close()]);
+      await throttle.close();
+      await keys.stop();
       management.closeAllConnections();
       management.close();
       await once(management, "close");
@@ -181,8 +184,8 @@ function createKeys(
   });
 }
 
-function createThrottleOf(config: Config, store: Store, clock: KeyClock): Throttle | undefined {
-  if (config.THROTTLE_FAILURES === 0) return undefined;
+function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
+  if (config.THROTTLE_FAILURES === 0) return noThrottle;
   return createThrottle({
     store: store.throttle,
     limits: {
@@ -191,7 +194,7 @@ function createThrottleOf(config: Config, store: Store, clock: KeyClock): Thrott
       networkFailures: config.THROTTLE_NETWORK_FAILURES,
       windowSeconds: config.THROTTLE_WINDOW,
     },
-    isExempt: createNetworkMatcher(config.THROTTLE_EXEMPT_NETWORKS ?? []),
+    isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
     ignoreAccents: false,
     clock,
   });

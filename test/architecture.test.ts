@@ -95,3 +95,10 @@ test("only main.ts touches the process", () => {
   );
   expect(touching).toEqual(["src/main.ts"]);
 });
+
+test("only the gate checks passwords", () => {
+  const users = files.filter((file) =>
+    /\bverifyPassword\b/.test(readFileSync(join(root, file), "utf8")),
+  );
+  expect(users.sort()).toEqual(["src/auth/gate.ts", "src/auth/passwords.ts"]);
+});

@@ -208,7 +208,10 @@ export class ManagedKeys implements KeySet {
     });
     const next = ring.rotateRequested ? nextKeyOf(ring) : undefined;
     const step = next && nextStepOf(ring, next, this.#policy);
-    return { signingKid: (next ?? signingKeyOf(ring))?.kid, at: new Date(step?.at ?? at) };
+    return {
+      signingKid: (next ?? signingKeyOf(ring))?.kid,
+      at: new Date(Math.max(at, step?.at ?? 0)),
+    };
   }
 
   /** Has the next key sign at once. @throws KeyOperationError `key_file_signs` */
@@ -307,14 +310,14 @@ export class ManagedKeys implements KeySet {
       at = now;
       return decide(ring, now);
     });
-    const file = this.#options.signingFileKey;
-    const signing = signingKeyOf(after);
+    const { signing: file } = this.#files;
+    const signing = file ? undefined : signingKeyOf(after);
     const known = before?.keys.find((key) => key.kid === signing?.kid);
     const publishedSeconds = known?.state === "published" ? (at - known.since) / 1000 : 0;
-    const unchanged = file !== undefined || known?.state === "signing" || signing === undefined;
+    const unchanged = signing === undefined || known?.state === "signing";
     const { maxAgeSeconds } = scheduleOf(this.#policy);
     return {
-      signingKid: file?.kid ?? signing?.kid,
+      signingKid: file && !isRevoked(after, file.kid) ? file.kid : signing?.kid,
       unknownForSeconds: unchanged ? 0 : Math.max(0, Math.ceil(maxAgeSeconds - publishedSeconds)),
     };
   }

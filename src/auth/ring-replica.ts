@@ -41,8 +41,6 @@ interface View {
   readonly askedAt: Instant;
 }
 
-/** A decision is taken anew rather than written when it has become this old. */
-const decisionMs = 60_000;
 const attemptsMax = 50;
 /**
  * After a failure, for so long nobody waits for the store who can do without. Longer than a store's
@@ -115,7 +113,6 @@ export class RingReplica {
       const view = await this.#load();
       const after = decide(view.ring, this.#clock.now());
       if (!after) return undefined;
-      if (this.#since(view.askedAt) > decisionMs) continue;
       const document = JSON.stringify(after);
       const askedAt = this.#instant();
       if (await this.#save(document, view.version)) {

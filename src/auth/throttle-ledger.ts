@@ -92,15 +92,16 @@ export function createLedger(options: {
 
     add(task: Task): void {
       this.#tasks.push(task);
-      const onAbort = () => {
-        const index = this.#waiting.indexOf(task);
-        if (index === -1) return;
-        this.#waiting.splice(index, 1);
-        task.reject(task.signal?.reason);
-        this.#closeIfIdle();
-      };
-      task.signal?.addEventListener("abort", onAbort, { once: true });
       void this.#work();
+    }
+
+    /** Ends a wait. What has been begun goes on. */
+    abort(task: Task): void {
+      const index = this.#waiting.indexOf(task);
+      if (index === -1) return;
+      this.#waiting.splice(index, 1);
+      task.reject(task.signal?.reason);
+      this.#closeIfIdle();
     }
 
     #wait(task: Task): void {
@@ -181,13 +182,22 @@ export function createLedger(options: {
 
   return {
     read,
-    change: (key, seen, change, signal) =>
-      new Promise((resolve, reject) => {
-        signal?.throwIfAborted();
-        let desk = desks.get(key);
-        if (desk === undefined) desks.set(key, (desk = new Desk(key, seen)));
-        const patienceEndsMs = performance.now() + patienceMs;
-        desk.add({ change, resolve, reject, signal, patienceEndsMs });
-      }),
+    async change(key, seen, change, signal) {
+      signal?.throwIfAborted();
+      const desk = desks.get(key) ?? new Desk(key, seen);
+      desks.set(key, desk);
+      const patienceEndsMs = performance.now() + patienceMs;
+      let onAbort: (() => void) | undefined;
+      try {
+        return await new Promise((resolve, reject) => {
+          const task = { change, resolve, reject, signal, patienceEndsMs };
+          onAbort = () => desk.abort(task);
+          signal?.addEventListener("abort", onAbort);
+          desk.add(task);
+        });
+      } finally {
+        if (onAbort) signal?.removeEventListener("abort", onAbort);
+      }
+    },
   };
 }

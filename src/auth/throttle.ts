@@ -101,8 +101,10 @@ export interface Throttle {
 }
 
 /** Lets everything through: `THROTTLE_FAILURES=0`. */
-export const noThrottle: Pick<Throttle, "admit"> = {
+export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
   admit: () => Promise.resolve({ settle: () => Promise.resolve() }),
+  open: () => Promise.resolve(),
+  close: () => Promise.resolve(),
 };
 
 /** The counter of a user's record over all networks that are not known, and that of a network's. */

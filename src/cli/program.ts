@@ -87,7 +87,7 @@ function describeError(error: unknown): Ending {
     return { code: error.code, message, exitCode: 1 };
   }
   const message = error instanceof Error ? error.message : String(error);
-  return { code: "internal", message, exitCode: 1 };
+  return { code: "failed", message, exitCode: 1 };
 }
 
 /** An unknown option without what may be its value: somebody tries `--password=…` or `-p…`. */

@@ -48,7 +48,17 @@ function trustOf(trusted: TrustedProxies = 0): (address: string, hop: number) =>
   return (address) => contains(address);
 }
 
-/** Whether an address, or the first one of a network, is in one of the networks (CIDR) or addresses. */
+/** Whether a network as {@link networkOf} names it lies in, or holds, one of the networks (CIDR). */
+export function createExemption(networks: readonly string[]): (network: string) => boolean {
+  const widened = networks.map((network) => {
+    const [address = "", prefix = 128] = network.split("/");
+    return isIPv6(address) && Number(prefix) > 64 ? networkOf(address) : network;
+  });
+  const contains = createNetworkMatcher(widened);
+  return (network) => contains(network.replace(/\/64$/, ""));
+}
+
+/** Whether an address is in one of the networks (CIDR) or addresses. */
 export function createNetworkMatcher(networks: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const network of networks) {
@@ -56,10 +66,7 @@ export function createNetworkMatcher(networks: readonly string[]): (address: str
     const family = isIPv6(address) ? "ipv6" : "ipv4";
     list.addSubnet(address, Number(prefix ?? (family === "ipv6" ? 128 : 32)), family);
   }
-  return (text) => {
-    const [address = ""] = text.split("/");
-    return isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
-  };
+  return (address) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
 /** What guesses are counted by: an IPv4 address as it is, of an IPv6 address the /64. */

@@ -81,7 +81,7 @@ export interface Refusal {
 /** The client network that an address counts for, or undefined where none is counted. */
 export type NetworkOf = (remoteAddress: string) => string | undefined;
 
-export interface Exchange {
+interface Exchange {
   readonly req: Request;
   readonly res: Response;
   readonly startedAt: number;
@@ -334,9 +334,10 @@ export class Connections {
     if (!("stream" in res)) {
       res.writeHead(status, { ...headers, connection: "close" }).end();
     } else if (!res.stream.destroyed && !res.stream.closed) {
-      // Not by way of `res`, so that a handler that comes later finds the stream gone.
-      res.stream.respond({ ":status": status, ...headers }, { endStream: true });
-      res.stream.close();
+      const { stream } = res;
+      stream.respond({ ":status": status, ...headers }, { endStream: true });
+      // At once, so that a handler at work finds the stream gone; but Node 22 drops the answer if sooner.
+      setImmediate(() => stream.close());
     }
   }
 
@@ -408,7 +409,9 @@ function closeAfterLast({ session, exchanges }: Connection): void {
 
 /** As RFC 9113 section 6.5.2 counts them: 32 bytes for each field beside name and value. */
 function headerBytes(rawHeaders: readonly string[]): number {
-  return rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
+  let sum = 16 * rawHeaders.length;
+  for (const text of rawHeaders) sum += text.length;
+  return sum;
 }
 
 function ignore(): void {

@@ -11,11 +11,10 @@ import {
   requestBytesMax,
   send,
   type Answer,
-  type Exchange,
+  Exchange,
   type NodeRequest,
   type NodeResponse,
 } from "./exchange.js";
-import type { Caller } from "./caller.js";
 import type { Route } from "./route.js";
 
 /** One line of the access log: nothing in it is free text of the client's. */
@@ -73,7 +72,7 @@ export function createRequestHandler(
     }
     try {
       const body = await readBody(req, requestBytesMax);
-      const answer = await route.handle({ headers: req.headers, body, caller: callerOf(exchange) });
+      const answer = await route.handle({ headers: req.headers, body, caller: exchange });
       exchange.outcome = "ok";
       return answer;
     } catch (error) {
@@ -89,13 +88,7 @@ export function createRequestHandler(
   return (req, res) => {
     const start = performance.now();
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
-    const exchange: Exchange = {
-      req,
-      res,
-      requestId: requestIdOf(req),
-      clientAddress: options.clientAddressOf(req),
-      outcome: undefined,
-    };
+    const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req));
     res.setHeader("x-request-id", exchange.requestId);
     res.once("close", () => {
       options.onAccess({
@@ -120,12 +113,6 @@ export function createRequestHandler(
 /** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
 function hasLeft(res: NodeResponse): boolean {
   return ("stream" in res ? res.stream : res).destroyed;
-}
-
-function callerOf({ res, clientAddress, requestId }: Exchange): Caller {
-  const controller = new AbortController();
-  res.once("close", () => controller.abort(new ClientGone()));
-  return { clientAddress, requestId, signal: controller.signal };
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -60,9 +60,9 @@ export class MongoThrottle implements ThrottleStore {
         const { matchedCount } = await this.#collection.replaceOne({ _id: key, version }, next);
         return matchedCount === 1 ? next.version : undefined;
       }
-      this.#tidy();
       try {
         await this.#collection.insertOne({ _id: key, ...next });
+        this.#tidy();
         return next.version;
       } catch (error) {
         if (error instanceof MongoServerError && error.code === duplicateKey) return undefined;
@@ -88,7 +88,7 @@ export class MongoThrottle implements ThrottleStore {
     }
   }
 
-  /** Never holds up the write that it goes with; what fails is tried again by a later one. */
+  /** Holds up no write; what fails is tried again after a later one. */
   #tidy(): void {
     this.#prepared ??= this.#call(() =>
       this.#collection.createIndexes([

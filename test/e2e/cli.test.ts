@@ -46,7 +46,7 @@ describe("help", () => {
   });
 
   test("shows the version of the package", async () => {
-    const { version } = json(readFileSync("package.json", "utf8"));
+    const { version } = json(readFileSync("package.json", "utf8")) as { version: string };
     expect(await cli.run(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   });
 });

@@ -136,7 +136,7 @@ describe("drain", () => {
         const code = await once(session, "connect").then(() => undefined, codeOf);
         if (code !== undefined) return code;
         const goaways: number[] = [];
-        session.on("goaway", (_code, lastStreamId) => goaways.push(lastStreamId));
+        session.on("goaway", (_code, lastStreamId: number) => goaways.push(lastStreamId));
         while (goaways.length === 0) {
           const answer: unknown = await fetchHttp2(session, {}, "body").catch((e: unknown) => e);
           // A request that the server says it has not seen may be sent again.

@@ -478,6 +478,21 @@ describe("limits on connections and streams", () => {
     const answers = Array.from({ length: 4 }, () => fetchHttp1({ port }));
     expect(await Promise.all(answers)).toHaveLength(4);
   });
+
+  test("a connection that breaks off within a refused body gives its request back", async () => {
+    const { port, listener } = await start({
+      limits: { streamsPerNetworkMax: 1 },
+      handler: (_req, res) => void res.writeHead(413).end(),
+    });
+    openSocket(port);
+    const { socket, received } = openSocket(port);
+    socket.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    await until(() => received().includes("413"));
+    await expect(fetchHttp1({ port })).rejects.toMatchObject({ code: "ECONNRESET" });
+    socket.resetAndDestroy();
+    await until(() => listener.connections() === 1);
+    expect(await fetchHttp1({ port })).toMatchObject({ status: 413 });
+  });
 });
 
 describe("clients that go away", () => {

@@ -22,10 +22,11 @@ export interface Cli {
   start(args: readonly string[], env?: object, stdout?: number): ChildProcessWithoutNullStreams;
   /** On a pseudo-terminal: answers each prompt once it has appeared. */
   runOnTerminal(args: readonly string[], answers: readonly Answer[]): CliResult;
+  /** Removes the folder, and ends what still runs. */
   remove(): void;
 }
 
-export interface Answer {
+interface Answer {
   readonly prompt: string;
   readonly keys: string;
 }
@@ -34,11 +35,15 @@ export function createCli(): Cli {
   if (!existsSync(main)) throw new Error("not built yet: npm run build");
   const dir = mkdtempSync(join(tmpdir(), "latchkey-cli-"));
   const environment = { PATH: process.env["PATH"], DATA_DIR: join(dir, "data") };
-  const start: Cli["start"] = (args, env, stdout) =>
-    spawn(process.execPath, [main, ...args], {
+  const children: ChildProcessWithoutNullStreams[] = [];
+  const start: Cli["start"] = (args, env, stdout) => {
+    const child = spawn(process.execPath, [main, ...args], {
       env: { ...environment, ...env },
       stdio: ["pipe", stdout ?? "pipe", "pipe"],
     }) as ChildProcessWithoutNullStreams;
+    children.push(child);
+    return child;
+  };
   return {
     dir,
     start,
@@ -56,7 +61,11 @@ export function createCli(): Cli {
       const { code, output } = JSON.parse(python.stdout) as { code: number; output: string };
       return { code, stdout: output, stderr: "" };
     },
-    remove: () => rmSync(dir, { recursive: true }),
+    remove() {
+      // Only a test that failed has left one.
+      for (const child of children) child.kill("SIGKILL");
+      rmSync(dir, { recursive: true });
+    },
   };
 }
 

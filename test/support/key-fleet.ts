@@ -3,12 +3,12 @@
  * store that fails, and verifiers that cache the key set as its headers allow. It records the first
  * time that a promise is broken.
  */
-import { generateKeyPairSync } from "node:crypto";
 import { AuthError } from "../../src/auth/errors.js";
 import { freshnessMs, type Ring, type RingKeyState } from "../../src/auth/key-ring.js";
 import type { KeyStore, PublishedKeySet } from "../../src/auth/keys.js";
 import { ManagedKeys } from "../../src/auth/managed-keys.js";
 import type { RsaPrivateKey } from "../../src/auth/rsa-keys.js";
+import { fakeKey } from "./fake-key.js";
 import { MemoryKeyStore } from "./memory-key-store.js";
 import { seededRandom, VirtualTime } from "./virtual-time.js";
 
@@ -17,6 +17,8 @@ const minute = 60 * second;
 const hour = 60 * minute;
 const skewMs = 90 * second;
 const leewaySeconds = 10;
+/** More than that are never stored at once where tokens live for less than the keys sign. */
+const keysMax = 10;
 
 export interface FleetOptions {
   readonly seed: number;
@@ -66,12 +68,9 @@ interface KeyRecord {
   leftSigningMs: number;
 }
 
-/** Stands in for every private key: nothing is signed here, and RSA keys take long to parse. */
-const anyKey = generateKeyPairSync("ed25519");
-
 export class KeyFleet {
   readonly time = new VirtualTime(Date.UTC(2030, 0, 1));
-  readonly counts = { tokens: 0, refused: 0, verified: 0, rotations: 0, keysMax: 0 };
+  readonly counts = { tokens: 0, refused: 0, verified: 0, rotations: 0 };
   readonly #options: FleetOptions;
   readonly #random: () => number;
   readonly #store = new MemoryKeyStore();
@@ -106,7 +105,7 @@ export class KeyFleet {
 
   /** Restarts every replica with a key file, after which the managed keys run out. */
   useKeyFile(): void {
-    this.#fileKey = this.#newKey();
+    this.#fileKey = fakeKey(++this.#generated);
     for (const replica of this.#replicas) this.#restart(replica);
   }
 
@@ -142,12 +141,6 @@ export class KeyFleet {
     return values[Math.floor(this.#random() * values.length)] as T;
   }
 
-  #newKey(): RsaPrivateKey {
-    const bytes = Buffer.alloc(256, 0xff);
-    bytes.writeUInt32BE(++this.#generated, 4);
-    return { kid: `key-${this.#generated}`, n: bytes.toString("base64url"), e: "AQAB", ...anyKey };
-  }
-
   #newReplica(): Replica {
     const replica = {
       ...{ skewMs: this.#skew(), setBackMs: 0, frozenUntilMs: 0, suspendedMs: 0 },
@@ -171,7 +164,7 @@ export class KeyFleet {
       encryptionKeys: [],
       generateKey: async () => {
         await this.#passes(replica, process);
-        return this.#newKey();
+        return fakeKey(++this.#generated);
       },
       signingFileKey: this.#fileKey,
     });
@@ -180,6 +173,7 @@ export class KeyFleet {
 
   #restart(replica: Replica): void {
     replica.process.alive = false;
+    replica.reachedMs = -1;
     replica.process = this.#newProcess(replica);
     void this.#polls(replica, replica.process);
   }
@@ -232,7 +226,7 @@ export class KeyFleet {
   #record(document: string): void {
     const ring = JSON.parse(document) as Ring;
     const states = new Map(ring.keys.map((key) => [key.kid, key.state]));
-    this.counts.keysMax = Math.max(this.counts.keysMax, states.size);
+    if (states.size > keysMax) this.#break(`${states.size} keys are stored`);
     if (ring.keys.filter((key) => key.state === "signing").length > 1) this.#break("two keys sign");
     for (const [kid, record] of this.#records) {
       if (record.state === "signing" && states.get(kid) !== "signing") {

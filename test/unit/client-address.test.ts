@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import {
   createClientAddressReader,
-  createNetworkMatcher,
+  createExemption,
   networkOf,
   type TrustedProxies,
 } from "../../src/server/client-address.js";
@@ -151,10 +151,14 @@ test.each([
   expect(networkOf(address)).toBe(network);
 });
 
-test("a network matches by its first address", () => {
-  const contains = createNetworkMatcher(["2001:db8::/32", "192.0.2.0/24"]);
-  expect(contains(networkOf("2001:db8:0:7:0:0:0:9"))).toBe(true);
-  expect(contains("192.0.2.200")).toBe(true);
-  expect(contains("192.0.3.1")).toBe(false);
-  expect(contains("unknown")).toBe(false);
+test.each([
+  ["2001:db8:0:7:0:0:0:9", true],
+  ["2001:db9:1:2:3:4:5:6", true],
+  ["2001:db9:1:3:3:4:5:6", false],
+  ["192.0.2.200", true],
+  ["192.0.3.1", false],
+  ["unknown", false],
+])("the network of %s is exempt: %s", (address, expected) => {
+  const isExempt = createExemption(["2001:db8::/32", "2001:db9:1:2::5", "192.0.2.0/24"]);
+  expect(isExempt(networkOf(address))).toBe(expected);
 });
