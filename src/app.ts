@@ -9,6 +9,7 @@ import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
 import { ManagedKeys } from "./auth/managed-keys.js";
 import { createDecoy } from "./auth/passwords.js";
+import { createRehasher, noRehasher } from "./auth/rehash.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
@@ -52,7 +53,10 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const service = createAuthService({ users: store.users, decoy: createDecoy(), tokens });
+  const rehasher = config.REHASH
+    ? createRehasher({ users: store.users, onError: onRehashError })
+    : noRehasher;
+  const service = createAuthService({ users: store.users, decoy: createDecoy(), rehasher, tokens });
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
@@ -74,6 +78,10 @@ export function createApp(deps: AppDeps): App {
 
   function onFault(error: unknown, requestId: string): void {
     logger.error({ event: "fault", requestId, err: error }, "unexpected error");
+  }
+
+  function onRehashError(error: unknown): void {
+    logger.warn({ event: "rehash_failed", err: error }, "a weak hash was not replaced");
   }
 
   function onKeyEvent(event: KeyEvent): void {
@@ -130,6 +138,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      await rehasher.settled();
       await keys.stop();
       management.closeAllConnections();
       management.close();

@@ -42,6 +42,8 @@ function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]
   };
 }
 
+const onOff: Parse<boolean> = (value) => oneOf("on", "off")(value) === "on";
+
 const timeZone: Parse<string> = (value) => {
   try {
     return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
@@ -178,6 +180,11 @@ export const variables = {
     integer(1, 1024),
     "15",
     "shortest password, in characters, that the command line sets",
+  ),
+  REHASH: variable(
+    onOff,
+    "on",
+    "replace weaker hashes at login; `off` while an old server still reads the collection",
   ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),

@@ -56,11 +56,11 @@ export function inspectHash(encoded: string): HashReport {
 
 /**
  * Whether a login that just succeeded should store a new hash: the stored one is weaker than ours,
- * and every byte of the password counted for it.
+ * and no other password fits that one too.
  */
 export function needsRehash(encoded: string, password: string): boolean {
   const { report, parsed } = read(encoded);
-  return report.weak && Buffer.byteLength(password) <= (parsed?.passwordBytesMax ?? Infinity);
+  return report.weak && (parsed?.isExact?.(password) ?? true);
 }
 
 /**

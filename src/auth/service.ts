@@ -8,6 +8,7 @@ import {
 } from "./credentials.js";
 import { AuthError } from "./errors.js";
 import { verifyPassword, type Decoy } from "./passwords.js";
+import type { Rehasher } from "./rehash.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { User, UserStore } from "./users.js";
 
@@ -29,9 +30,10 @@ export interface AuthService {
 export function createAuthService(deps: {
   readonly users: UserStore;
   readonly decoy: Decoy;
+  readonly rehasher: Rehasher;
   readonly tokens: Tokens;
 }): AuthService {
-  const { users, decoy, tokens } = deps;
+  const { users, decoy, rehasher, tokens } = deps;
 
   async function authenticate({ username, password }: PasswordCredentials): Promise<User> {
     const user = await users.findByUsername(username);
@@ -40,6 +42,7 @@ export function createAuthService(deps: {
     if (user === undefined || user.disabled || !matches) {
       throw new AuthError("invalid_credentials", "credentials refused");
     }
+    rehasher.loggedIn(user, password);
     return user;
   }
 

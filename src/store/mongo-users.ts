@@ -204,7 +204,9 @@ export class MongoUsers implements UserStore {
     if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
     const entries = Object.entries(values);
     const set = entries.filter(([, value]) => value !== undefined);
-    const unset = entries.filter(([, value]) => value === undefined).map(([path]) => [path, 1] as const);
+    const unset = entries
+      .filter(([, value]) => value === undefined)
+      .map(([path]) => [path, 1] as const);
     return {
       filter: {
         _id: toDocumentId(user.id),

@@ -1,0 +1,183 @@
+/**
+ * A server that speaks MongoDB's protocol, for tests: the one of `MONGODB_URI`, else a `mongod` on the
+ * path, else SecantusDB from PyPI, installed once into `.cache/`.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { MongoClient } from "mongodb";
+
+const secantusVersion = "0.7.0b3";
+const cache = resolve(import.meta.dirname, "../../.cache");
+const venv = join(cache, `secantusdb-${secantusVersion}`);
+
+export interface TestMongo {
+  /** A connection string with a database that is empty and nobody else's. */
+  newDatabase(): string;
+  /** Drops the databases, and stops the server if it was started for them. */
+  dispose(): Promise<void>;
+}
+
+/** A server of its own, for tests that disturb it. */
+export interface MongoServer {
+  uri(database: string): string;
+  freeze(): void;
+  thaw(): void;
+  stop(): Promise<void>;
+  /** Starts it again after `stop`, on the same port and data. */
+  start(): Promise<void>;
+  /** Stops it for good and removes its data. */
+  dispose(): Promise<void>;
+}
+
+/** Undefined, with a word on stderr, where no server is to be had. @throws Error then, if `CI` is set. */
+export async function startTestMongo(): Promise<TestMongo | undefined> {
+  const given = process.env["MONGODB_URI"];
+  const server = given ? undefined : await startMongoServer();
+  if (!given && !server) return undefined;
+  const uris: string[] = [];
+  return {
+    newDatabase() {
+      const name = `latchkey_test_${randomBytes(6).toString("hex")}`;
+      const uri = server?.uri(name) ?? withDatabase(given ?? "", name);
+      uris.push(uri);
+      return uri;
+    },
+    async dispose() {
+      if (server) return server.dispose();
+      for (const uri of uris) {
+        const client = new MongoClient(uri);
+        await client.db().dropDatabase();
+        await client.close();
+      }
+    },
+  };
+}
+
+function withDatabase(uri: string, name: string): string {
+  const [, server = "", options = ""] = /^([^/]+\/\/[^/?]+)(?:\/[^?]*)?(\?.*)?$/.exec(uri) ?? [];
+  return `${server}/${name}${options}`;
+}
+
+/** As {@link startTestMongo}, but never the server of `MONGODB_URI`. */
+export async function startMongoServer(): Promise<MongoServer | undefined> {
+  const command = mongodCommand() ?? secantusCommand();
+  if (command === undefined) {
+    const missing =
+      "no MongoDB for the tests: set MONGODB_URI, put mongod on the PATH, or make " +
+      `\`pip install SecantusDB==${secantusVersion}\` work for python3 3.10 or later`;
+    if (process.env["CI"]) throw new Error(missing);
+    process.stderr.write(`\n*** SKIPPED: ${missing} ***\n\n`);
+    return undefined;
+  }
+  const folder = mkdtempSync(join(tmpdir(), "latchkey-mongo-"));
+  const port = await freePort();
+  const argv = command(port, folder);
+  let running = await launch(argv, port);
+  return {
+    uri: (database) => `mongodb://127.0.0.1:${port}/${database}`,
+    freeze: () => void process.kill(running.pid, "SIGSTOP"),
+    thaw: () => void process.kill(running.pid, "SIGCONT"),
+    stop: () => running.stop(),
+    async start() {
+      running = await launch(argv, port);
+    },
+    async dispose() {
+      await running.stop();
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+type Command = (port: number, folder: string) => [string, ...string[]];
+
+function mongodCommand(): Command | undefined {
+  if (spawnSync("mongod", ["--version"]).status !== 0) return undefined;
+  return (port, folder) => [
+    ...(["mongod", "--port", String(port), "--dbpath", folder] as const),
+    ...["--bind_ip", "127.0.0.1", "--quiet"],
+  ];
+}
+
+/** Under a lock that dies with its holder, so that of racing suites one installs. */
+const install = `
+import fcntl, os, subprocess, sys
+folder, requirement = sys.argv[1:]
+with open(folder + ".lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not os.path.exists(folder + "/installed"):
+        subprocess.check_call([sys.executable, "-m", "venv", "--clear", folder])
+        subprocess.check_call([folder + "/bin/pip", "install", "--quiet", requirement])
+        open(folder + "/installed", "w").close()
+`;
+
+function secantusCommand(): Command | undefined {
+  if (!existsSync(join(venv, "installed"))) {
+    mkdirSync(cache, { recursive: true });
+    const requirement = `SecantusDB==${secantusVersion}`;
+    const argv = ["-c", install, venv, requirement];
+    const { status } = spawnSync("python3", argv, { stdio: ["ignore", "ignore", "inherit"] });
+    if (status !== 0) return undefined;
+  }
+  return (port, folder) => [
+    ...([
+      join(venv, "bin/secantusd-py"),
+      "--port",
+      String(port),
+      "--storage-path",
+      folder,
+    ] as const),
+    ...["--host", "127.0.0.1", "--log-level", "ERROR", "--enable-test-commands"],
+  ];
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((closed) => server.close(closed));
+  return port;
+}
+
+/**
+ * Prints the server's process id and lasts as long as the server, which it kills once this process is
+ * gone, however it went.
+ */
+const guard = `exec 3<&0; "$@" </dev/null >/dev/null 2>&1 & server=$!; echo $server
+(cat <&3; kill -KILL $server) >/dev/null 2>&1 & wait $server`;
+const stopMs = 5000;
+
+async function launch(argv: readonly string[], port: number) {
+  const shell = spawn("sh", ["-c", guard, "sh", ...argv], { stdio: ["pipe", "pipe", "ignore"] });
+  const exited = new Promise<void>((done) => shell.once("exit", () => done()));
+  const [line] = (await shell.stdout.take(1).toArray()) as [Buffer];
+  const pid = Number(line.toString());
+  const stop = async () => {
+    if (shell.exitCode !== null) return;
+    const killer = setTimeout(() => process.kill(pid, "SIGKILL"), stopMs);
+    process.kill(pid, "SIGTERM");
+    process.kill(pid, "SIGCONT");
+    await exited;
+    clearTimeout(killer);
+    shell.stdin.end();
+  };
+  for (let attempt = 0; attempt < 200 && shell.exitCode === null; attempt++) {
+    if (await accepts(port)) return { pid, stop };
+    await sleep(100);
+  }
+  await stop();
+  throw new Error(`${argv[0] ?? ""} did not start`);
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((answer) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => answer(true)).once("error", () => answer(false));
+    socket.once("connect", () => socket.destroy());
+  });
+}
