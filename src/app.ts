@@ -5,14 +5,17 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { AuthError } from "./auth/errors.js";
+import { createGate } from "./auth/gate.js";
+import { createHashQueue, type HashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
 import { ManagedKeys } from "./auth/managed-keys.js";
-import { createDecoy } from "./auth/passwords.js";
+import { createDecoy, hashPassword } from "./auth/passwords.js";
 import { createRehasher, noRehasher } from "./auth/rehash.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
+import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
@@ -21,6 +24,12 @@ import { createTokenRoute } from "./gateway/token-route.js";
 import type { KeyMaterial } from "./key-material.js";
 import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
+import {
+  createClientAddressReader,
+  createExemption,
+  createNetworkMatcher,
+  networkOf,
+} from "./server/client-address.js";
 import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
@@ -53,10 +62,28 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
+  const throttle = createThrottleOf(deps, clock);
+  const queue = createHashQueue({
+    concurrency: () => config.HASH_CONCURRENCY,
+    waitingMax: config.HASH_QUEUE_MAX,
+    now: () => clock.monotonic(),
+  });
   const rehasher = config.REHASH
-    ? createRehasher({ users: store.users, onError: onRehashError })
+    ? createRehasher({
+        users: store.users,
+        hash: (password) => hashInTurn(queue, password),
+        onError: onRehashError,
+      })
     : noRehasher;
-  const service = createAuthService({ users: store.users, decoy: createDecoy(), rehasher, tokens });
+  const gate = createGate({
+    users: store.users,
+    decoy: createDecoy(),
+    throttle,
+    queue,
+    rehasher,
+    onAttempt: (attempt) => logger.info({ event: "attempt", ...attempt }),
+  });
+  const service = createAuthService({ users: store.users, gate, tokens });
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
@@ -69,9 +96,11 @@ export function createApp(deps: AppDeps): App {
       rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault }),
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
+      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
+    networkOf: connectionCounter(config),
     onRefused: (refusal) => logger.info({ event: "refused", ...refusal }),
   });
   const management = createManagementServer(readiness);
@@ -81,6 +110,8 @@ export function createApp(deps: AppDeps): App {
   }
 
   function onRehashError(error: unknown): void {
+    // Whoever logs in again when it is quieter gets it then.
+    if (error instanceof AuthError && error.code === "overloaded") return;
     logger.warn({ event: "rehash_failed", err: error }, "a weak hash was not replaced");
   }
 
@@ -120,6 +151,9 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
+      if (config.THROTTLE_FAILURES === 0) {
+        warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
+      }
       url = baseUrl(await listener.listen());
       management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
       await once(management, "listening");
@@ -134,11 +168,13 @@ export function createApp(deps: AppDeps): App {
         if (!(error instanceof AuthError)) throw error;
       }
       keys.start();
+      await throttle.open();
     },
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
       await rehasher.settled();
+      await throttle.close();
       await keys.stop();
       management.closeAllConnections();
       management.close();
@@ -163,6 +199,42 @@ function createKeys(
     trustedFileKeys: keyMaterial.trusted,
     onEvent,
   });
+}
+
+function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
+  if (config.THROTTLE_FAILURES === 0) return noThrottle;
+  return createThrottle({
+    store: store.throttle,
+    limits: {
+      failures: config.THROTTLE_FAILURES,
+      userFailures: config.THROTTLE_USER_FAILURES,
+      networkFailures: config.THROTTLE_NETWORK_FAILURES,
+      windowSeconds: config.THROTTLE_WINDOW,
+    },
+    isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
+    ignoreAccents: false,
+    clock,
+  });
+}
+
+/** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */
+function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
+  const proxies = Array.isArray(TRUST_PROXY) ? createNetworkMatcher(TRUST_PROXY) : () => false;
+  const exempt = createNetworkMatcher(THROTTLE_EXEMPT_NETWORKS ?? []);
+  return (remoteAddress: string) => {
+    const isShared = typeof TRUST_PROXY === "number" || proxies(remoteAddress);
+    return isShared || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
+  };
+}
+
+/** A new hash, computed within the bound that holds for logins. */
+async function hashInTurn(queue: HashQueue, password: string): Promise<string> {
+  const place = queue.enter("rehash", undefined);
+  try {
+    return await place.run(() => hashPassword(password));
+  } finally {
+    place.leave();
+  }
 }
 
 function tokenPolicyOf(config: Config): TokenPolicy {

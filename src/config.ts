@@ -2,6 +2,8 @@
  * The configuration: environment variables in, one frozen object out, or one error that names every
  * fault. Opens nothing. Depends on the table of presets and the ways of comparing usernames.
  */
+import { isIP } from "node:net";
+import { availableParallelism } from "node:os";
 import { usernameMatches } from "./auth/usernames.js";
 import { presetOf, presets, type PresetName } from "./presets.js";
 
@@ -94,6 +96,21 @@ const encryptionKeys: Parse<readonly Buffer[]> = (value) => {
   return keys;
 };
 
+/** Addresses and networks in CIDR notation. */
+const networks: Parse<readonly string[]> = (value) =>
+  value.split(",").map((part) => {
+    const [address = "", prefix, ...rest] = part.trim().split("/");
+    const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address) as 0 | 4 | 6];
+    const isPrefix = prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits);
+    if (bits < 0 || !isPrefix || rest.length > 0) {
+      throw new Fault("must be addresses or networks such as 10.0.0.0/8, separated by commas");
+    }
+    return part.trim();
+  });
+
+const proxies: Parse<number | readonly string[]> = (value) =>
+  /^\d+$/.test(value) ? integer(0, 100)(value) : networks(value);
+
 const origins: Parse<readonly string[]> = (value) =>
   value.split(",").map((part) => {
     const origin = part.trim();
@@ -110,6 +127,8 @@ interface Variable<T> {
   readonly parse: Parse<T>;
   /** The default as one would write it, or undefined where there is none. */
   readonly default?: string;
+  /** Said of a default that depends on the machine. */
+  readonly defaultMeaning?: string;
   readonly meaning: string;
   /** What may be shown of a value that holds a secret. */
   readonly mask?: (value: string) => string;
@@ -201,6 +220,43 @@ export const variables = {
     onOff,
     "on",
     "replace weaker hashes at login; `off`, as with a preset, while an old server still reads the collection",
+  ),
+  HASH_CONCURRENCY: {
+    ...variable(
+      integer(1, 1024),
+      String(Math.max(1, availableParallelism() - 1)),
+      "password hashes that run at once",
+    ),
+    defaultMeaning: "cores - 1, at least 1",
+  },
+  HASH_QUEUE_MAX: variable(integer(1, 100_000), "256", "logins that wait for their hash"),
+  THROTTLE_FAILURES: variable(
+    integer(0, 1_000_000),
+    "10",
+    "failed logins of a username from one network, after which one a minute is let through; 0 turns throttling off",
+  ),
+  THROTTLE_USER_FAILURES: variable(
+    integer(1, 1_000_000),
+    "100",
+    "the same over all networks that the user has not logged in from for 30 days",
+  ),
+  THROTTLE_NETWORK_FAILURES: variable(
+    integer(1, 1_000_000),
+    "100",
+    "the same from one network over all usernames",
+  ),
+  THROTTLE_WINDOW: variable(
+    duration(60, 86_400 * 30),
+    "15m",
+    "time without a failed login after which they are forgotten",
+  ),
+  THROTTLE_EXEMPT_NETWORKS: optional(
+    networks,
+    "networks without a limit of their own, separated by commas; of an IPv6 address its /64",
+  ),
+  TRUST_PROXY: optional(
+    proxies,
+    "number of proxies in front, or their networks separated by commas",
   ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),

@@ -187,7 +187,7 @@ type Jwk = Readonly<Record<string, unknown>>;
 function jsonWebKeys(bytes: Uint8Array) {
   const json = attempt(() => JSON.parse(new TextDecoder().decode(bytes)) as unknown);
   if (typeof json !== "object" || json === null) return undefined;
-  const keys: unknown = "keys" in json ? json.keys : [json];
+  const keys: unknown = "keys" in json && Object.hasOwn(json, "keys") ? json.keys : [json];
   if (!Array.isArray(keys)) fail("the member keys of the JWKS is not an array");
   if (keys.some((jwk) => typeof jwk === "object" && jwk !== null && "d" in jwk)) fail(needsPublic);
   const usable = keys.filter(isRs256Jwk);

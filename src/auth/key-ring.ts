@@ -83,6 +83,8 @@ export interface RotationPolicy {
   readonly tokenSeconds: number;
   /** False where a key file signs: then the managed keys only run out. */
   readonly rotates: boolean;
+  /** True while no rotation may be carried out, though all that prepares it may. */
+  readonly holds: boolean;
 }
 
 export type KeyOperationErrorCode =
@@ -110,7 +112,7 @@ export const freshnessMs = 1000;
  * `clockErrorSeconds` forgives a clock set back an hour on top of two clocks 90 s apart each way, in
  * full from intervals of 4.2 hours on, and the 90 s from 12 minutes on.
  */
-export function scheduleOf({ intervalSeconds }: RotationPolicy) {
+export function scheduleOf({ intervalSeconds }: Pick<RotationPolicy, "intervalSeconds">) {
   const quarter = intervalSeconds / 4;
   const maxAgeSeconds = Math.floor(Math.min(300, quarter));
   const staleIfErrorSeconds = Math.floor(Math.min(3600, quarter));
@@ -123,7 +125,7 @@ export function scheduleOf({ intervalSeconds }: RotationPolicy) {
 }
 
 /** The ring of a store in which nothing is yet. */
-export function emptyRing(policy: RotationPolicy): Ring {
+export function emptyRing(policy: Pick<RotationPolicy, "intervalSeconds">): Ring {
   const { cacheSeconds } = scheduleOf(policy);
   return { format: 1, cacheSeconds, rotateRequested: false, keys: [], revoked: [] };
 }
@@ -284,8 +286,8 @@ function promoteDue(ring: Ring, now: number, policy: RotationPolicy): Ring {
   if (!next) return ring;
   // Without a signing key the store is new and has no verifiers yet, or the key was revoked and
   // nobody can log in, which is worse than a key that some do not know yet.
-  if (!signing || now >= rotationAt(ring, signing, next, policy)) return promote(ring, now, policy);
-  return ring;
+  const due = !signing || (!policy.holds && now >= rotationAt(ring, signing, next, policy));
+  return due ? promote(ring, now, policy) : ring;
 }
 
 function promote(ring: Ring, now: number, policy: RotationPolicy): Ring {

@@ -78,7 +78,6 @@ const unknownKidAgeMs = 100;
 
 export class ManagedKeys implements KeySet {
   readonly #options: ManagedKeysOptions;
-  readonly #policy: RotationPolicy;
   readonly #files: FileKeys;
   readonly #sealer: KeySealer;
   readonly #replica: RingReplica;
@@ -94,17 +93,14 @@ export class ManagedKeys implements KeySet {
   #polling = false;
 
   constructor(options: ManagedKeysOptions) {
-    const { intervalSeconds, tokenSeconds, signingFileKey } = options;
+    const { store, clock, intervalSeconds } = options;
     this.#options = options;
-    this.#policy = { intervalSeconds, tokenSeconds, rotates: signingFileKey === undefined };
-    this.#files = { signing: signingFileKey, trusted: options.trustedFileKeys ?? [] };
+    this.#files = { signing: options.signingFileKey, trusted: options.trustedFileKeys ?? [] };
     this.#sealer = createKeySealer(options.encryptionKeys);
-    this.#replica = new RingReplica(
-      options.store,
-      options.clock,
-      emptyRing(this.#policy),
-      this.#adopt.bind(this),
-    );
+    this.#replica = new RingReplica({
+      ...{ store, clock, intervalMs: intervalSeconds * 1000 },
+      ...{ empty: emptyRing({ intervalSeconds }), onRing: this.#adopt.bind(this) },
+    });
     this.#index(undefined);
   }
 
@@ -115,14 +111,14 @@ export class ManagedKeys implements KeySet {
       if (!isRevoked(this.#replica.ring, file.kid)) return file;
       throw new AuthError("internal", "the key of SIGNING_KEY_FILE is revoked");
     }
-    if (!(await this.#replica.freshen())) throw unavailable("the key ring takes too long to load");
-    let key = this.#signingKey();
-    if (!key) {
-      await this.refresh();
-      key = this.#signingKey();
+    for (const attempt of [1, 2]) {
+      if (!(await this.#replica.freshen()))
+        throw unavailable("the key ring takes too long to load");
+      const key = this.#signingKey();
+      if (key) return key;
+      if (attempt === 1) await this.refresh();
     }
-    if (!key) throw unavailable("no key signs");
-    return key;
+    throw unavailable("no key signs");
   }
 
   async verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]> {
@@ -212,7 +208,10 @@ export class ManagedKeys implements KeySet {
     });
     const next = ring.rotateRequested ? nextKeyOf(ring) : undefined;
     const step = next && nextStepOf(ring, next, this.#policy);
-    return { signingKid: (next ?? signingKeyOf(ring))?.kid, at: new Date(step?.at ?? at) };
+    return {
+      signingKid: (next ?? signingKeyOf(ring))?.kid,
+      at: new Date(Math.max(at, step?.at ?? 0)),
+    };
   }
 
   /** Has the next key sign at once. @throws KeyOperationError `key_file_signs` */
@@ -250,6 +249,12 @@ export class ManagedKeys implements KeySet {
     const { key: privateKey, ...how } = request;
     const key = { kind: "private", ...this.#seal(privateKey), ...how } as const;
     await this.#change((ring, now) => importKey(ring, key, now, this.#policy));
+  }
+
+  get #policy(): RotationPolicy {
+    const { intervalSeconds, tokenSeconds, signingFileKey } = this.#options;
+    const holds = !this.#replica.steady;
+    return { intervalSeconds, tokenSeconds, rotates: signingFileKey === undefined, holds };
   }
 
   async #refresh(): Promise<void> {
@@ -305,14 +310,14 @@ export class ManagedKeys implements KeySet {
       at = now;
       return decide(ring, now);
     });
-    const file = this.#options.signingFileKey;
-    const signing = signingKeyOf(after);
+    const { signing: file } = this.#files;
+    const signing = file ? undefined : signingKeyOf(after);
     const known = before?.keys.find((key) => key.kid === signing?.kid);
     const publishedSeconds = known?.state === "published" ? (at - known.since) / 1000 : 0;
-    const unchanged = file !== undefined || known?.state === "signing" || signing === undefined;
+    const unchanged = signing === undefined || known?.state === "signing";
     const { maxAgeSeconds } = scheduleOf(this.#policy);
     return {
-      signingKid: file?.kid ?? signing?.kid,
+      signingKid: file && !isRevoked(after, file.kid) ? file.kid : signing?.kid,
       unknownForSeconds: unchanged ? 0 : Math.max(0, Math.ceil(maxAgeSeconds - publishedSeconds)),
     };
   }
@@ -364,7 +369,9 @@ export class ManagedKeys implements KeySet {
 
   #index(ring: Ring | undefined): void {
     this.#verificationKeys = verificationKeysOf(ring, this.#files);
-    if (ring ?? this.#files.signing) this.#document = publishedDocumentOf(ring, this.#files);
+    // A set without the key that is about to sign would be cached, so until there is one, none is.
+    const signing = this.#files.signing ?? (ring && signingKeyOf(ring));
+    this.#document = signing && publishedDocumentOf(ring, this.#files);
   }
 
   #signingKey(): SigningKey | undefined {

@@ -18,6 +18,16 @@ export class KeyRingError extends Error {
   override readonly name = "KeyRingError";
 }
 
+export interface RingReplicaOptions {
+  readonly store: KeyStore;
+  readonly clock: KeyClock;
+  /** What an empty store stands for. */
+  readonly empty: Ring;
+  readonly intervalMs: number;
+  /** Sees every ring that was not the last one; what it throws, `load` rejects with. */
+  readonly onRing: (ring: Ring) => void;
+}
+
 interface Instant {
   readonly wall: number;
   readonly monotonic: number;
@@ -31,10 +41,11 @@ interface View {
   readonly askedAt: Instant;
 }
 
-/** A decision is taken anew rather than written when it has become this old. */
-const decisionMs = 60_000;
 const attemptsMax = 50;
-/** After a failure, for so long nobody waits for the store who can do without. */
+/**
+ * After a failure, for so long nobody waits for the store who can do without. Longer than a store's
+ * deadline and the pause between two polls together.
+ */
 const outageMs = 10_000;
 
 export class RingReplica {
@@ -42,16 +53,18 @@ export class RingReplica {
   readonly #clock: KeyClock;
   readonly #empty: Ring;
   readonly #onRing: (ring: Ring) => void;
+  readonly #holdMs: number;
   #view: View | undefined;
   #failedAt: Instant | undefined;
+  #steadySince: Instant | undefined;
   #loading: Promise<View> | undefined;
 
-  /** @param onRing Sees every ring that was not the last one; what it throws, `load` rejects with. */
-  constructor(store: KeyStore, clock: KeyClock, empty: Ring, onRing: (ring: Ring) => void) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#empty = empty;
-    this.#onRing = onRing;
+  constructor(options: RingReplicaOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#empty = options.empty;
+    this.#onRing = options.onRing;
+    this.#holdMs = Math.min(outageMs, options.intervalMs);
   }
 
   get ring(): Ring | undefined {
@@ -61,6 +74,14 @@ export class RingReplica {
   /** How old the view is; infinite before the first. */
   get ageMs(): number {
     return this.#view ? this.#since(this.#view.askedAt) : Infinity;
+  }
+
+  /**
+   * False at first and when the store was out of reach for long: after an outage the others need time
+   * to see a key that was published just before it, so the first one back must not have it sign.
+   */
+  get steady(): boolean {
+    return this.#steadySince !== undefined && this.#since(this.#steadySince) >= this.#holdMs;
   }
 
   /** @throws AuthError `store_unavailable`; KeyRingError; whatever `onRing` throws. */
@@ -92,7 +113,6 @@ export class RingReplica {
       const view = await this.#load();
       const after = decide(view.ring, this.#clock.now());
       if (!after) return undefined;
-      if (this.#since(view.askedAt) > decisionMs) continue;
       const document = JSON.stringify(after);
       const askedAt = this.#instant();
       if (await this.#save(document, view.version)) {
@@ -116,6 +136,7 @@ export class RingReplica {
       const decoded = () => (document === undefined ? this.#empty : decodeRing(document));
       const ring = last && last.document === document ? last.ring : decoded();
       const view = { ring, document, version, askedAt };
+      if (this.ageMs > this.#holdMs) this.#steadySince = askedAt;
       this.#adopt(view);
       this.#failedAt = undefined;
       return view;

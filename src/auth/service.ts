@@ -1,14 +1,9 @@
 /**
  * The two use cases, Login and IssueToken, that every surface translates. Depends on the rest of auth.
  */
-import {
-  parseAuthorization,
-  parsePasswordCredentials,
-  type PasswordCredentials,
-} from "./credentials.js";
+import { parseAuthorization, parsePasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
-import { verifyPassword, type Decoy } from "./passwords.js";
-import type { Rehasher } from "./rehash.js";
+import type { Attempt, Gate } from "./gate.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { User, UserStore } from "./users.js";
 
@@ -16,35 +11,27 @@ export interface AuthService {
   /**
    * Exchanges a username and password for a token.
    *
-   * @throws AuthError `invalid_argument`, `invalid_credentials`, `store_unavailable`.
+   * @throws AuthError `invalid_argument`, `invalid_credentials`, `rate_limited`, `overloaded`,
+   *   `store_unavailable`.
+   * @throws the reason of the attempt's signal.
    */
-  login(username: unknown, password: unknown): Promise<IssuedToken>;
+  login(username: unknown, password: unknown, attempt: Attempt): Promise<IssuedToken>;
   /**
    * Exchanges what an `Authorization` header holds for a token: Basic as in `login`, Bearer to renew.
    *
-   * @throws AuthError `invalid_credentials`, `token_invalid`, `token_expired`, `store_unavailable`.
+   * @throws AuthError `invalid_credentials`, `token_invalid`, `token_expired`, `rate_limited`,
+   *   `overloaded`, `store_unavailable`.
+   * @throws the reason of the attempt's signal.
    */
-  issueToken(authorization: string | undefined): Promise<IssuedToken>;
+  issueToken(authorization: string | undefined, attempt: Attempt): Promise<IssuedToken>;
 }
 
 export function createAuthService(deps: {
   readonly users: UserStore;
-  readonly decoy: Decoy;
-  readonly rehasher: Rehasher;
+  readonly gate: Gate;
   readonly tokens: Tokens;
 }): AuthService {
-  const { users, decoy, rehasher, tokens } = deps;
-
-  async function authenticate({ username, password }: PasswordCredentials): Promise<User> {
-    const user = await users.findByUsername(username);
-    // An unknown user costs a hash too, and a disabled one is refused only after it: all alike in time.
-    const matches = await verifyPassword(user?.passwordHash, password, decoy.hashFor(username));
-    if (user === undefined || user.disabled || !matches) {
-      throw new AuthError("invalid_credentials", "credentials refused");
-    }
-    rehasher.loggedIn(user, password);
-    return user;
-  }
+  const { users, gate, tokens } = deps;
 
   async function renew(token: string): Promise<IssuedToken> {
     const { subject, issuedAtSeconds, authTimeSeconds } = await tokens.verify(token);
@@ -56,15 +43,15 @@ export function createAuthService(deps: {
   }
 
   return {
-    async login(username, password) {
-      const user = await authenticate(parsePasswordCredentials(username, password));
+    async login(username, password, attempt) {
+      const user = await gate.check(parsePasswordCredentials(username, password), attempt);
       return tokens.issue(user);
     },
-    async issueToken(authorization) {
+    async issueToken(authorization, attempt) {
       const credentials = parseAuthorization(authorization);
       return credentials.scheme === "bearer"
         ? renew(credentials.token)
-        : tokens.issue(await authenticate(credentials));
+        : tokens.issue(await gate.check(credentials, attempt));
     },
   };
 }

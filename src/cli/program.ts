@@ -53,8 +53,8 @@ function createProgram(session: Session): Command {
       writeOut: (text) => void terminal.stdout.write(text),
       writeErr: (text) => void terminal.stderr.write(text),
       outputError: () => undefined,
-      getOutHelpWidth: () => terminal.stdout.columns ?? 80,
-      getErrHelpWidth: () => terminal.stderr.columns ?? 80,
+      getOutHelpWidth: () => terminal.stdout.columns || 80,
+      getErrHelpWidth: () => terminal.stderr.columns || 80,
     });
   addServeCommand(program, session);
   addUsersCommands(program, session);
@@ -73,19 +73,24 @@ function describeError(error: unknown): Ending {
   if (error instanceof CommanderError) {
     // Help has been written by then, whether asked for or for want of a command.
     const isHelp = error.exitCode === 0 || error.code === "commander.help";
-    const message = isHelp ? undefined : error.message.replace(/^error: /, "");
+    const message = isHelp ? undefined : withoutValue(error.message.replace(/^error: /, ""));
     return { code: "usage", message, exitCode: error.exitCode === 0 ? 0 : 2 };
   }
   if (error instanceof ConfigError) {
     return { code: "invalid_configuration", message: error.message, exitCode: 78 };
   }
   if (error instanceof CliError) return error;
-  const code = error instanceof AuthError ? error.code : "internal";
-  return { code, message: messageOf(error), exitCode: 1 };
+  if (error instanceof AuthError) {
+    // Whoever runs a command may know what the machine said.
+    const { cause } = error;
+    const message = cause instanceof Error ? `${error.message}: ${cause.message}` : error.message;
+    return { code: error.code, message, exitCode: 1 };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: "failed", message, exitCode: 1 };
 }
 
-/** The message and those of its causes: whoever runs a command may know what the machine said. */
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
+/** An unknown option without what may be its value: somebody tries `--password=…` or `-p…`. */
+function withoutValue(message: string): string {
+  return message.replace(/^(unknown option '(?:--[^=]*|-[^-]))[^]*'/, "$1'");
 }

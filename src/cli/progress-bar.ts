@@ -22,7 +22,7 @@ export function createProgressBar({ stderr }: Terminal, clock: { now(): number }
       const bar = "#".repeat(filled).padEnd(barCharacters, "-");
       const percent = `${Math.floor(100 * Math.min(share ?? 0, 1))}%`.padStart(4);
       const line = share === undefined ? text : `[${bar}]${percent}  ${text}`;
-      stderr.write(`\r${line.slice(0, (stderr.columns ?? 80) - 1)}\u001b[K`);
+      stderr.write(`\r${line.slice(0, (stderr.columns || 80) - 1)}\u001b[K`);
     },
     clear() {
       if (stderr.isTTY && shownAtMs !== -Infinity) stderr.write("\r\u001b[K");

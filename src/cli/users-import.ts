@@ -19,7 +19,7 @@ export interface ImportOptions extends JsonOption {
   readonly onConflict: ImportConflict;
 }
 
-const batchLines = 500;
+const batchLines = 1000;
 const lineBytesMax = 1_048_576;
 
 /**

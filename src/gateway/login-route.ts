@@ -3,6 +3,7 @@ import type { ArgumentFault } from "../auth/errors.js";
 import { AuthError } from "../auth/errors.js";
 import { parseJson } from "../auth/json.js";
 import type { AuthService } from "../auth/service.js";
+import { toAttempt } from "../server/caller.js";
 import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";
@@ -26,9 +27,13 @@ export function createLoginRoute(
   return {
     path: "/api/v1/authentication/login",
     methods: ["POST"],
-    async handle({ body }) {
+    async handle({ body, caller }) {
       const { username, password } = parseObject(body);
-      const { accessToken, expiresAtSeconds } = await service.login(username, password);
+      const { accessToken, expiresAtSeconds } = await service.login(
+        username,
+        password,
+        toAttempt("rest_login", caller),
+      );
       return json(200, {
         message,
         data: accessToken,

@@ -1,5 +1,6 @@
 /** `POST /api/auth/token`: IssueToken in the words of the first old server. */
 import type { AuthService } from "../auth/service.js";
+import { toAttempt } from "../server/caller.js";
 import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";
@@ -16,8 +17,9 @@ export function createTokenRoute(service: AuthService, clock: { now(): number })
   return {
     path,
     methods: ["POST"],
-    async handle({ headers }) {
-      const { accessToken } = await service.issueToken(headers.authorization);
+    async handle({ headers, caller }) {
+      const attempt = toAttempt("rest_token", caller);
+      const { accessToken } = await service.issueToken(headers.authorization, attempt);
       return json(200, { isSuccess: true, token: accessToken });
     },
     fail(error) {

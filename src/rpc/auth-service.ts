@@ -5,15 +5,20 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService as Service } from "../auth/service.js";
 import type { IssuedToken } from "../auth/tokens.js";
+import { toAttempt } from "../server/caller.js";
 import type { AuthService } from "../../gen/auth/v1/auth_pb.js";
+import { callerOf } from "./context.js";
 
 export function createAuthServiceImpl(service: Service): ServiceImpl<typeof AuthService> {
   return {
-    async login({ username, password }) {
-      return toMessage(await service.login(username, password));
+    async login({ username, password }, context) {
+      const attempt = toAttempt("rpc_login", callerOf(context));
+      return toMessage(await service.login(username, password, attempt));
     },
-    async issueToken(_request, { requestHeader }) {
-      return toMessage(await service.issueToken(requestHeader.get("authorization") ?? undefined));
+    async issueToken(_request, context) {
+      const authorization = context.requestHeader.get("authorization") ?? undefined;
+      const attempt = toAttempt("rpc_issue_token", callerOf(context));
+      return toMessage(await service.issueToken(authorization, attempt));
     },
   };
 }

@@ -81,7 +81,7 @@ export interface Refusal {
 /** The client network that an address counts for, or undefined where none is counted. */
 export type NetworkOf = (remoteAddress: string) => string | undefined;
 
-export interface Exchange {
+interface Exchange {
   readonly req: Request;
   readonly res: Response;
   readonly startedAt: number;
@@ -119,7 +119,6 @@ const reasonOfStatus: Readonly<Record<number, RefusalReason>> = {
   408: "slow_request",
   431: "header_size",
 };
-const lastStreamId = 2 ** 31 - 1;
 
 export class Connections {
   readonly #limits: ListenerLimits;
@@ -208,7 +207,6 @@ export class Connections {
     session.on("error", () => {
       if (!connection.cut) this.report("malformed", connection.remoteAddress);
     });
-    if (this.#draining) sendAway(connection);
   }
 
   /** Books a request; false where it is not to be handled because a limit is passed. */
@@ -228,7 +226,7 @@ export class Connections {
       this.#cut(connection, "streams");
       return false;
     }
-    if (this.#draining && !connection.session) sendAway(connection);
+    if (this.#draining) closeAfterLast(connection);
     return true;
   }
 
@@ -336,9 +334,10 @@ export class Connections {
     if (!("stream" in res)) {
       res.writeHead(status, { ...headers, connection: "close" }).end();
     } else if (!res.stream.destroyed && !res.stream.closed) {
-      // Not by way of `res`, so that a handler that comes later finds the stream gone.
-      res.stream.respond({ ":status": status, ...headers }, { endStream: true });
-      res.stream.close();
+      const { stream } = res;
+      stream.respond({ ":status": status, ...headers }, { endStream: true });
+      // At once, so that a handler at work finds the stream gone; but Node 22 drops the answer if sooner.
+      setImmediate(() => stream.close());
     }
   }
 
@@ -354,10 +353,16 @@ export class Connections {
       setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_ENHANCE_YOUR_CALM));
   }
 
-  /** From now on every client is told to go elsewhere with what it has not sent yet. */
+  /**
+   * From now on HTTP/1.1 answers close their connection. HTTP/2 sessions end with what is open on them:
+   * GOAWAY tells the client which of its requests to send elsewhere.
+   */
   startDrain(): void {
     this.#draining = true;
-    for (const connection of this.#connections.values()) sendAway(connection);
+    for (const connection of this.#connections.values()) {
+      if (connection.session) this.#closeSession(connection, connection.session);
+      else closeAfterLast(connection);
+    }
   }
 
   /** Closes what has no request in progress, except HTTP/1.1, whose server knows better. */
@@ -393,22 +398,20 @@ export class Connections {
   }
 }
 
-/** What the client sends all the same is served. */
-function sendAway({ session, exchanges }: Connection): void {
-  if (session) {
-    session.goaway(constants.NGHTTP2_NO_ERROR, lastStreamId);
-    return;
-  }
+/** Pipelined requests are all answered, so that only the last answer may close. */
+function closeAfterLast({ session, exchanges }: Connection): void {
+  if (session) return;
   const unanswered = [...exchanges].filter(({ res }) => !res.headersSent);
   const last = unanswered.pop();
-  // Pipelined requests are all answered: only the last answer closes.
   for (const { res } of unanswered) res.removeHeader("connection");
   last?.res.setHeader("connection", "close");
 }
 
 /** As RFC 9113 section 6.5.2 counts them: 32 bytes for each field beside name and value. */
 function headerBytes(rawHeaders: readonly string[]): number {
-  return rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
+  let sum = 16 * rawHeaders.length;
+  for (const text of rawHeaders) sum += text.length;
+  return sum;
 }
 
 function ignore(): void {

@@ -8,13 +8,28 @@ export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /** What every surface gets to know of a request beside the request itself. */
-export interface Exchange {
-  readonly req: NodeRequest;
-  readonly res: NodeResponse;
-  /** Also in the answer's `x-request-id`. */
-  readonly requestId: string;
+export class Exchange {
   /** How a use case ended: `ok` or a domain code; undefined while none was reached. */
   outcome: string | undefined;
+  #abort: AbortController | undefined;
+
+  constructor(
+    readonly req: NodeRequest,
+    readonly res: NodeResponse,
+    /** Also in the answer's `x-request-id`. */
+    readonly requestId: string,
+    /** Of the client, as far as it can be told: see client-address. */
+    readonly clientAddress: string,
+  ) {}
+
+  /** Aborts when nobody waits for the answer any more. Made when asked for: most never are. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      const abort = (this.#abort = new AbortController());
+      this.res.once("close", () => abort.abort(new ClientGone()));
+    }
+    return this.#abort.signal;
+  }
 }
 
 /** An answer that is written whole. A `content-length` is added unless there are trailers. */

@@ -11,7 +11,7 @@ import {
   requestBytesMax,
   send,
   type Answer,
-  type Exchange,
+  Exchange,
   type NodeRequest,
   type NodeResponse,
 } from "./exchange.js";
@@ -40,6 +40,7 @@ export interface HandlerOptions {
   /** Origins whose pages may call. */
   readonly corsOrigins: readonly string[];
   readonly cors: CorsHeaders;
+  readonly clientAddressOf: (req: NodeRequest) => string;
   readonly onAccess: (entry: AccessEntry) => void;
   /** Told of every error that the caller sees as `internal`. */
   readonly onFault: (error: unknown, requestId: string) => void;
@@ -71,7 +72,7 @@ export function createRequestHandler(
     }
     try {
       const body = await readBody(req, requestBytesMax);
-      const answer = await route.handle({ headers: req.headers, body });
+      const answer = await route.handle({ headers: req.headers, body, caller: exchange });
       exchange.outcome = "ok";
       return answer;
     } catch (error) {
@@ -87,7 +88,7 @@ export function createRequestHandler(
   return (req, res) => {
     const start = performance.now();
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
-    const exchange: Exchange = { req, res, requestId: requestIdOf(req), outcome: undefined };
+    const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req));
     res.setHeader("x-request-id", exchange.requestId);
     res.once("close", () => {
       options.onAccess({
@@ -101,12 +102,17 @@ export function createRequestHandler(
       });
     });
     handle(exchange, path).catch((error: unknown) => {
-      if (error instanceof ClientGone || res.destroyed) return;
+      if (error instanceof ClientGone || hasLeft(res)) return;
       options.onFault(error, exchange.requestId);
       if (res.headersSent) res.destroy();
       else send(exchange, { status: 500 });
     });
   };
+}
+
+/** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
+function hasLeft(res: NodeResponse): boolean {
+  return ("stream" in res ? res.stream : res).destroyed;
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -61,9 +61,9 @@ export interface Listener {
    */
   reloadTls(material: TlsMaterial): void;
   /**
-   * Accepts no more connections and lets those that are open finish: requests on them are served and
-   * each client is told to go elsewhere; idle ones are closed after `drainIdleMs` (half of `graceMs` at
-   * most), whatever is open after `graceMs` is cut. Resolves when no connection is left.
+   * Accepts no more connections and lets those that are open finish. HTTP/2 clients are told at once
+   * (GOAWAY); on HTTP/1.1 idle connections are served once more and closed after `drainIdleMs` (half of
+   * `graceMs` at most). Whatever is open after `graceMs` is cut. Resolves when no connection is left.
    */
   drain(graceMs: number): Promise<void>;
 }

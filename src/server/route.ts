@@ -2,10 +2,12 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { AuthError } from "../auth/errors.js";
 import type { Answer } from "./exchange.js";
+import type { Caller } from "./caller.js";
 
 export interface RouteRequest {
   readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array;
+  readonly caller: Caller;
 }
 
 /** Refusals of the HTTP layer, which every path words in its own way. */

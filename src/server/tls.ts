@@ -2,7 +2,7 @@
  * The certificate of the public port: what is accepted as one, and the watch over its files. Depends on
  * node only.
  */
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 
@@ -23,15 +23,15 @@ export interface TlsFiles {
 
 /**
  * The options for a TLS server, at least TLS 1.2.
- * @throws Error where certificate and key are unreadable or no pair, or `ca` holds no certificate.
+ * @throws Error where a part is unreadable or empty, or the key is another certificate's. (Node would
+ * take "" for absent: a server without certificate, and the system's authorities for clients.)
  */
 export function secureContextOptions({ cert, key, ca }: TlsMaterial): SecureContextOptions {
-  const options: SecureContextOptions = { cert, key, minVersion: "TLSv1.2" };
-  if (ca !== undefined) {
-    // OpenSSL passes over text that is no certificate, and Node takes "" for the system's authorities.
-    new X509Certificate(ca);
-    options.ca = ca;
+  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) {
+    throw new Error("the TLS key is not the key of the certificate");
   }
+  if (ca !== undefined) new X509Certificate(ca);
+  const options = { cert, key, minVersion: "TLSv1.2", ...(ca !== undefined && { ca }) } as const;
   createSecureContext(options);
   return options;
 }
@@ -66,18 +66,21 @@ export interface TlsWatchOptions {
  * the watch.
  */
 export function watchTlsFiles(options: TlsWatchOptions): () => void {
-  let decided = JSON.stringify(options.current);
+  let decided = JSON.stringify({ material: options.current });
   let seen = decided;
   const look = async (): Promise<void> => {
-    const material = await readTlsFiles(options.files).catch((error: unknown) => error as Error);
-    const contents = material instanceof Error ? material.message : JSON.stringify(material);
+    const read = await readTlsFiles(options.files).then(
+      (material) => ({ material }),
+      (error: unknown) => ({ error }),
+    );
+    const contents = JSON.stringify(read);
     const settled = contents === seen;
     seen = contents;
     if (!settled || contents === decided) return;
     decided = contents;
     try {
-      if (material instanceof Error) throw material;
-      options.reload(material);
+      if ("error" in read) throw read.error;
+      options.reload(read.material);
     } catch (error) {
       options.onError(error);
     }

@@ -19,6 +19,11 @@ import type {
   UserStore,
 } from "../auth/users.js";
 import { faultOfFile, notOurs } from "./embedded-file.js";
+import {
+  EmbeddedThrottle,
+  openThrottleDatabases,
+  type ThrottleDatabases,
+} from "./embedded-throttle.js";
 import { idKey, planImport } from "./import-plan.js";
 import type { Store } from "./index.js";
 import { storeUnavailable, withDeadline } from "./unavailable.js";
@@ -42,6 +47,8 @@ export interface EmbeddedStoreOptions {
   readonly deadlineMs?: number;
   /** Changes the store for good: processes with another setting can then read no users. */
   readonly usernameMatch?: UsernameMatch;
+  /** How many of the throttle's documents are kept that it can do without. */
+  readonly throttleDocumentsMax?: number;
 }
 
 /** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
@@ -73,6 +80,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     return {
       users: new EmbeddedUsers(file),
       keys: new EmbeddedKeys(file),
+      throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
       ping: () => file.read(() => void file.meta.get("format")),
       warnings: () => Promise.resolve([]),
       close,
@@ -129,12 +137,13 @@ type UserRecord = Omit<User, "tokensValidAfter"> & {
 const digest = (text: string) => createHash("sha256").update(text, "utf16le").digest();
 
 /** The databases within the file, and the only two ways to them. */
-class StoreFile {
+export class StoreFile {
   readonly meta: Database<unknown, string>;
   /** By digest of the `idKey`. */
   readonly users: Database<UserRecord, Buffer>;
   /** The key in `users`, by digest of the username. */
   readonly usernames: Database<Buffer, Buffer>;
+  readonly throttle: ThrottleDatabases;
   readonly #root: RootDatabase;
   readonly usernameKey: UsernameKey;
   readonly #usernameMatch: UsernameMatch;
@@ -148,6 +157,7 @@ class StoreFile {
     this.meta = root.openDB("meta", { encoding: "json" });
     this.users = root.openDB("users", { encoding: "json", keyEncoding: "binary" });
     this.usernames = root.openDB("usernames", { encoding: "binary", keyEncoding: "binary" });
+    this.throttle = openThrottleDatabases(root);
   }
 
   /** @throws AuthError `store_unavailable` for whatever `work` throws. */

@@ -2,6 +2,7 @@
  * The stores behind the domain's ports, and the choice between them. Depends on auth and config.
  */
 import type { KeyStore } from "../auth/keys.js";
+import type { ThrottleStore } from "../auth/throttle-store.js";
 import type { UserStore } from "../auth/users.js";
 import type { Config } from "../config.js";
 import { presetOf } from "../presets.js";
@@ -9,6 +10,7 @@ import { presetOf } from "../presets.js";
 export interface Store {
   readonly users: UserStore;
   readonly keys: KeyStore;
+  readonly throttle: ThrottleStore;
   /** Resolves while the store answers, else throws `store_unavailable`. */
   ping(): Promise<void>;
   /**

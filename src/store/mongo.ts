@@ -12,6 +12,7 @@ import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
 import { UserMapping } from "./mongo-document.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
+import { MongoThrottle, type StoredThrottleDocument } from "./mongo-throttle.js";
 import { MongoUsers } from "./mongo-users.js";
 import { storeUnavailable, withDeadline } from "./unavailable.js";
 
@@ -30,6 +31,8 @@ export interface MongoStoreOptions {
   readonly preset?: Preset | undefined;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
+  /** How many of the throttle's documents are kept that it can do without. */
+  readonly throttleDocumentsMax?: number;
 }
 
 /** Runs something of the driver's: bounded in time, its errors made ours. */
@@ -54,15 +57,26 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const hashes =
     mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
   const index = new UsernameIndex(collection, mapping, deadlineMs);
+  // A first connection that failed is final for the driver, so every call may be the first one.
+  let connected: Promise<unknown> | undefined;
+  const connectedOnce = () =>
+    (connected ??= client.connect().catch((error: unknown) => {
+      connected = undefined;
+      throw error;
+    }));
   const call: MongoCall = async (work) => {
-    const result = await withDeadline(deadlineMs, work().catch(rethrow));
+    const result = await withDeadline(deadlineMs, connectedOnce().then(work).catch(rethrow));
     void index.prepare().catch(() => undefined);
     return result;
   };
-  void index.prepare().catch(() => undefined);
   return {
     users: new MongoUsers(collection, hashes, mapping, call, index),
     keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
+    throttle: new MongoThrottle(
+      db.collection<StoredThrottleDocument>("latchkey_throttle"),
+      call,
+      options.throttleDocumentsMax,
+    ),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },

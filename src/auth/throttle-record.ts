@@ -1,0 +1,188 @@
+/**
+ * What is remembered of the failed logins of one username or one network, and what follows from it.
+ * Pure: every function is given the time. Depends on nothing.
+ *
+ * An attempt takes its place in each counter that concerns it BEFORE its password is checked, and
+ * gives it back unless it failed. Failures and places together never exceed the limit, so no number
+ * of parallel attempts gets more than the limit checked. Who finds all places taken waits for them to
+ * be settled: an attempt with the right password is never refused because of others of its kind.
+ */
+
+export interface Counter {
+  readonly failures: number;
+  /** Attempts that are being checked. */
+  readonly held: number;
+  readonly heldAtMs: number;
+  readonly failedAtMs: number;
+  /** Past the limit, when the next attempt is let through. */
+  readonly slotAtMs: number;
+}
+
+export interface ThrottleRecord {
+  /** For the operator: the username if there is such a user, or the network. */
+  readonly label?: string;
+  readonly counters: Readonly<Record<string, Counter>>;
+  /** Networks that the user has logged in from, hashed, and when. */
+  readonly known: Readonly<Record<string, number>>;
+}
+
+/** One counter of a record that an attempt takes a place in. */
+export interface Claim {
+  readonly counter: string;
+  /** Infinity counts without ever refusing. */
+  readonly limit: number;
+}
+
+export type Decision =
+  | { readonly verdict: "granted"; readonly record: ThrottleRecord; readonly slots: string[] }
+  | { readonly verdict: "refused"; readonly counter: string; readonly waitMs: number }
+  /** All places are taken, or the one attempt of this minute is being checked. */
+  | { readonly verdict: "wait" };
+
+/** Past a limit, the time from one attempt to the next. */
+export const slotMs = 60_000;
+/**
+ * What a network that has no failure with a username is ahead of those that have, so that whoever
+ * keeps guessing does not take every slot from the user. Slots do not come closer for it.
+ */
+const headStartMs = 10_000;
+/** Longer than any check takes; a process that died meanwhile is taken to have seen failures. */
+const heldMaxMs = 30_000;
+/** Logins from a known network are noted anew only once a day, and none is forgotten early for it. */
+export const knownRefreshMs = 86_400_000;
+const knownMs = 30 * 86_400_000 + knownRefreshMs;
+const knownMax = 64;
+const countersMax = 512;
+
+export const emptyRecord: ThrottleRecord = { counters: {}, known: {} };
+const zero: Counter = { failures: 0, held: 0, heldAtMs: 0, failedAtMs: 0, slotAtMs: 0 };
+
+/** The record without what is over, and within its bounds. */
+export function prune(record: ThrottleRecord, nowMs: number, windowMs: number): ThrottleRecord {
+  const counters = Object.entries(record.counters).flatMap(([name, stored]) => {
+    const counter = nowMs - stored.heldAtMs < heldMaxMs ? stored : abandonHeld(stored);
+    const isOver = counter.held === 0 && nowMs - counter.failedAtMs >= windowMs;
+    return isOver || counter.failures + counter.held === 0 ? [] : ([[name, counter]] as const);
+  });
+  const known = Object.entries(record.known).filter(([, atMs]) => nowMs - atMs < knownMs);
+  return {
+    ...record,
+    counters: Object.fromEntries(newest(counters, ([, { failedAtMs }]) => failedAtMs, countersMax)),
+    known: Object.fromEntries(newest(known, ([, atMs]) => atMs, knownMax)),
+  };
+}
+
+function abandonHeld(counter: Counter): Counter {
+  if (counter.held === 0) return counter;
+  const { failures, held, heldAtMs, failedAtMs } = counter;
+  return fail({ ...counter, failures: failures + held, held: 0 }, Math.max(heldAtMs, failedAtMs));
+}
+
+function newest<T>(entries: readonly T[], atMs: (entry: T) => number, max: number): readonly T[] {
+  return entries.length <= max
+    ? entries
+    : [...entries].sort((a, b) => atMs(b) - atMs(a)).slice(0, max);
+}
+
+export function isKnown(record: ThrottleRecord, network: string): boolean {
+  return record.known[network] !== undefined;
+}
+
+/** When nothing of the record matters any more. */
+export function expiryOf(record: ThrottleRecord, windowMs: number): number {
+  return Math.max(
+    0,
+    ...Object.values(record.counters).map(({ held, heldAtMs, failedAtMs }) =>
+      held > 0 ? heldAtMs + heldMaxMs + windowMs : failedAtMs + windowMs,
+    ),
+    ...Object.values(record.known).map((atMs) => atMs + knownMs),
+  );
+}
+
+/**
+ * Takes a place in every counter claimed, or in none.
+ *
+ * @param record as {@link prune} left it at `nowMs`.
+ * @param hasFailed whether the network has failures with that username.
+ */
+export function claim(
+  record: ThrottleRecord,
+  claims: readonly Claim[],
+  nowMs: number,
+  hasFailed: boolean,
+): Decision {
+  const counters = { ...record.counters };
+  const slots: string[] = [];
+  let refusal: Decision | undefined;
+  for (const { counter: name, limit } of claims) {
+    const counter = counters[name] ?? zero;
+    const waitMs = counter.slotAtMs - (hasFailed ? 0 : headStartMs) - nowMs;
+    const isPast = counter.failures >= limit;
+    if (isPast && counter.held === 0 && waitMs > 0) {
+      // Of several refusals the longest wait counts; none is more than the time between two slots.
+      if (refusal?.verdict !== "refused" || waitMs > refusal.waitMs)
+        refusal = { verdict: "refused", counter: name, waitMs: Math.min(waitMs, slotMs) };
+    } else if (isPast ? counter.held > 0 : counter.failures + counter.held >= limit) {
+      refusal ??= { verdict: "wait" };
+    }
+    if (isPast) slots.push(name);
+    const slotAtMs = isPast ? Math.max(nowMs, counter.slotAtMs) + slotMs : counter.slotAtMs;
+    counters[name] = { ...counter, held: counter.held + 1, heldAtMs: nowMs, slotAtMs };
+  }
+  return refusal ?? { verdict: "granted", record: { ...record, counters }, slots };
+}
+
+/** Turns the place that an attempt took in each of these counters into a failure. */
+export function countFailure(
+  record: ThrottleRecord,
+  counters: readonly string[],
+  nowMs: number,
+): ThrottleRecord {
+  return change(record, counters, (counter = zero) => {
+    const isHeld = counter.held > 0;
+    // A place that is not held any more was counted when it was given up, or forgiven by an operator.
+    const failures = counter.failures + (isHeld || counter.failures === 0 ? 1 : 0);
+    return fail({ ...counter, held: counter.held - (isHeld ? 1 : 0), failures }, nowMs);
+  });
+}
+
+/** Gives back the place that an attempt took in each of these counters, and the slots it took. */
+export function giveBack(
+  record: ThrottleRecord,
+  counters: readonly string[],
+  slots: readonly string[],
+  nowMs: number,
+): ThrottleRecord {
+  return change(record, counters, (counter, name) => {
+    if (counter === undefined) return undefined;
+    const { failures, held } = counter;
+    return {
+      ...counter,
+      held: Math.max(held - 1, 0),
+      failures: held > 0 ? failures : Math.max(failures - 1, 0),
+      slotAtMs: slots.includes(name) ? Math.min(counter.slotAtMs, nowMs) : counter.slotAtMs,
+    };
+  });
+}
+
+/** Notes a login from that network. */
+export function addKnown(record: ThrottleRecord, network: string, nowMs: number): ThrottleRecord {
+  return { ...record, known: { ...record.known, [network]: nowMs } };
+}
+
+function fail(counter: Counter, nowMs: number): Counter {
+  return { ...counter, failedAtMs: nowMs, slotAtMs: Math.max(counter.slotAtMs, nowMs + slotMs) };
+}
+
+function change(
+  record: ThrottleRecord,
+  names: readonly string[],
+  edit: (counter: Counter | undefined, name: string) => Counter | undefined,
+): ThrottleRecord {
+  const counters = { ...record.counters };
+  for (const name of names) {
+    const counter = edit(counters[name], name);
+    if (counter !== undefined) counters[name] = counter;
+  }
+  return { ...record, counters };
+}

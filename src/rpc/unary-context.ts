@@ -1,0 +1,103 @@
+/** What the implementation of a unary rpc is called with. Depends on the HTTP exchange and Connect. */
+import type { DescMethodUnary, DescService } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createContextValues,
+  type ContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+import type { Exchange } from "../server/exchange.js";
+import { exchangeKey } from "./context.js";
+
+/** Makes what costs something when asked for it: most implementations ask for a header or two. */
+export class UnaryContext implements HandlerContext {
+  readonly requestMethod = "POST";
+  /** What the implementation has set, if anything. */
+  header: Headers | undefined;
+  trailer: Headers | undefined;
+  readonly #exchange: Exchange;
+  readonly #startMs = performance.now();
+  #requestHeader: Headers | undefined;
+  #values: ContextValues | undefined;
+  #timeoutMs: number | undefined;
+  #deadline: AbortController | undefined;
+
+  constructor(
+    readonly method: DescMethodUnary,
+    readonly protocolName: string,
+    exchange: Exchange,
+  ) {
+    this.#exchange = exchange;
+  }
+
+  get service(): DescService {
+    return this.method.parent;
+  }
+
+  get url(): string {
+    return `http://localhost${this.#exchange.req.url ?? ""}`;
+  }
+
+  get requestHeader(): Headers {
+    if (this.#requestHeader === undefined) {
+      const headers = (this.#requestHeader = new Headers());
+      for (const [name, value] of Object.entries(this.#exchange.req.headers)) {
+        if (name.startsWith(":") || value === undefined) continue;
+        for (const one of Array.isArray(value) ? value : [value]) headers.append(name, one);
+      }
+    }
+    return this.#requestHeader;
+  }
+
+  get responseHeader(): Headers {
+    return (this.header ??= new Headers());
+  }
+
+  get responseTrailer(): Headers {
+    return (this.trailer ??= new Headers());
+  }
+
+  get values(): ContextValues {
+    return (this.#values ??= createContextValues().set(exchangeKey, this.#exchange));
+  }
+
+  /** Aborts when the deadline passes or the client goes. */
+  get signal(): AbortSignal {
+    return this.#deadline?.signal ?? this.#exchange.signal;
+  }
+
+  timeoutMs(): number | undefined {
+    const elapsedMs = performance.now() - this.#startMs;
+    return this.#timeoutMs === undefined ? undefined : this.#timeoutMs - elapsedMs;
+  }
+
+  /**
+   * The result of `work`, if the deadline leaves the time for it.
+   *
+   * @param timeoutMs counted from the arrival of the request; undefined for no deadline.
+   * @throws ConnectError `deadline_exceeded`, and whatever `work` throws.
+   */
+  async inTime<T>(timeoutMs: number | undefined, work: () => Promise<T>): Promise<T> {
+    if (timeoutMs === undefined) return work();
+    this.#timeoutMs = timeoutMs;
+    const deadline = (this.#deadline = new AbortController());
+    const { signal } = this.#exchange;
+    const onGone = () => deadline.abort(signal.reason);
+    signal.addEventListener("abort", onGone, { once: true });
+    const timer = setTimeout(() => {
+      deadline.abort(new ConnectError("the deadline has passed", Code.DeadlineExceeded));
+    }, this.timeoutMs());
+    const passed = new Promise<never>((_, reject) => {
+      // The reason is ours or the exchange's, both errors.
+      const onAbort = () => reject(deadline.signal.reason as Error);
+      deadline.signal.addEventListener("abort", onAbort, { once: true });
+    });
+    try {
+      return await Promise.race([passed, work()]);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onGone);
+    }
+  }
+}

@@ -1,0 +1,14 @@
+/** Who a request is from, and how the domain is told. Depends on auth's types. */
+import type { Attempt, Surface } from "../auth/gate.js";
+import { networkOf } from "./client-address.js";
+
+export interface Caller {
+  readonly clientAddress: string;
+  readonly requestId: string;
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
+export function toAttempt(surface: Surface, { clientAddress, requestId, signal }: Caller): Attempt {
+  return { surface, clientNetwork: networkOf(clientAddress), requestId, signal };
+}

@@ -1,0 +1,146 @@
+/**
+ * Which address a request comes from, seen through the proxies that are trusted and no others, and the
+ * network it counts as. Depends on node:net.
+ */
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
+import type { NodeRequest } from "./exchange.js";
+
+/** How many proxies stand in front, or the networks (CIDR) and addresses that they are in. */
+export type TrustedProxies = number | readonly string[];
+
+/** What a request counts as whose socket is gone already. */
+const unknownAddress = "unknown";
+
+type Request = Pick<NodeRequest, "headers"> & {
+  readonly socket: { readonly remoteAddress?: string | undefined };
+};
+
+/**
+ * The reader of client addresses for that set-up; undefined trusts the socket alone.
+ *
+ * `X-Forwarded-For` and `Forwarded` (RFC 7239) are read from the right, each entry only if the address
+ * that vouches for it is trusted. What is no address ends the walk at the one before, and so do two
+ * headers that differ: a proxy writes one of them and passes on what the client made of the other.
+ */
+export function createClientAddressReader(
+  trusted: TrustedProxies | undefined,
+): (request: Request) => string {
+  const isTrusted = trustOf(trusted);
+  return ({ socket, headers }) => {
+    let address = parseAddress(socket.remoteAddress ?? "") ?? unknownAddress;
+    if (trusted === undefined) return address;
+    const chains = [
+      entriesFromTheRight(headers["x-forwarded-for"], parseNode),
+      entriesFromTheRight(headers.forwarded, parseElement),
+    ].filter((chain) => chain !== undefined);
+    for (let hop = 0; isTrusted(address, hop); hop++) {
+      const [next, ...others] = chains.map((chain) => chain.next().value);
+      if (next === undefined || others.some((other) => other !== next)) break;
+      address = next;
+    }
+    return address;
+  };
+}
+
+function trustOf(trusted: TrustedProxies = 0): (address: string, hop: number) => boolean {
+  if (typeof trusted === "number") return (_, hop) => hop < trusted;
+  const contains = createNetworkMatcher(trusted);
+  return (address) => contains(address);
+}
+
+/** Whether a network as {@link networkOf} names it lies in, or holds, one of the networks (CIDR). */
+export function createExemption(networks: readonly string[]): (network: string) => boolean {
+  const widened = networks.map((network) => {
+    const [address = "", prefix = 128] = network.split("/");
+    return isIPv6(address) && Number(prefix) > 64 ? networkOf(address) : network;
+  });
+  const contains = createNetworkMatcher(widened);
+  return (network) => contains(network.replace(/\/64$/, ""));
+}
+
+/** Whether an address is in one of the networks (CIDR) or addresses. */
+export function createNetworkMatcher(networks: readonly string[]): (address: string) => boolean {
+  const list = new BlockList();
+  for (const network of networks) {
+    const [address = "", prefix] = network.split("/");
+    const family = isIPv6(address) ? "ipv6" : "ipv4";
+    list.addSubnet(address, Number(prefix ?? (family === "ipv6" ? 128 : 32)), family);
+  }
+  return (address) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+/** What guesses are counted by: an IPv4 address as it is, of an IPv6 address the /64. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  return `${groupsOf(address).slice(0, 4).join(":")}::/64`;
+}
+
+/** An address in the one spelling that we count by, or undefined where the text is none. */
+function parseAddress(text: string): string | undefined {
+  // A link-local address of a socket names its interface.
+  const address = text.replace(/%.*$/, "");
+  if (isIPv4(address)) return address;
+  if (!isIPv6(address)) return undefined;
+  const groups = groupsOf(address);
+  const isMapped = groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff";
+  if (!isMapped) return groups.join(":");
+  const bytes = groups.slice(6).flatMap((group) => {
+    const value = parseInt(group, 16);
+    return [value >> 8, value & 0xff];
+  });
+  return bytes.join(".");
+}
+
+/** The eight groups of an IPv6 address, without leading zeros. */
+function groupsOf(address: string): string[] {
+  const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1);
+  const [head = "", tail] = canonical.split("::");
+  const left = head.split(":").filter(Boolean);
+  const right = (tail ?? "").split(":").filter(Boolean);
+  return [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
+}
+
+/** The addresses of a header's entries, the last first; undefined where the header is absent. */
+function entriesFromTheRight(
+  header: string | string[] | undefined,
+  parse: (entry: string) => string | undefined,
+): Iterator<string | undefined, undefined> | undefined {
+  if (header === undefined) return undefined;
+  const text = Array.isArray(header) ? header.join(",") : header;
+  return (function* () {
+    for (let end = text.length; end >= 0;) {
+      const comma = lastComma(text, end);
+      yield parse(text.slice(comma + 1, end).trim());
+      end = comma;
+    }
+    return undefined;
+  })();
+}
+
+/** The last comma before `end` that is in no quoted string, or -1. */
+function lastComma(text: string, end: number): number {
+  let isQuoted = false;
+  for (let at = end - 1; at >= 0; at--) {
+    if (text[at] === '"' && text[at - 1] !== "\\") isQuoted = !isQuoted;
+    if (text[at] === "," && !isQuoted) return at;
+  }
+  return -1;
+}
+
+// RFC 7239 section 6, and what proxies write into X-Forwarded-For: an IPv6 address with or without
+// brackets, a port where there is no doubt.
+const nodeForm = /^(?:(\d+(?:\.\d+){3})|\[([\da-f:.]+)\])(?::\d{1,5})?$/i;
+
+function parseNode(node: string): string | undefined {
+  const [, ipv4, ipv6] = nodeForm.exec(node) ?? [];
+  return isIP(node) === 0 ? parseAddress(ipv4 ?? ipv6 ?? "") : parseAddress(node);
+}
+
+/** The `for` of a forwarded-element (RFC 7239 section 4); undefined for `unknown` and for names. */
+function parseElement(element: string): string | undefined {
+  const nodes = element.split(";").flatMap((pair) => {
+    const [, token, quoted] = /^\s*for=(?:([^\s",;]+)|"([^"\\]*)")\s*$/i.exec(pair) ?? [];
+    return token ?? quoted ?? [];
+  });
+  return nodes.length === 1 && nodes[0] !== undefined ? parseNode(nodes[0]) : undefined;
+}

@@ -1,0 +1,104 @@
+/** Which part of the source may import which: the arrows of the architecture. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "@jest/globals";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+
+/** For each part, what it may import beside itself: other parts, and packages where they are few. */
+const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
+  "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
+  "src/config.ts": { parts: [], packages: [] },
+  "src/log.ts": { parts: [], packages: ["pino"] },
+  "src/key-material.ts": { parts: ["src/auth", "src/config.ts"], packages: [] },
+  "src/store": { parts: ["src/auth", "src/config.ts"], packages: ["lmdb", "mongodb"] },
+  "src/server": { parts: ["src/auth"], packages: [] },
+  "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
+  "src/rpc": {
+    parts: ["src/auth", "src/server", "gen"],
+    packages: ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-node"],
+  },
+  "src/app.ts": {
+    parts: [
+      "src/auth",
+      "src/config.ts",
+      "src/gateway",
+      "src/key-material.ts",
+      "src/log.ts",
+      "src/rpc",
+      "src/server",
+      "src/store",
+    ],
+    packages: [],
+  },
+  "src/cli": {
+    parts: [
+      "src/app.ts",
+      "src/auth",
+      "src/config.ts",
+      "src/key-material.ts",
+      "src/log.ts",
+      "src/store",
+    ],
+    packages: ["commander", "latchkey"],
+  },
+  "src/main.ts": { parts: ["src/cli"], packages: [] },
+};
+
+/** Packages that a single file of its part may import. */
+const keptTo: Readonly<Record<string, RegExp>> = {
+  mongodb: /^src\/store\/mongo[\w-]*\.ts$/,
+  lmdb: /^src\/store\/embedded[\w-]*\.ts$/,
+};
+
+const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+  .filter((file) => /\.[jt]s$/.test(file))
+  .map((file) => `src/${file}`);
+
+function partOf(file: string): string | undefined {
+  return [...Object.keys(parts), "gen"].find(
+    (part) => file === part || file.startsWith(`${part}/`),
+  );
+}
+
+function importsOf(file: string): string[] {
+  const source = readFileSync(join(root, file), "utf8");
+  const specifiers =
+    /^(?:import|export)\b[^;"]*from "([^"]+)"|\bimport\("([^"]+)"\)|createRequire\([^)]*\)\("([^"]+)"\)/gm;
+  return [...source.matchAll(specifiers)].map(
+    ([, ...found]) => found.find((specifier) => specifier) ?? "",
+  );
+}
+
+test.each(files)("%s keeps to its arrows", (file) => {
+  const part = partOf(file);
+  expect(part).toBeDefined();
+  const allowed = parts[part ?? ""] ?? { parts: [], packages: [] };
+  for (const specifier of importsOf(file)) {
+    if (specifier.startsWith("node:")) continue;
+    if (specifier.startsWith(".")) {
+      const target = relative(root, normalize(join(root, dirname(file), specifier)));
+      expect([part, ...allowed.parts]).toContain(partOf(target.replace(/\.js$/, ".ts")));
+    } else {
+      const [scopeOrName = "", name] = specifier.split("/");
+      const packageName = scopeOrName.startsWith("@") ? `${scopeOrName}/${name}` : scopeOrName;
+      expect(allowed.packages).toContain(packageName);
+      expect(file).toMatch(keptTo[packageName] ?? /./);
+    }
+  }
+});
+
+test("only main.ts touches the process", () => {
+  const touching = files.filter((file) =>
+    /\bprocess\.\w/.test(readFileSync(join(root, file), "utf8")),
+  );
+  expect(touching).toEqual(["src/main.ts"]);
+});
+
+test("only the gate checks passwords", () => {
+  const users = files.filter((file) =>
+    /\bverifyPassword\b/.test(readFileSync(join(root, file), "utf8")),
+  );
+  expect(users.sort()).toEqual(["src/auth/gate.ts", "src/auth/passwords.ts"]);
+});

@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { MongoClient } from "mongodb";
+import type { Store } from "../../src/store/index.js";
+import { openMongoStore } from "../../src/store/mongo.js";
+import { startTestMongo, type TestMongo } from "../support/mongo.js";
+import {
+  runThrottleContract,
+  runThrottleStoreContract,
+  type ThrottleStorePlace,
+} from "./throttle-store.js";
+
+let mongo: TestMongo | undefined;
+beforeAll(async () => {
+  mongo = await startTestMongo();
+}, 120_000);
+afterAll(() => mongo?.dispose());
+
+function openAt(uri: string, throttleDocumentsMax?: number): Store {
+  return openMongoStore({
+    uri,
+    usersCollection: "users",
+    fields: {
+      username: "username",
+      password: "passwordHash",
+      disabled: "disabled",
+      roles: "roles",
+      tokensValidAfter: "tokensValidAfter",
+    },
+    deadlineMs: 20_000,
+    ...(throttleDocumentsMax !== undefined && { throttleDocumentsMax }),
+  });
+}
+
+function newUri(): string {
+  if (mongo === undefined) throw new Error("no MongoDB");
+  return mongo.newDatabase();
+}
+
+function newPlace(): Promise<ThrottleStorePlace> {
+  const uri = newUri();
+  return Promise.resolve({
+    open: () => Promise.resolve(openAt(uri)),
+    dispose: () => Promise.resolve(),
+  });
+}
+
+runThrottleStoreContract("MongoDB", newPlace);
+runThrottleContract("MongoDB", newPlace);
+
+describe("the throttle's collection", () => {
+  test("expires by an index, and holds no more disposable documents than it may", async () => {
+    const uri = newUri();
+    const store = openAt(uri, 100);
+    const client = new MongoClient(uri);
+    const soonMs = Date.now() + 3_600_000;
+    for (let i = 0; i < 350; i++) {
+      const isDisposable = i >= 20;
+      const document = { document: "{}", expiresAtMs: soonMs + i, isDisposable };
+      await store.throttle.write(`k${i}`, undefined, document);
+    }
+    const collection = client.db().collection<{ _id: string }>("latchkey_throttle");
+    for (let i = 0; i < 100 && (await collection.countDocuments()) > 220; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(await collection.countDocuments({ isDisposable: true })).toBeLessThanOrEqual(200);
+    expect(await collection.countDocuments({ isDisposable: false })).toBe(20);
+    expect(await collection.findOne({ _id: "k349" })).not.toBeNull();
+    expect(await collection.indexes()).toContainEqual(
+      expect.objectContaining({ key: { expiresAt: 1 }, expireAfterSeconds: 0 }),
+    );
+    await client.close();
+    await store.close();
+  });
+});

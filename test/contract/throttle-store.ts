@@ -1,0 +1,448 @@
+/** What every store promises of the throttle's documents, and the throttle upon it. */
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { createGate, type AttemptEvent } from "../../src/auth/gate.js";
+import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { noRehasher } from "../../src/auth/rehash.js";
+import { createDecoy } from "../../src/auth/passwords.js";
+import {
+  createThrottle,
+  type Permit,
+  type Throttle,
+  type ThrottleEntry,
+  type ThrottleLimits,
+} from "../../src/auth/throttle.js";
+import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle-store.js";
+import type { User } from "../../src/auth/users.js";
+import type { Store } from "../../src/store/index.js";
+
+export interface ThrottleStorePlace {
+  /** Opens it, any number of times at once. */
+  open(): Promise<Store>;
+  dispose(): Promise<void>;
+}
+
+const hourMs = 3_600_000;
+const documentOf = (document: string, more: Partial<ThrottleDocument> = {}): ThrottleDocument => ({
+  document,
+  expiresAtMs: Date.now() + hourMs,
+  isDisposable: false,
+  ...more,
+});
+
+function usePlace(newPlace: () => Promise<ThrottleStorePlace>) {
+  const opened: Store[] = [];
+  let place: ThrottleStorePlace | undefined;
+  beforeEach(async () => {
+    place = await newPlace();
+  });
+  const closeAll = () => Promise.all(opened.splice(0).map((store) => store.close()));
+  afterEach(async () => {
+    await closeAll();
+    await place?.dispose();
+  });
+  return {
+    async open(): Promise<Store> {
+      if (place === undefined) throw new Error("no test is running");
+      const store = await place.open();
+      opened.push(store);
+      return store;
+    },
+    closeAll,
+  };
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+export function runThrottleStoreContract(
+  name: string,
+  newPlace: () => Promise<ThrottleStorePlace>,
+): void {
+  describe(`the throttle's documents: ${name}`, () => {
+    const place = usePlace(newPlace);
+
+    test("are read in the order asked for, absent ones too", async () => {
+      const { throttle } = await place.open();
+      const a = await throttle.write("a", undefined, documentOf("A"));
+      const b = await throttle.write("b", undefined, documentOf("B"));
+      const read = await throttle.read(["b", "none", "a", "b"]);
+      expect(read.map((found) => found && [found.version, found.document])).toEqual([
+        [b, "B"],
+        undefined,
+        [a, "A"],
+        [b, "B"],
+      ]);
+    });
+
+    test("are written only over the version that is stored", async () => {
+      const { throttle } = await place.open();
+      expect(await throttle.write("a", "never", documentOf("0"))).toBeUndefined();
+      const first = await throttle.write("a", undefined, documentOf("1"));
+      expect(await throttle.write("a", undefined, documentOf("2"))).toBeUndefined();
+      const second = await throttle.write("a", first, documentOf("3"));
+      expect(second).not.toBe(first);
+      expect(await throttle.write("a", first, documentOf("4"))).toBeUndefined();
+      expect((await throttle.read(["a"]))[0]?.document).toBe("3");
+    });
+
+    test("let one of racing writers win, whichever process it is in", async () => {
+      const stores = await Promise.all([place.open(), place.open(), place.open()]);
+      const race = (version: string | undefined) =>
+        Promise.all(
+          Array.from({ length: 30 }, async (_, i) =>
+            stores[i % 3]?.throttle.write("a", version, documentOf(String(i))),
+          ),
+        );
+      const won = (await race(undefined)).flatMap((version) => version ?? []);
+      expect(won).toHaveLength(1);
+      expect((await race(won[0])).filter((version) => version !== undefined)).toHaveLength(1);
+    });
+
+    test("are there after the store is opened again, and listed", async () => {
+      const { throttle } = await place.open();
+      for (let i = 0; i < 300; i++) await throttle.write(`k${i}`, undefined, documentOf(`${i}`));
+      await place.closeAll();
+      const listed = await collect((await place.open()).throttle.list());
+      expect(listed.map(({ key }) => key).sort()).toEqual(
+        Array.from({ length: 300 }, (_, i) => `k${i}`).sort(),
+      );
+      expect(listed.find(({ key }) => key === "k7")?.document).toBe("7");
+    });
+
+    test("may have any expiry, and none", async () => {
+      const { throttle } = await place.open();
+      const a = await throttle.write("a", undefined, documentOf("1", { expiresAtMs: undefined }));
+      const b = await throttle.write("a", a, documentOf("2", { expiresAtMs: Date.now() + 60_000 }));
+      expect(
+        await throttle.write("a", b, documentOf("3", { expiresAtMs: undefined })),
+      ).toBeDefined();
+      expect((await throttle.read(["a"]))[0]?.document).toBe("3");
+    });
+  });
+}
+
+const defaults: ThrottleLimits = {
+  failures: 10,
+  userFailures: 100,
+  networkFailures: 100,
+  windowSeconds: 900,
+};
+const dayMs = 86_400_000;
+const limited = expect.objectContaining({ code: "rate_limited" });
+const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** Replicas of one deployment with a clock of their own. */
+export function runThrottleContract(
+  name: string,
+  newPlace: () => Promise<ThrottleStorePlace>,
+): void {
+  describe(`the throttle: ${name}`, () => {
+    const place = usePlace(newPlace);
+    let nowMs = 0;
+    const throttles: Throttle[] = [];
+    beforeEach(() => {
+      nowMs = Date.now();
+    });
+    afterEach(async () => {
+      await Promise.all(throttles.splice(0).map((throttle) => throttle.close()));
+    });
+
+    async function newReplica(
+      limits: Partial<ThrottleLimits> = {},
+      shared?: Store,
+      writes?: string[],
+    ): Promise<Throttle> {
+      const store = shared ?? (await place.open());
+      const throttle = createThrottle({
+        store: writes ? spyOn(store.throttle, writes) : store.throttle,
+        limits: { ...defaults, ...limits },
+        isExempt: (network) => network.startsWith("10."),
+        ignoreAccents: false,
+        clock: { now: () => nowMs },
+      });
+      throttles.push(throttle);
+      await throttle.open();
+      return throttle;
+    }
+
+    const { signal } = new AbortController();
+    const admit = (throttle: Throttle, user = "alice", network = "192.0.2.1") =>
+      throttle.admit(user, network, signal);
+    const attempt = async (
+      throttle: Throttle,
+      outcome: "right" | "wrong",
+      user?: string,
+      network?: string,
+    ) => {
+      const permit = await admit(throttle, user, network);
+      await pause();
+      await permit.settle(outcome);
+    };
+    /** How many of the guesses were checked; all others must be told to come back in time. */
+    async function checkedOf(guesses: Promise<void>[]): Promise<number> {
+      const results = await Promise.allSettled(guesses);
+      for (const result of results) {
+        if (result.status === "fulfilled") continue;
+        expect(result.reason).toEqual(limited);
+        const { retryAfterSeconds } = result.reason as { retryAfterSeconds: number };
+        expect(retryAfterSeconds).toBeGreaterThan(0);
+        expect(retryAfterSeconds).toBeLessThanOrEqual(60);
+      }
+      return results.filter(({ status }) => status === "fulfilled").length;
+    }
+    const times = <T>(count: number, make: (i: number) => T) =>
+      Array.from({ length: count }, (_, i) => make(i));
+
+    test.each(["alice", "nobody"])(
+      "1,000 parallel guesses at %s over three replicas: no more than the limit is checked",
+      async (user) => {
+        const replicas = [await newReplica(), await newReplica(), await newReplica()] as const;
+        const guess = (i: number) => attempt(replicas[(i % 3) as 0 | 1 | 2], "wrong", user);
+        expect(await checkedOf(times(1000, guess))).toBe(10);
+        await place.closeAll();
+        const restarted = await newReplica();
+        await expect(attempt(restarted, "wrong", user)).rejects.toEqual(limited);
+      },
+    );
+
+    test("from a known network too: no more than twice the limit, however many replicas", async () => {
+      const store = await place.open();
+      const replicas = await Promise.all(times(30, () => newReplica({}, store)));
+      await attempt(replicas[0] as Throttle, "right");
+      const guess = (i: number) => attempt(replicas[i % 30] as Throttle, "wrong");
+      const checked = await checkedOf(times(600, guess));
+      expect(checked).toBeGreaterThanOrEqual(10);
+      expect(checked).toBeLessThanOrEqual(20);
+    });
+
+    test("counts spellings as one, and over all networks of strangers", async () => {
+      const throttle = await newReplica({ failures: 3, userFailures: 7 });
+      const spellings = ["alice", "ALICE", "Ａlice", "alicE"];
+      const networks = times(8, (i) => `198.51.100.${i}`);
+      const guesses = spellings.flatMap((user) =>
+        networks.map((network) => attempt(throttle, "wrong", user, network)),
+      );
+      expect(await checkedOf(guesses)).toBe(7);
+      await expect(attempt(throttle, "wrong", "alice", "203.0.113.9")).rejects.toMatchObject({
+        scope: "username",
+      });
+    });
+
+    test("counts a network over all usernames, unless it is exempt", async () => {
+      const throttle = await newReplica({ networkFailures: 20 });
+      const from = (network: string) =>
+        times(60, (i) => attempt(throttle, "wrong", `user${i}`, network));
+      expect(await checkedOf(from("192.0.2.1"))).toBe(20);
+      expect(await checkedOf(from("10.0.0.1"))).toBe(60);
+      await expect(attempt(throttle, "wrong", "new", "192.0.2.1")).rejects.toMatchObject({
+        scope: "network",
+      });
+    });
+
+    test("a limit lets one a minute through until the window has passed without a failure", async () => {
+      const throttle = await newReplica({ failures: 3 });
+      for (let i = 0; i < 3; i++) await attempt(throttle, "wrong");
+      for (let minute = 0; minute < 5; minute++) {
+        nowMs += 59_000;
+        expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(0);
+        nowMs += 1000;
+        expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(1);
+      }
+      nowMs += 899_000;
+      expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(1);
+      nowMs += 900_000;
+      expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(3);
+    });
+
+    test("the user gets in at once from a known network, whatever strangers do there and elsewhere", async () => {
+      const throttle = await newReplica({ userFailures: 5, networkFailures: 5 });
+      await attempt(throttle, "right", "alice", "192.0.2.1");
+      const elsewhere = times(20, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
+      const here = times(20, (i) => attempt(throttle, "wrong", `user${i}`, "192.0.2.1"));
+      expect(await checkedOf([...elsewhere, ...here])).toBe(10);
+      await attempt(throttle, "right", "Alice", "192.0.2.1");
+      nowMs += 29 * dayMs;
+      const again = times(20, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
+      expect(await checkedOf(again)).toBe(5);
+      await attempt(throttle, "right", "alice", "192.0.2.1");
+    });
+
+    test("a network is forgotten after the days without a login", async () => {
+      const throttle = await newReplica({ userFailures: 3 });
+      await attempt(throttle, "right", "alice", "192.0.2.1");
+      nowMs += 31 * dayMs + 1;
+      const strangers = times(5, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
+      await checkedOf(strangers);
+      await expect(attempt(throttle, "right", "alice", "192.0.2.1")).rejects.toEqual(limited);
+    });
+
+    test("from elsewhere the user gets in within a minute of the last failure, before those who failed", async () => {
+      const throttle = await newReplica({ userFailures: 5 });
+      const stranger = (i: number) => attempt(throttle, "wrong", "alice", `198.51.100.${i % 5}`);
+      for (let i = 0; i < 5; i++) await stranger(i);
+      expect(await checkedOf(times(20, stranger))).toBe(0);
+      await expect(attempt(throttle, "right", "alice", "203.0.113.9")).rejects.toEqual(limited);
+      nowMs += 55_000;
+      expect(await checkedOf(times(20, stranger))).toBe(0);
+      await attempt(throttle, "right", "alice", "203.0.113.9");
+      await Promise.all(times(20, () => attempt(throttle, "right", "alice", "203.0.113.9")));
+    });
+
+    test.each(["a known", "a new"])(
+      "100 simultaneous right logins from %s network all succeed, strangers or not",
+      async (kind) => {
+        const replicas = [await newReplica(), await newReplica()] as const;
+        if (kind === "a known") await attempt(replicas[0], "right");
+        const logins = times(100, (i) => attempt(replicas[(i % 2) as 0 | 1], "right"));
+        const strangers = times(200, (i) =>
+          attempt(replicas[(i % 2) as 0 | 1], "wrong", "alice", `198.51.100.${i % 7}`),
+        );
+        const checked = checkedOf(strangers);
+        await expect(Promise.all(logins)).resolves.toHaveLength(100);
+        expect(await checked).toBe(70);
+      },
+    );
+
+    test("100 users behind one new network all get in at once, while one of them fails", async () => {
+      const throttle = await newReplica({ networkFailures: 20 });
+      await checkedOf(times(10, () => attempt(throttle, "wrong", "mallory", "192.0.2.1")));
+      const logins = times(100, (i) => attempt(throttle, "right", `user${i}`, "192.0.2.1"));
+      await expect(Promise.all(logins)).resolves.toHaveLength(100);
+    });
+
+    test("writes nothing for a login that succeeds at first from a known network", async () => {
+      const writes: string[] = [];
+      const throttle = await newReplica({}, undefined, writes);
+      await attempt(throttle, "right");
+      expect(writes.length).toBeGreaterThan(0);
+      writes.length = 0;
+      for (let i = 0; i < 3; i++) await attempt(throttle, "right");
+      expect(writes.filter((call) => call.startsWith("write"))).toEqual([]);
+      expect(writes).toHaveLength(3);
+      nowMs += dayMs;
+      await throttle.open();
+      await attempt(throttle, "right");
+      expect(writes.filter((call) => call.startsWith("write"))).toHaveLength(1);
+    });
+
+    test("a refusal writes nothing", async () => {
+      const writes: string[] = [];
+      const throttle = await newReplica({ networkFailures: 3 }, undefined, writes);
+      await checkedOf(times(5, (i) => attempt(throttle, "wrong", `user${i}`)));
+      writes.length = 0;
+      expect(await checkedOf(times(50, (i) => attempt(throttle, "wrong", `new${i}`)))).toBe(0);
+      expect(writes.filter((call) => call.startsWith("write"))).toEqual([]);
+    });
+
+    test("what was not checked is not counted, what a dead process was checking is", async () => {
+      const throttle = await newReplica({ failures: 3 });
+      for (let i = 0; i < 20; i++) await (await admit(throttle)).settle("unchecked");
+      const held: Permit[] = [];
+      for (let i = 0; i < 3; i++) held.push(await admit(throttle));
+      nowMs += 31_000;
+      await expect(attempt(throttle, "wrong")).rejects.toEqual(limited);
+      nowMs += 60_000;
+      await attempt(throttle, "wrong");
+    });
+
+    test("who waits for places and leaves is told so and forgotten", async () => {
+      const throttle = await newReplica({ failures: 1 });
+      const permit = await admit(throttle);
+      const leaving = new AbortController();
+      const waiting = throttle.admit("alice", "192.0.2.1", leaving.signal);
+      await pause();
+      const reason = new Error("gone");
+      leaving.abort(reason);
+      await expect(waiting).rejects.toBe(reason);
+      await permit.settle("right");
+      await attempt(throttle, "right");
+    });
+
+    test("lists what is counted and forgets it on demand", async () => {
+      const throttle = await newReplica({ failures: 2 });
+      for (let i = 0; i < 2; i++) {
+        const permit = await admit(throttle, "ALICE");
+        await permit.settle("wrong", "alice");
+      }
+      const entry = (more: Partial<ThrottleEntry>) => ({
+        username: undefined,
+        network: undefined,
+        failures: 2,
+        retryAfterSeconds: 0,
+        ...more,
+      });
+      const listed = await collect(throttle.list());
+      expect(listed).toHaveLength(3);
+      expect(listed).toEqual(
+        expect.arrayContaining([
+          entry({ username: "alice", scope: "username_and_network", retryAfterSeconds: 60 }),
+          entry({ username: "alice", scope: "username" }),
+          entry({ network: "192.0.2.1", scope: "network" }),
+        ]),
+      );
+      await expect(admit(throttle)).rejects.toEqual(limited);
+      expect(await throttle.unlock("Alice")).toBe(true);
+      expect(await throttle.unlock("alice")).toBe(false);
+      await attempt(throttle, "right");
+    });
+
+    test("three gates on one store check no more guesses than the throttle lets through", async () => {
+      const events: AttemptEvent[] = [];
+      const store = await place.open();
+      const user: User = {
+        id: { type: "int", value: "1" },
+        username: "alice",
+        passwordHash: "$2b$04$DR3aoWP.AwUXsNf5c23tceithpasOR0Qjhb0gsfgHTYkVhBKUJlTe",
+        disabled: false,
+        roles: [],
+        tokensValidAfter: undefined,
+      };
+      await store.users.add(user);
+      const gates = await Promise.all(
+        times(3, async () =>
+          createGate({
+            rehasher: noRehasher,
+            users: store.users,
+            decoy: createDecoy(),
+            throttle: await newReplica({}, store),
+            queue: createHashQueue({
+              concurrency: () => 1,
+              waitingMax: 500,
+              now: () => performance.now(),
+            }),
+            onAttempt: (event) => events.push(event),
+          }),
+        ),
+      );
+      const guess = async (i: number, password = `guess${i}`, clientNetwork = "192.0.2.1") =>
+        gates[i % 3]?.check(
+          { username: "alice", password },
+          { surface: "rest_login", clientNetwork, requestId: String(i), signal: undefined },
+        );
+      await guess(0, "ü".repeat(36), "203.0.113.1");
+      await Promise.allSettled(times(1000, guess));
+      const count = (reason: string) => events.filter((event) => event.reason === reason).length;
+      expect(count("wrong_password")).toBe(10);
+      expect(count("throttled_by_username_and_network")).toBe(990);
+      await expect(guess(1, "ü".repeat(36), "203.0.113.1")).resolves.toEqual(user);
+    });
+  });
+}
+
+function spyOn(store: ThrottleStore, calls: string[]): ThrottleStore {
+  const isOurs = (key: string) => key.includes(":");
+  return {
+    read(keys) {
+      if (keys.some(isOurs)) calls.push("read");
+      return store.read(keys);
+    },
+    write(key, version, document) {
+      if (isOurs(key)) calls.push(`write ${key}`);
+      return store.write(key, version, document);
+    },
+    list: () => store.list(),
+  };
+}

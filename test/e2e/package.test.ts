@@ -1,0 +1,86 @@
+/** The packed package, as another service uses it: generated stubs, typed, and the command. */
+import { execFile, execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { startService, type RunningService } from "../support/service.js";
+
+const root = resolve(import.meta.dirname, "../..");
+let folder: string;
+let service: RunningService;
+
+beforeAll(async () => {
+  service = await startService();
+  folder = mkdtempSync(join(tmpdir(), "latchkey-package-"));
+  const pack = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder];
+  const [packed] = JSON.parse(execFileSync("npm", pack, { cwd: root, encoding: "utf8" })) as [
+    { filename: string },
+  ];
+  const installed = join(folder, "node_modules/latchkey");
+  mkdirSync(installed, { recursive: true });
+  const archive = join(folder, packed.filename);
+  execFileSync("tar", ["-xzf", archive, "-C", installed, "--strip-components=1"]);
+  // The dependencies as npm would lay them out, without asking the registry again.
+  for (const name of [
+    "@bufbuild",
+    "@connectrpc",
+    "@node-rs",
+    "commander",
+    "lmdb",
+    "pino",
+    "jose",
+  ]) {
+    symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
+  }
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  writeFileSync(
+    join(folder, "client.ts"),
+    `import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { AuthService, type LoginResponse } from "latchkey/auth/v1";
+
+const client = createClient(AuthService, createGrpcTransport({ baseUrl: process.argv[2]! }));
+const response: LoginResponse = await client.login({ username: "TestUser", password: "password" });
+console.log(response.accessToken.split(".").length, response.expireTime?.seconds !== undefined);
+`,
+  );
+}, 60_000);
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  await service.close();
+});
+
+const tsc = (...args: string[]) =>
+  execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...args], {
+    cwd: folder,
+    encoding: "utf8",
+  });
+const options = ["--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"];
+const typeRoots = ["--typeRoots", join(root, "node_modules/@types")];
+
+test("another service imports the stubs, typed, and calls with them", async () => {
+  tsc(...options, ...typeRoots, "client.ts");
+  // Not synchronous: the service that answers it lives in this process.
+  const args = [join(folder, "client.js"), service.url];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  expect(stdout).toBe("3 true\n");
+}, 60_000);
+
+test("a wrong use does not compile", () => {
+  writeFileSync(
+    join(folder, "wrong.ts"),
+    `import type { LoginRequest } from "latchkey/auth/v1";
+export const username = (request: LoginRequest): number => request.username;
+`,
+  );
+  expect(() => tsc(...options, ...typeRoots, "--noEmit", "wrong.ts")).toThrow();
+}, 60_000);
+
+test("the command runs", () => {
+  const main = join(folder, "node_modules/latchkey/dist/src/main.js");
+  const help = execFileSync(process.execPath, [main, "--help"], { encoding: "utf8" });
+  expect(help).toContain("latchkey");
+});

@@ -1,0 +1,89 @@
+/** The built service as a process of its own, as an operator runs it. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
+
+export interface ServerProcess {
+  readonly url: string;
+  readonly managementUrl: string;
+  readonly child: ChildProcess;
+  /** What it has logged so far. */
+  readonly lines: readonly Readonly<Record<string, unknown>>[];
+  /** Ends it with that signal and resolves with its exit code, null where the signal killed it. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+function spawnLatchkey(args: readonly string[], env: Readonly<Record<string, string>>) {
+  const { PATH = "" } = process.env;
+  return spawn(process.execPath, [main, ...args], { env: { PATH, ...env } });
+}
+
+/** Resolves once the service says that it serves; rejects with its output if it ends first. */
+export async function startServerProcess(
+  env: Readonly<Record<string, string>>,
+): Promise<ServerProcess> {
+  const child = spawnLatchkey(["serve"], { PORT: "0", MANAGEMENT_PORT: "0", ...env });
+  const lines: Record<string, unknown>[] = [];
+  let errors = "";
+  child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  const started = new Promise<{ url: string; managementUrl: string }>((resolve, reject) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const entry = JSON.parse(line) as Record<string, unknown>;
+      lines.push(entry);
+      if (entry["event"] === "started") resolve(entry as { url: string; managementUrl: string });
+    });
+    child.once("exit", (code) => reject(new Error(`ended with ${code}: ${errors}`)));
+  });
+  const { url, managementUrl } = await started;
+  return {
+    url,
+    managementUrl,
+    child,
+    lines,
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode !== null) return child.exitCode;
+      const exited = once(child, "exit") as Promise<[number | null]>;
+      child.kill(signal);
+      return (await exited)[0];
+    },
+  };
+}
+
+export interface CommandResult {
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command of the command line to its end. */
+export async function runCommand(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  stdin = "",
+): Promise<CommandResult> {
+  const child = spawnLatchkey(args, env);
+  const output = { stdout: "", stderr: "" };
+  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk.toString()));
+  child.stdin.end(stdin);
+  const [exitCode] = (await once(child, "close")) as [number | null];
+  return { exitCode, ...output };
+}
+
+/** Calls until the answer is as wanted; rejects after the time, with what was answered last. */
+export async function eventually<T>(
+  call: () => Promise<T>,
+  isWanted: (value: T) => boolean,
+  timeoutMs = 10_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await call();
+    if (isWanted(value)) return value;
+    if (Date.now() > deadline) throw new Error(`still ${JSON.stringify(value)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Tools of other ecosystems that the tests need. Where one is missing its tests are skipped, and say
+ * so; with `CI=true` that is a failure.
+ */
+import { execFile } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, test } from "@jest/globals";
+
+export const rootDir = fileURLToPath(new URL("../../", import.meta.url));
+/** Ignored by git, kept from run to run. */
+export const cacheDir = join(rootDir, ".cache");
+/** For downloads and compilers on a cold machine. */
+export const setupTimeoutMs = 600_000;
+
+export interface RunOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly timeoutMs?: number;
+}
+
+const execute = promisify(execFile);
+
+/** Resolves with what it wrote to stdout. @throws Error with its output where it fails or takes too long. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  { cwd = rootDir, env, timeoutMs = setupTimeoutMs }: RunOptions = {},
+): Promise<string> {
+  const { stdout } = await execute(command, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    timeout: timeoutMs,
+    maxBuffer: 64 * 1024 * 1024,
+  }).catch((error: unknown) => {
+    const { message, stdout, stderr } = error as Error & Record<"stdout" | "stderr", string>;
+    throw new Error(`${message}\n${stdout}\n${stderr}`);
+  });
+  return stdout;
+}
+
+/** `describe` for what needs these commands. The arguments are those that make each tell its version. */
+export async function describeWith(
+  commands: Readonly<Record<string, readonly string[]>>,
+  name: string,
+  body: () => void,
+): Promise<void> {
+  const missing: string[] = [];
+  for (const [command, args] of Object.entries(commands)) {
+    await run(command, args).catch(() => missing.push(command));
+  }
+  if (missing.length === 0) {
+    describe(name, body);
+    return;
+  }
+  const reason = `needs ${missing.join(" and ")} on the path`;
+  if (process.env["CI"] === "true") {
+    test(name, () => {
+      throw new Error(reason);
+    });
+  } else {
+    process.stderr.write(`SKIPPED: ${name}: ${reason}\n`);
+    test.skip(`${name}: ${reason}`, () => undefined);
+  }
+}
+
+/** Builds a tool that test/tools/go.mod names, and returns its path. */
+export async function goTool(name: string): Promise<string> {
+  const binDir = join(cacheDir, "bin");
+  mkdirSync(binDir, { recursive: true });
+  const cwd = join(rootDir, "test/tools");
+  const packages = (await run("go", ["list", "tool"], { cwd })).trim().split("\n");
+  const tool = packages.find((path) => path.endsWith(`/${name}`));
+  if (tool === undefined) throw new Error(`test/tools/go.mod names no ${name}`);
+  await run("go", ["build", "-o", binDir, tool], { cwd });
+  return join(binDir, name);
+}
+
+/** Calls a tool that npm installed. */
+export function npmTool(name: string): string {
+  return join(rootDir, "node_modules/.bin", name);
+}
+
+/** The environment with a folder in front of the path. */
+export function withPath(folder: string): NodeJS.ProcessEnv {
+  return { PATH: `${folder}${delimiter}${process.env["PATH"] ?? ""}` };
+}

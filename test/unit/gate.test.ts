@@ -1,0 +1,178 @@
+import { describe, expect, test } from "@jest/globals";
+import { AuthError } from "../../src/auth/errors.js";
+import { createGate, safeUsername, type Attempt, type AttemptEvent } from "../../src/auth/gate.js";
+import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { noRehasher } from "../../src/auth/rehash.js";
+import { createDecoy } from "../../src/auth/passwords.js";
+import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle.js";
+import type { User } from "../../src/auth/users.js";
+
+/** bcrypt of `ü` 36 times. */
+const hash = "$2b$04$DR3aoWP.AwUXsNf5c23tceithpasOR0Qjhb0gsfgHTYkVhBKUJlTe";
+const password = "ü".repeat(36);
+const user = (more: Partial<User> = {}): User => ({
+  id: { type: "int", value: "1" },
+  username: "alice",
+  passwordHash: hash,
+  disabled: false,
+  roles: [],
+  tokensValidAfter: undefined,
+  ...more,
+});
+const users: Record<string, User> = {
+  alice: user(),
+  disabled: user({ username: "disabled", disabled: true }),
+  empty: user({ username: "empty", passwordHash: undefined }),
+  broken: user({ username: "broken", passwordHash: "$2b$12$" }),
+};
+const attempt: Attempt = {
+  surface: "rest_login",
+  clientNetwork: "192.0.2.1",
+  signal: undefined,
+  requestId: "r1",
+};
+const unavailable = new AuthError("store_unavailable", "gone");
+
+function setUp(
+  options: {
+    admit?: (signal: AbortSignal) => Promise<Permit>;
+    find?: (username: string) => Promise<User | undefined>;
+    waitingMax?: number;
+  } = {},
+) {
+  const events: AttemptEvent[] = [];
+  const settled: unknown[] = [];
+  const queue = createHashQueue({
+    concurrency: () => 1,
+    waitingMax: options.waitingMax ?? 10,
+    now: () => performance.now(),
+  });
+  const permit: Permit = {
+    settle(...args) {
+      settled.push(args);
+      return Promise.resolve();
+    },
+  };
+  const gate = createGate({
+    rehasher: noRehasher,
+    users: { findByUsername: options.find ?? ((name) => Promise.resolve(users[name])) },
+    decoy: createDecoy(),
+    throttle: {
+      admit: (_, __, signal) => options.admit?.(signal) ?? Promise.resolve(permit),
+    },
+    queue,
+    onAttempt: (event) => events.push(event),
+  });
+  return { gate, events, settled, queue, permit };
+}
+
+describe("a gate", () => {
+  test.each([
+    ["alice", password, "accepted", ["right", "alice"]],
+    ["alice", "s3cret!", "wrong_password", ["wrong", "alice"]],
+    ["nobody", "wrong", "unknown_user", ["wrong", undefined]],
+    ["disabled", password, "disabled", ["wrong", "disabled"]],
+    ["disabled", "s3cret!", "wrong_password", ["wrong", "disabled"]],
+    ["empty", "wrong", "no_usable_hash", ["wrong", "empty"]],
+    ["broken", "wrong", "no_usable_hash", ["wrong", "broken"]],
+  ])("%s with %s: %s", async (username, given, reason, outcome) => {
+    const { gate, events, settled, queue } = setUp();
+    const check = gate.check({ username, password: given }, attempt);
+    if (reason === "accepted") await expect(check).resolves.toBe(users[username]);
+    else {
+      await expect(check).rejects.toMatchObject({
+        code: "invalid_credentials",
+        message: "credentials refused",
+      });
+    }
+    expect(settled).toEqual([outcome]);
+    const { clientNetwork, requestId, surface } = attempt;
+    const waitedMs: unknown = expect.any(Number);
+    expect(events).toEqual([{ surface, reason, username, clientNetwork, requestId, waitedMs }]);
+    expect(JSON.stringify(events)).not.toContain(given);
+    expect(queue.depth()).toEqual({ running: 0, waiting: 0 });
+  });
+
+  test.each([
+    ["a throttle that refuses", new Throttled("network", 1), "throttled_by_network"],
+    ["a throttle without its store", unavailable, "store_unavailable"],
+  ])("computes no hash for %s", async (_, error, reason) => {
+    const { gate, events } = setUp({ admit: () => Promise.reject(error) });
+    await expect(gate.check({ username: "alice", password }, attempt)).rejects.toBe(error);
+    expect(events).toMatchObject([{ reason, waitedMs: undefined }]);
+  });
+
+  test("gives the permit back where the user cannot be read", async () => {
+    const { gate, events, settled } = setUp({ find: () => Promise.reject(unavailable) });
+    await expect(gate.check({ username: "alice", password }, attempt)).rejects.toBe(unavailable);
+    expect(settled).toEqual([["unchecked"]]);
+    expect(events).toMatchObject([{ reason: "store_unavailable" }]);
+  });
+
+  test("tells no outcome that could not be counted", async () => {
+    const settle = () => Promise.reject(unavailable);
+    const { gate, events } = setUp({ admit: () => Promise.resolve({ settle }) });
+    for (const given of [password, "wrong"]) {
+      const check = gate.check({ username: "alice", password: given }, attempt);
+      await expect(check).rejects.toBe(unavailable);
+    }
+    expect(events.map(({ reason }) => reason)).toEqual(["store_unavailable", "store_unavailable"]);
+  });
+
+  test("never computes for a caller who has left, and does not count the attempt", async () => {
+    const { gate, events, settled, queue } = setUp();
+    const other = queue.enter("other", undefined);
+    let end = () => {};
+    const running = other.run(() => new Promise<void>((resolve) => (end = resolve)));
+    const leaving = new AbortController();
+    const check = gate.check(
+      { username: "alice", password },
+      { ...attempt, signal: leaving.signal },
+    );
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const reason = new Error("gone");
+    leaving.abort(reason);
+    await expect(check).rejects.toBe(reason);
+    end();
+    await running;
+    expect(settled).toEqual([["unchecked"]]);
+    expect(events).toMatchObject([{ reason: "aborted", waitedMs: undefined }]);
+  });
+
+  test("counts a failure although its caller left while it was computed", async () => {
+    const { gate, settled } = setUp();
+    const leaving = new AbortController();
+    const check = gate.check(
+      { username: "nobody", password: "wrong" },
+      { ...attempt, signal: leaving.signal },
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    leaving.abort(new Error("gone"));
+    await check.catch(() => undefined);
+    expect(settled).toEqual([["wrong", undefined]]);
+  });
+
+  test("sheds what does not fit before it asks the store", async () => {
+    const { gate, events, settled } = setUp({ waitingMax: 1 });
+    const checks = Array.from({ length: 5 }, () =>
+      gate.check({ username: "alice", password }, attempt),
+    );
+    const results = await Promise.allSettled(checks);
+    expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    expect(events.filter(({ reason }) => reason === "overloaded")).toHaveLength(4);
+    expect(settled).toHaveLength(1);
+  });
+
+  test("works without a throttle", async () => {
+    const permit = await noThrottle.admit("alice", "192.0.2.1", new AbortController().signal);
+    await expect(permit.settle("wrong")).resolves.toBeUndefined();
+  });
+});
+
+test.each([
+  ["alice", "alice"],
+  ["a\nb\u202ec\u0000", "a\ufffdb\ufffdc\ufffd"],
+  ["\ud800x", "\ufffdx"],
+  ["😀".repeat(65), `${"😀".repeat(64)}…`],
+  ["😀".repeat(64), "😀".repeat(64)],
+])("%j is logged as %j", (username, safe) => expect(safeUsername(username)).toBe(safe));
