@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
+import { createDecoyCensus } from "./auth/decoy-census.js";
 import { createHashQueue, type HashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
@@ -63,6 +64,13 @@ export function createApp(deps: AppDeps): App {
   const keys = createKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
   const throttle = createThrottleOf(deps, clock);
+  const decoy = createDecoy();
+  const census = createDecoyCensus({
+    users: store.users,
+    decoy,
+    secret: () => store.secret(),
+    onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
+  });
   const queue = createHashQueue({
     concurrency: () => config.HASH_CONCURRENCY,
     waitingMax: config.HASH_QUEUE_MAX,
@@ -77,7 +85,7 @@ export function createApp(deps: AppDeps): App {
     : noRehasher;
   const gate = createGate({
     users: store.users,
-    decoy: createDecoy(),
+    decoy,
     throttle,
     queue,
     rehasher,
@@ -159,9 +167,11 @@ export function createApp(deps: AppDeps): App {
       await once(management, "listening");
       managementUrl = baseUrl(management.address() as AddressInfo);
       logger.info({ event: "started", url, managementUrl }, "serving");
+      const sampled = census.start();
       try {
         await keys.refresh();
         readiness.set("keys", undefined);
+        await sampled;
         await warnOfStore();
       } catch (error) {
         // A store that is down has been told of, and is tried again. The rest is for the operator.
@@ -173,6 +183,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      census.stop();
       await rehasher.settled();
       await throttle.close();
       await keys.stop();

@@ -81,6 +81,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       users: new EmbeddedUsers(file),
       keys: new EmbeddedKeys(file),
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
+      secret: () => file.secret(),
       ping: () => file.read(() => void file.meta.get("format")),
       warnings: () => Promise.resolve([]),
       close,
@@ -179,6 +180,18 @@ export class StoreFile {
       throw storeUnavailable("the embedded store cannot be written", cause);
     });
     return withDeadline(this.#deadlineMs, done);
+  }
+
+  async secret(): Promise<Uint8Array> {
+    const stored = await this.read(() => this.meta.get("secret"));
+    if (typeof stored === "string") return Buffer.from(stored, "base64");
+    const fresh = randomBytes(32).toString("base64");
+    const text = await this.write(() => {
+      const other = this.meta.get("secret") as string | undefined;
+      if (other === undefined) void this.meta.put("secret", fresh);
+      return other ?? fresh;
+    });
+    return Buffer.from(text, "base64");
   }
 
   user(key: Buffer): User | undefined {

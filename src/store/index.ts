@@ -11,6 +11,8 @@ export interface Store {
   readonly users: UserStore;
   readonly keys: KeyStore;
   readonly throttle: ThrottleStore;
+  /** 32 random bytes, the same for every process on this store. */
+  secret(): Promise<Uint8Array>;
   /** Resolves while the store answers, else throws `store_unavailable`. */
   ping(): Promise<void>;
   /**

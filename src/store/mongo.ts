@@ -3,7 +3,8 @@
  * Depends on mongodb and the domain's ports. The driver's own timeouts only tidy up after the deadline
  * that every call has here: measured against a frozen server, none of them is certain to end a call.
  */
-import { MongoClient, MongoError, MongoServerError } from "mongodb";
+import { randomBytes } from "node:crypto";
+import { Binary, MongoClient, MongoError, MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import type { KeyStore } from "../auth/keys.js";
@@ -77,6 +78,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       call,
       options.throttleDocumentsMax,
     ),
+    secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },
@@ -207,6 +209,26 @@ export class UsernameIndex {
       throw error;
     }
   }
+}
+
+interface SecretDocument {
+  readonly _id: "secret";
+  readonly bytes: Binary;
+}
+
+async function sharedSecret(collection: Collection<SecretDocument>): Promise<Uint8Array> {
+  const find = () => collection.findOne({ _id: "secret" });
+  let stored = await find();
+  while (stored === null) {
+    await collection
+      .insertOne({ _id: "secret", bytes: new Binary(randomBytes(32)) })
+      .catch((error: unknown) => {
+        // Another process was first.
+        if (!(error instanceof MongoServerError) || error.code !== 11_000) throw error;
+      });
+    stored = await find();
+  }
+  return stored.bytes.value();
 }
 
 interface KeyDocument {
