@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createGate, type AttemptEvent } from "../../src/auth/gate.js";
 import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { noRehasher } from "../../src/auth/rehash.js";
 import { createDecoy } from "../../src/auth/passwords.js";
 import {
   createThrottle,
@@ -405,6 +406,7 @@ export function runThrottleContract(
       const gates = await Promise.all(
         times(3, async () =>
           createGate({
+            rehasher: noRehasher,
             users: store.users,
             decoy: createDecoy(),
             throttle: await newReplica({}, store),
