@@ -80,7 +80,9 @@ export async function startMongoServer(): Promise<MongoServer | undefined> {
   const argv = command(port, folder);
   let running = await launch(argv, port);
   return {
-    uri: (database) => `mongodb://127.0.0.1:${port}/${database}`,
+    // SecantusDB says goodbye as a replica set without members, and a driver that believes it has
+    // nobody left to ask.
+    uri: (database) => `mongodb://127.0.0.1:${port}/${database}?directConnection=true`,
     freeze: () => void process.kill(running.pid, "SIGSTOP"),
     thaw: () => void process.kill(running.pid, "SIGCONT"),
     stop: () => running.stop(),
