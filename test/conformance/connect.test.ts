@@ -90,16 +90,24 @@ await describeWith({ go: ["version"] }, "the conformance suite of Connect", () =
     return run(command, argv, { timeoutMs: suiteTimeoutMs });
   }
 
-  test("every case of every protocol, encoding and kind of stream, cleartext and TLS", async () => {
-    expect(await conform()).toContain("4942 passed, 0 failed");
-    expect(faults).toEqual([]);
-  }, suiteTimeoutMs);
+  test(
+    "every case of every protocol, encoding and kind of stream, cleartext and TLS",
+    async () => {
+      expect(await conform()).toContain("4942 passed, 0 failed");
+      expect(faults).toEqual([]);
+    },
+    suiteTimeoutMs,
+  );
 
-  test("the limit on messages is 64 KiB", async () => {
-    const file = join(folder, "limit.yaml");
-    await writeFile(file, JSON.stringify(limitSuite));
-    expect(await conform("--test-file", file)).toContain("64 passed, 0 failed");
-  }, suiteTimeoutMs);
+  test(
+    "the limit on messages is 64 KiB",
+    async () => {
+      const file = join(folder, "limit.yaml");
+      await writeFile(file, JSON.stringify(limitSuite));
+      expect(await conform("--test-file", file)).toContain("64 passed, 0 failed");
+    },
+    suiteTimeoutMs,
+  );
 });
 
 /** A server of ours for as long as the suite wants it. */
