@@ -12,7 +12,15 @@ import {
   sign,
   type KeyObject,
 } from "node:crypto";
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { open } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -100,7 +108,7 @@ beforeAll(async () => {
   await new Promise<void>((listening) => canary.listen(0, "127.0.0.1", listening));
   service = await startService({
     SIGNING_KEY_FILE: `${vectors}pkcs8.pem`,
-    TRUSTED_KEYS_FILE: await trustedFile(),
+    TRUSTED_KEYS_FILE: trustedFile(),
   });
   client = createHttpClient(service.url);
 });
@@ -111,11 +119,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function trustedFile(): Promise<string> {
+function trustedFile(): string {
   const path = join(folder, "trusted.pem");
-  const file = await open(path, "w");
-  await file.write(createPublicKey(trusted).export({ type: "spki", format: "pem" }));
-  await file.close();
+  writeFileSync(path, createPublicKey(trusted).export({ type: "spki", format: "pem" }));
   return path;
 }
 
