@@ -72,11 +72,10 @@ function withKeys<T>(
   session: Session,
   work: (keys: ManagedKeys, config: Config) => Promise<T>,
 ): Promise<T> {
-  const { now } = session.clock;
   return withStore(session, async (store, config) => {
     const { createManagedKeys, readKeyMaterial } = await import("../key-material.js");
     const keyMaterial = await readKeyMaterial(config);
-    const clock = { now, monotonic: () => performance.now() };
+    const clock = { now: () => session.clock.now(), monotonic: () => performance.now() };
     return work(createManagedKeys({ config, store, keyMaterial }, clock), config);
   });
 }
@@ -88,10 +87,8 @@ async function listKeys(session: Session, { json }: JsonOption): Promise<void> {
     for (const key of listing) await writeLine(stdout, toJson(describeKey(key)));
     return;
   }
-  async function* rows() {
-    yield* listing.map(listRow);
-  }
-  for await (const line of formatTable(listHeader, rows())) await writeLine(stdout, line);
+  const lines = formatTable(listHeader, listing.map(listRow));
+  for await (const line of lines) await writeLine(stdout, line);
 }
 
 /** A key as `--json` writes one; null where there is nothing to say. */

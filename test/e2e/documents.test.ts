@@ -1,7 +1,10 @@
 /** What verifiers find: the key set and, where the issuer is a URL, the metadata that leads to it. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from "jose";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
+import { startMongoServer } from "../support/mongo.js";
+import { eventually } from "../support/server-process.js";
 import { startService, type RunningService } from "../support/service.js";
 
 const keySetPath = "/.well-known/jwks.json";
@@ -73,6 +76,38 @@ test.each([
   await start(issuer);
   expect(await statuses([openidPath, oauthPath, keySetPath])).toEqual([404, 404, 200]);
 });
+
+test("with MongoDB down the last known ones are served, and before any are known only the metadata", async () => {
+  const mongo = await startMongoServer();
+  const issuer = "https://auth.example";
+  // Both ends of the test need a service to close.
+  if (mongo === undefined) return start(issuer);
+  service = await startService({ MONGODB_URI: mongo.uri("documents"), TOKEN_ISSUER: issuer });
+  client = createHttpClient(service.url);
+  try {
+    const paths = [keySetPath, openidPath, oauthPath];
+    const bodies = () => Promise.all(paths.map(async (path) => (await get(path)).body));
+    const known = await eventually(bodies, ([keySet]) => keySet?.split('"kid"').length === 3);
+    await mongo.stop();
+    for (let second = 0; second < 4; second++) {
+      expect(await bodies()).toEqual(known);
+      expect(await statuses(paths)).toEqual([200, 200, 200]);
+      await sleep(1000);
+    }
+    const { headers } = await get(keySetPath);
+    const conditional = await get(keySetPath, { "if-none-match": headers.etag });
+    expect(conditional.status).toBe(304);
+
+    const env = { MONGODB_URI: mongo.uri("documents"), TOKEN_ISSUER: issuer };
+    const late = await startService(env, []);
+    const replies = await Promise.all(paths.map((path) => fetch(late.url + path)));
+    expect(replies.map(({ status }) => status)).toEqual([503, 200, 200]);
+    expect(replies[0]?.headers.get("retry-after")).toMatch(/^\d+$/);
+    await late.close();
+  } finally {
+    await mongo.dispose();
+  }
+}, 60_000);
 
 describe("the key set and the metadata", () => {
   test.each([keySetPath, openidPath, oauthPath])("%s is validated by its tag", async (path) => {

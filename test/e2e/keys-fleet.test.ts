@@ -97,7 +97,7 @@ class Load {
     await this.#verify(token);
     if (randomInt(10) > 0) return;
     const leftMs = (decodeJwt(token).exp ?? 0) * 1000 - Date.now();
-    setTimeout(() => void this.#verify(token), leftMs - 500);
+    setTimeout(() => void this.#verify(token), leftMs - 500).unref();
   }
 
   async #verify(token: string): Promise<void> {
