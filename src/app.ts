@@ -6,14 +6,17 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
-import { createHashQueue } from "./auth/hash-queue.js";
+import { createDecoyCensus } from "./auth/decoy-census.js";
+import { createHashQueue, type HashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
-import { createDecoy } from "./auth/passwords.js";
+import { createDecoy, hashPassword } from "./auth/passwords.js";
+import { createRehasher, noRehasher } from "./auth/rehash.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { createAuthService } from "./auth/service.js";
 import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
+import { usernameKeyOf } from "./auth/usernames.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
@@ -60,15 +63,31 @@ export function createApp(deps: AppDeps): App {
   const keys = createManagedKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
   const throttle = createThrottleOf(deps, clock);
+  const decoy = createDecoy();
+  const census = createDecoyCensus({
+    users: store.users,
+    decoy,
+    secret: () => store.secret(),
+    onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
+  });
+  const queue = createHashQueue({
+    concurrency: () => config.HASH_CONCURRENCY,
+    waitingMax: config.HASH_QUEUE_MAX,
+    now: () => clock.monotonic(),
+  });
+  const rehasher = config.REHASH
+    ? createRehasher({
+        users: store.users,
+        hash: (password) => hashInTurn(queue, password),
+        onError: onRehashError,
+      })
+    : noRehasher;
   const gate = createGate({
     users: store.users,
-    decoy: createDecoy(),
+    decoy,
     throttle,
-    queue: createHashQueue({
-      concurrency: () => config.HASH_CONCURRENCY,
-      waitingMax: config.HASH_QUEUE_MAX,
-      now: () => clock.monotonic(),
-    }),
+    queue,
+    rehasher,
     onAttempt: (attempt) => logger.info({ event: "attempt", ...attempt }),
   });
   const service = createAuthService({ users: store.users, gate, tokens });
@@ -95,6 +114,12 @@ export function createApp(deps: AppDeps): App {
 
   function onFault(error: unknown, requestId: string): void {
     logger.error({ event: "fault", requestId, err: error }, "unexpected error");
+  }
+
+  function onRehashError(error: unknown): void {
+    // Whoever logs in again when it is quieter gets it then.
+    if (error instanceof AuthError && error.code === "overloaded") return;
+    logger.warn({ event: "rehash_failed", err: error }, "a weak hash was not replaced");
   }
 
   function onKeyEvent(event: KeyEvent): void {
@@ -142,9 +167,11 @@ export function createApp(deps: AppDeps): App {
       await once(management, "listening");
       managementUrl = baseUrl(management.address() as AddressInfo);
       logger.info({ event: "started", url, managementUrl }, "serving");
+      const sampled = census.start();
       try {
         await keys.refresh();
         readiness.set("keys", undefined);
+        await sampled;
         await warnOfStore();
       } catch (error) {
         // A store that is down has been told of, and is tried again. The rest is for the operator.
@@ -156,6 +183,8 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      census.stop();
+      await rehasher.settled();
       await throttle.close();
       await keys.stop();
       management.closeAllConnections();
@@ -176,7 +205,7 @@ function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
       windowSeconds: config.THROTTLE_WINDOW,
     },
     isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
-    ignoreAccents: false,
+    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
     clock,
   });
 }
@@ -189,6 +218,16 @@ function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
     const isShared = typeof TRUST_PROXY === "number" || proxies(remoteAddress);
     return isShared || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
   };
+}
+
+/** A new hash, computed within the bound that holds for logins. */
+async function hashInTurn(queue: HashQueue, password: string): Promise<string> {
+  const place = queue.enter("rehash", undefined);
+  try {
+    return await place.run(() => hashPassword(password));
+  } finally {
+    place.leave();
+  }
 }
 
 function tokenPolicyOf(config: Config): TokenPolicy {

@@ -1,9 +1,11 @@
 /**
  * The configuration: environment variables in, one frozen object out, or one error that names every
- * fault. Opens nothing and depends on nothing but the standard library.
+ * fault. Opens nothing. Depends on the table of presets and the ways of comparing usernames.
  */
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
+import { usernameMatches } from "./auth/usernames.js";
+import { presetOf, presets, type PresetName } from "./presets.js";
 
 const seconds = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
@@ -45,6 +47,8 @@ function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]
   };
 }
 
+const onOff: Parse<boolean> = (value) => oneOf("on", "off")(value) === "on";
+
 const timeZone: Parse<string> = (value) => {
   try {
     return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
@@ -68,8 +72,12 @@ const fieldPath: Parse<string> = (value) => {
   return value;
 };
 
-/** A flag's path; a leading `!` inverts it. */
-const flagPath: Parse<string> = (value) => (fieldPath(value.replace(/^!/, "")), value);
+/** A flag's path; for the forms see store/disabled-flag.ts. */
+const flagPath: Parse<string> = (value) => {
+  const [, path = ""] = /^!?([^=>:]+)(?:=.+|:date|>now)?$/.exec(value) ?? [];
+  fieldPath(path);
+  return value;
+};
 
 /** AES-256 keys: the one to seal with, then perhaps the one before it. */
 const encryptionKeys: Parse<readonly Buffer[]> = (value) => {
@@ -150,19 +158,28 @@ export const variables = {
     mask: maskUri,
   },
   DATA_DIR: variable(text, "./data", "folder of the embedded store"),
+  USERS_PRESET: optional(
+    oneOf(...(Object.keys(presets) as [PresetName, ...PresetName[]])),
+    "framework that made the collection, in place of the other USERS_ variables",
+  ),
   USERS_COLLECTION: variable(text, "users", "collection that holds the users"),
   USERS_USERNAME_FIELD: variable(fieldPath, "username", "its field for the username"),
   USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "its field for the password hash"),
   USERS_DISABLED_FIELD: variable(
     flagPath,
     "disabled",
-    "its flag for users who may not log in; `!is_active` inverts it",
+    "its flag for users who may not log in; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`",
   ),
   USERS_ROLES_FIELD: variable(fieldPath, "roles", "its field for the roles"),
   USERS_TOKENS_VALID_AFTER_FIELD: variable(
     fieldPath,
     "tokensValidAfter",
     "its date before which tokens are refused",
+  ),
+  USERNAME_MATCH: variable(
+    oneOf(...usernameMatches),
+    "exact",
+    "when two usernames are one: exact, ignore-case or ignore-case-and-accents",
   ),
   TOKEN_ISSUER: variable(text, "NomicGameManager.Api", "`iss` of the tokens"),
   TOKEN_AUDIENCE: optional(text, "`aud` of the tokens"),
@@ -198,6 +215,11 @@ export const variables = {
     integer(1, 1024),
     "15",
     "shortest password, in characters, that the command line sets",
+  ),
+  REHASH: variable(
+    onOff,
+    "on",
+    "replace weaker hashes at login; `off`, as with a preset, while an old server still reads the collection",
   ),
   HASH_CONCURRENCY: {
     ...variable(
@@ -268,7 +290,7 @@ export function parseConfig(env: Environment): Config {
   const faults: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, row] of Object.entries<Variable<unknown>>(variables)) {
-    const value = env[name] || row.default;
+    const value = textOf(env, name, row);
     try {
       values[name] = value === undefined ? undefined : row.parse(value);
     } catch (error) {
@@ -289,13 +311,20 @@ export function parseConfig(env: Environment): Config {
   return Object.freeze(config);
 }
 
+/** What is set, else what the preset says, else the default. */
+function textOf(env: Environment, name: string, row: Variable<unknown>): string | undefined {
+  const preset = presetOf(env["USERS_PRESET"]);
+  const fromPreset = preset && { REHASH: "off", ...preset.variables }[name];
+  return env[name] || fromPreset || row.default;
+}
+
 /**
  * The effective configuration as text by variable, secrets masked; `undefined` where a variable is
  * neither set nor has a default.
  */
 export function describeConfig(env: Environment): Record<VariableName, string | undefined> {
   const rows = Object.entries<Variable<unknown>>(variables).map(([name, row]) => {
-    const value = env[name] || row.default;
+    const value = textOf(env, name, row);
     return [name, value === undefined ? undefined : (row.mask?.(value) ?? value)];
   });
   return Object.fromEntries(rows) as Record<VariableName, string | undefined>;

@@ -9,10 +9,14 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 /** For each part, what it may import beside itself: other parts, and packages where they are few. */
 const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
-  "src/config.ts": { parts: [], packages: [] },
+  "src/presets.ts": { parts: ["src/auth"], packages: [] },
+  "src/config.ts": { parts: ["src/auth", "src/presets.ts"], packages: [] },
   "src/log.ts": { parts: [], packages: ["pino"] },
   "src/key-material.ts": { parts: ["src/auth", "src/config.ts"], packages: [] },
-  "src/store": { parts: ["src/auth", "src/config.ts"], packages: ["lmdb", "mongodb"] },
+  "src/store": {
+    parts: ["src/auth", "src/config.ts", "src/presets.ts"],
+    packages: ["lmdb", "mongodb"],
+  },
   "src/server": { parts: ["src/auth"], packages: [] },
   "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
   "src/rpc": {

@@ -6,6 +6,7 @@ import type { PasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
 import type { HashPlace, HashQueue } from "./hash-queue.js";
 import { inspectHash, verifyPassword, type Decoy } from "./passwords.js";
+import type { Rehasher } from "./rehash.js";
 import { Throttled, type Permit, type Throttle, type ThrottleScope } from "./throttle.js";
 import type { User, UserStore } from "./users.js";
 
@@ -61,12 +62,13 @@ export interface GateDependencies {
   readonly users: Pick<UserStore, "findByUsername">;
   readonly decoy: Decoy;
   readonly queue: HashQueue;
+  readonly rehasher: Pick<Rehasher, "loggedIn">;
   readonly throttle: Pick<Throttle, "admit">;
   readonly onAttempt: (event: AttemptEvent) => void;
 }
 
 export function createGate(deps: GateDependencies): Gate {
-  const { users, decoy, queue, throttle, onAttempt } = deps;
+  const { users, decoy, queue, rehasher, throttle, onAttempt } = deps;
 
   async function verify(
     { username, password }: PasswordCredentials,
@@ -110,7 +112,10 @@ export function createGate(deps: GateDependencies): Gate {
         });
         const reason = reasonOf(user, matches);
         tell(reason);
-        if (reason === "accepted" && user) return user;
+        if (reason === "accepted" && user) {
+          rehasher.loggedIn(user, credentials.password);
+          return user;
+        }
       } catch (error) {
         tell(reasonOfError(error, signal));
         throw error;

@@ -7,6 +7,9 @@ import { createHmac, randomBytes } from "node:crypto";
 import { hashArgon2id, ourCost } from "./passwords/argon2.js";
 import { families } from "./passwords/families.js";
 import { HashRefusal, type ParsedHash } from "./passwords/family.js";
+import { usernameKeyOf } from "./usernames.js";
+
+const anyUsernameKey = usernameKeyOf("ignore-case-and-accents");
 
 /** What can be said of a stored hash without computing it. */
 export interface HashReport {
@@ -56,11 +59,11 @@ export function inspectHash(encoded: string): HashReport {
 
 /**
  * Whether a login that just succeeded should store a new hash: the stored one is weaker than ours,
- * and every byte of the password counted for it.
+ * and no other password fits that one too.
  */
 export function needsRehash(encoded: string, password: string): boolean {
   const { report, parsed } = read(encoded);
-  return report.weak && Buffer.byteLength(password) <= (parsed?.passwordBytesMax ?? Infinity);
+  return report.weak && (parsed?.isExact?.(password) ?? true);
 }
 
 /**
@@ -122,22 +125,26 @@ export interface Decoy {
    * From now on spreads the usernames over the families and costs of `sample`, hashes drawn at random
    * from the collection, in their proportions. Those that cannot be computed are left out; with none
    * left it is our own again.
+   *
+   * @param key secret that decides which name gets which; shared by the replicas, or the same unknown
+   *   name would cost something else on each.
    */
-  follow(sample: readonly string[]): void;
+  follow(sample: readonly string[], key: Uint8Array): void;
 }
 
-/**
- * @param key secret that decides which name gets which; shared by the replicas, or the same unknown
- *   name would cost something else on each.
- */
-export function createDecoy(key: Uint8Array = randomBytes(32)): Decoy {
+/** Until it follows a collection it is of our own family and cost. */
+export function createDecoy(): Decoy {
   let hashes: readonly string[] = [];
+  let key: Uint8Array = randomBytes(32);
   return {
     hashFor(username) {
-      const share = createHmac("sha256", key).update(username).digest().readUInt32BE() / 2 ** 32;
+      // Names that some setting takes for one must not differ, or their variants would tell.
+      const name = anyUsernameKey(username);
+      const share = createHmac("sha256", key).update(name).digest().readUInt32BE() / 2 ** 32;
       return hashes[Math.floor(share * hashes.length)] ?? ourDecoy;
     },
-    follow(sample) {
+    follow(sample, sharedKey) {
+      key = sharedKey;
       hashes = sample
         .flatMap((hash) => decoyLike(hash) ?? [])
         .map((hash) => ({ hash, label: costLabel(hash) }))

@@ -55,7 +55,7 @@ export type ImportOutcome =
  *   and the machine once the promise has resolved.
  */
 export interface UserStore {
-  /** The user of that name, compared code point by code point. */
+  /** The user of that name, compared as `USERNAME_MATCH` says. */
   findByUsername(username: string): Promise<User | undefined>;
   /**
    * The user whose `_id` as a string is `subject`, whatever the type of the `_id`; undefined where
@@ -79,6 +79,8 @@ export interface UserStore {
   replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean>;
   /** Removes a user; false where there was none. */
   remove(id: UserId): Promise<boolean>;
+  /** The hashes of about so many users, drawn at random. */
+  sampleHashes(size: number): Promise<readonly string[]>;
   /** All users, in no particular order, in memory that does not grow with their number. */
   list(): AsyncIterable<User>;
 }

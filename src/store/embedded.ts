@@ -2,12 +2,13 @@
  * The store for one machine: one LMDB file, shared by any number of processes. Depends on lmdb and
  * the domain's ports.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { closeSync, fstatSync, mkdirSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
 import type { Database, RootDatabase } from "lmdb";
 import type { KeyStore } from "../auth/keys.js";
+import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
 import { userIdsOfSubject } from "../auth/users.js";
 import type {
   ImportConflict,
@@ -31,6 +32,7 @@ import { storeUnavailable, withDeadline } from "./unavailable.js";
 const format = 1;
 const staleReadersCheckMs = 60_000;
 const listPageUsers = 256;
+const clashesListedMax = 20;
 const newStoreBytes = 1_048_576;
 
 /** The file cannot be used as it is. Nothing has been written to it; the message names it. */
@@ -43,6 +45,8 @@ export interface EmbeddedStoreOptions {
   readonly dataDir: string;
   /** Time after which a write that waits for another process or the disk is given up. */
   readonly deadlineMs?: number;
+  /** Changes the store for good: processes with another setting can then read no users. */
+  readonly usernameMatch?: UsernameMatch;
   /** How many of the throttle's documents are kept that it can do without. */
   readonly throttleDocumentsMax?: number;
 }
@@ -69,12 +73,15 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     if (names.length > 0 && !names.includes("meta")) {
       throw new EmbeddedStoreError(`${path} ${notOurs}`);
     }
-    const file = new StoreFile(root, options.deadlineMs ?? 2500);
+    const { deadlineMs = 2500, usernameMatch = "exact" } = options;
+    const file = new StoreFile(root, deadlineMs, usernameMatch);
     await claim(file, path);
+    file.rekeyUsernames(path);
     return {
       users: new EmbeddedUsers(file),
       keys: new EmbeddedKeys(file),
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
+      secret: () => file.secret(),
       ping: () => file.read(() => void file.meta.get("format")),
       warnings: () => Promise.resolve([]),
       close,
@@ -139,11 +146,15 @@ export class StoreFile {
   readonly usernames: Database<Buffer, Buffer>;
   readonly throttle: ThrottleDatabases;
   readonly #root: RootDatabase;
+  readonly usernameKey: UsernameKey;
+  readonly #usernameMatch: UsernameMatch;
   readonly #deadlineMs: number;
 
-  constructor(root: RootDatabase, deadlineMs: number) {
+  constructor(root: RootDatabase, deadlineMs: number, usernameMatch: UsernameMatch) {
     this.#root = root;
     this.#deadlineMs = deadlineMs;
+    this.#usernameMatch = usernameMatch;
+    this.usernameKey = usernameKeyOf(usernameMatch);
     this.meta = root.openDB("meta", { encoding: "json" });
     this.users = root.openDB("users", { encoding: "json", keyEncoding: "binary" });
     this.usernames = root.openDB("usernames", { encoding: "binary", keyEncoding: "binary" });
@@ -163,12 +174,29 @@ export class StoreFile {
 
   /** Runs `work` in a transaction: what it throws undoes what it wrote. Resolves once on disk. */
   write<T>(work: () => T): Promise<T> {
-    const done = this.#root.childTransaction(work).catch(async (error: unknown) => {
+    return withDeadline(this.#deadlineMs, this.#transact(work));
+  }
+
+  async #transact<T>(work: () => T): Promise<T> {
+    try {
+      return await this.#root.childTransaction(work);
+    } catch (error) {
       const { commitError } = error as { commitError?: Promise<never> };
       const cause: unknown = await (commitError?.catch((reason: unknown) => reason) ?? error);
       throw storeUnavailable("the embedded store cannot be written", cause);
+    }
+  }
+
+  async secret(): Promise<Uint8Array> {
+    const stored = await this.read(() => this.meta.get("secret"));
+    if (typeof stored === "string") return Buffer.from(stored, "base64");
+    const fresh = randomBytes(32).toString("base64");
+    const text = await this.write(() => {
+      const other = this.meta.get("secret") as string | undefined;
+      if (other === undefined) void this.meta.put("secret", fresh);
+      return other ?? fresh;
     });
-    return withDeadline(this.#deadlineMs, done);
+    return Buffer.from(text, "base64");
   }
 
   user(key: Buffer): User | undefined {
@@ -187,20 +215,61 @@ export class StoreFile {
   }
 
   userByUsername(username: string): User | undefined {
-    const key = this.usernames.get(digest(username));
+    const key = this.usernames.get(this.#nameKey(username));
     return key && this.user(key);
+  }
+
+  /** @throws Error where another process has keyed the usernames by another setting. */
+  #nameKey(username: string): Buffer {
+    if (this.#storedMatch() !== this.#usernameMatch) {
+      throw new Error("another process has changed USERNAME_MATCH");
+    }
+    return digest(this.usernameKey(username));
+  }
+
+  #storedMatch(): unknown {
+    return this.meta.get("usernameMatch") ?? "exact";
+  }
+
+  /**
+   * Keys the usernames anew where they are keyed by another setting.
+   * @throws EmbeddedStoreError where two of them are one by this setting; nothing is changed then.
+   */
+  rekeyUsernames(path: string): void {
+    if (this.#storedMatch() === this.#usernameMatch) return;
+    const clashing = this.#root.transactionSync(() => {
+      const owners = new Map<string, Buffer>();
+      const clashing: string[] = [];
+      for (const { key, value } of this.users.getRange()) {
+        const name = digest(this.usernameKey(value.username)).toString("base64");
+        const owner = owners.get(name);
+        if (owner) clashing.push(`${this.users.get(owner)?.id.value ?? ""} and ${value.id.value}`);
+        else owners.set(name, Buffer.from(key));
+      }
+      if (clashing.length > 0) return clashing;
+      this.usernames.clearSync();
+      for (const [name, key] of owners) void this.usernames.put(Buffer.from(name, "base64"), key);
+      void this.meta.put("usernameMatch", this.#usernameMatch);
+      return clashing;
+    });
+    if (clashing.length === 0) return;
+    const listed = clashing.slice(0, clashesListedMax).join("; ");
+    throw new EmbeddedStoreError(
+      `${path} has users whose names are one by USERNAME_MATCH=${this.#usernameMatch}, ` +
+        `${clashing.length} in all, rename them first. Their _id: ${listed}`,
+    );
   }
 
   putUser(user: User): void {
     const key = digest(idKey(user.id));
     const { tokensValidAfter, ...rest } = user;
     void this.users.put(key, { ...rest, tokensValidAfter: tokensValidAfter?.toISOString() });
-    void this.usernames.put(digest(user.username), key);
+    void this.usernames.put(this.#nameKey(user.username), key);
   }
 
   removeUser(user: User): void {
     void this.users.remove(digest(idKey(user.id)));
-    void this.usernames.remove(digest(user.username));
+    void this.usernames.remove(this.#nameKey(user.username));
   }
 }
 
@@ -240,12 +309,17 @@ class EmbeddedUsers implements UserStore {
         this.#file.userById(user.id) ?? [],
         this.#file.userByUsername(user.username) ?? [],
       ]);
-      return planImport(users, stored.flat(), options);
+      return planImport(users, stored.flat(), options, this.#file.usernameKey);
     };
     if (options.dryRun) return this.#file.read(() => plan().outcomes);
     return this.#file.write(() => {
       const { outcomes, writes } = plan();
-      for (const { user } of writes) this.#file.putUser(user);
+      for (const { user } of writes) {
+        const previous = this.#file.userById(user.id);
+        // Its name may be written otherwise.
+        if (previous) this.#file.removeUser(previous);
+        this.#file.putUser(user);
+      }
       return outcomes;
     });
   }
@@ -265,6 +339,16 @@ class EmbeddedUsers implements UserStore {
 
   remove(id: UserId): Promise<boolean> {
     return this.#change(id, (user) => this.#file.removeUser(user));
+  }
+
+  sampleHashes(size: number): Promise<readonly string[]> {
+    return this.#file.read(() =>
+      Array.from({ length: size }).flatMap(() => {
+        // The keys are digests, hence spread evenly.
+        const [key] = this.#file.users.getKeys({ start: randomBytes(32), limit: 1 });
+        return (key && this.#file.user(key)?.passwordHash) ?? [];
+      }),
+    );
   }
 
   async *list(): AsyncIterable<User> {

@@ -1,6 +1,7 @@
 /**
  * What an import does with each user, decided once for every store. Depends on the domain's users.
  */
+import type { UsernameKey } from "../auth/usernames.js";
 import type { ImportConflict, ImportOutcome, User, UserId } from "../auth/users.js";
 
 export const idKey = (id: UserId) => `${id.type}:${id.value}`;
@@ -10,6 +11,8 @@ export interface Occupant {
   readonly id: UserId | undefined;
   readonly username: string | undefined;
   readonly passwordHash: string | undefined;
+  /** What the store itself has for the hash, by path, where that is more than one string. */
+  readonly hashFields?: Readonly<Record<string, unknown>>;
   readonly tokensValidAfter: Date | undefined;
 }
 
@@ -29,13 +32,14 @@ export function planImport(
   users: readonly User[],
   stored: readonly Occupant[],
   { onConflict, replacedAt }: { onConflict: ImportConflict; replacedAt: Date },
+  usernameKey: UsernameKey,
 ): { outcomes: ImportOutcome[]; writes: PlannedWrite[] } {
   const byId = new Map<string, Occupant>();
   const byUsername = new Map<string, Occupant>();
   const writes = new Map<string, PlannedWrite>();
   const occupy = (occupant: Occupant) => {
     if (occupant.id !== undefined) byId.set(idKey(occupant.id), occupant);
-    if (occupant.username !== undefined) byUsername.set(occupant.username, occupant);
+    if (occupant.username !== undefined) byUsername.set(usernameKey(occupant.username), occupant);
   };
   const write = (user: User, previous: Occupant | undefined, position: number) => {
     const earlier = writes.get(idKey(user.id));
@@ -50,7 +54,7 @@ export function planImport(
 
   const outcomes = users.map((user, position): ImportOutcome => {
     const sameId = byId.get(idKey(user.id));
-    const sameUsername = byUsername.get(user.username);
+    const sameUsername = byUsername.get(usernameKey(user.username));
     if (sameId === undefined && sameUsername === undefined) {
       write(user, undefined, position);
       return "added";

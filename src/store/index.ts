@@ -5,11 +5,14 @@ import type { KeyStore } from "../auth/keys.js";
 import type { ThrottleStore } from "../auth/throttle-store.js";
 import type { UserStore } from "../auth/users.js";
 import type { Config } from "../config.js";
+import { presetOf } from "../presets.js";
 
 export interface Store {
   readonly users: UserStore;
   readonly keys: KeyStore;
   readonly throttle: ThrottleStore;
+  /** 32 random bytes, the same for every process on this store. */
+  secret(): Promise<Uint8Array>;
   /** Resolves while the store answers, else throws `store_unavailable`. */
   ping(): Promise<void>;
   /**
@@ -28,12 +31,14 @@ export interface Store {
 export async function openStore(config: Config): Promise<Store> {
   if (config.MONGODB_URI === undefined) {
     const { openEmbeddedStore } = await import("./embedded.js");
-    return openEmbeddedStore({ dataDir: config.DATA_DIR });
+    return openEmbeddedStore({ dataDir: config.DATA_DIR, usernameMatch: config.USERNAME_MATCH });
   }
   const { openMongoStore } = await import("./mongo.js");
   return openMongoStore({
     uri: config.MONGODB_URI,
     usersCollection: config.USERS_COLLECTION,
+    usernameMatch: config.USERNAME_MATCH,
+    preset: presetOf(config.USERS_PRESET),
     fields: {
       username: config.USERS_USERNAME_FIELD,
       password: config.USERS_PASSWORD_FIELD,

@@ -1,18 +1,22 @@
 /**
  * What a document of the users collection means, and how a user is written into one. Depends on
- * mongodb's BSON types and the domain's users.
+ * mongodb's BSON types, the domain's users and the layouts of the presets.
  */
 import { Binary, Long, ObjectId, UUID } from "mongodb";
-import type { Document } from "mongodb";
+import type { CollationOptions, Document } from "mongodb";
 import { toUserId } from "../auth/users.js";
 import type { User, UserChange, UserId } from "../auth/users.js";
+import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
+import { plainHash, type HashLayout } from "../presets.js";
+import { parseDisabledFlag, type DisabledFlag } from "./disabled-flag.js";
 import type { Occupant } from "./import-plan.js";
+import { toInstant } from "./instant.js";
 
 /** The paths, dotted where nested, of what we know of a user. */
 export interface UserFields {
   readonly username: string;
   readonly password: string;
-  /** With a leading `!` the flag means that the user is enabled. */
+  /** Of the forms that `parseDisabledFlag` reads. */
   readonly disabled: string;
   readonly roles: string;
   readonly tokensValidAfter: string;
@@ -58,97 +62,170 @@ function at(document: Document, path: string): unknown {
     );
 }
 
-/** An instant after every other: no token is later. */
-const endOfTime = new Date(8.64e15);
-const isoInstant = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
-/** Smaller numbers of milliseconds lie before 1973: they are seconds, most likely. */
-const millisecondsMin = 1e11;
+/** The keys under which a role that is an object has its name. */
+const roleNames = ["authority", "role", "name"];
 
-/**
- * A date, milliseconds since 1970 or ISO 8601 with a zone. What cannot be read revokes every token:
- * a revocation that is there must not be overlooked.
- */
-function toInstant(value: unknown): Date | undefined {
-  if (value === undefined || value === null) return undefined;
-  const isReadable =
-    value instanceof Date ||
-    (typeof value === "number" && (value === 0 || value >= millisecondsMin)) ||
-    (typeof value === "string" && isoInstant.test(value));
-  const instant = isReadable ? new Date(value) : endOfTime;
-  return Number.isNaN(instant.getTime()) ? endOfTime : instant;
+function toRoles(value: unknown, separator: string | undefined): string[] {
+  const roles: unknown[] = Array.isArray(value)
+    ? value
+    : typeof value === "string" && separator !== undefined
+      ? value.split(separator).map((role) => role.trim())
+      : [value];
+  return roles
+    .map((role) =>
+      typeof role === "object" && role !== null
+        ? roleNames.map((key) => (role as Document)[key] as unknown).find(isText)
+        : role,
+    )
+    .filter(isText);
 }
 
-function toRoles(value: unknown): string[] {
-  const roles: unknown[] = Array.isArray(value) ? value : [value];
-  return roles.filter((role) => typeof role === "string");
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+
+/** How usernames are compared and what a framework makes of one before it looks for it. */
+export interface UsernameRule {
+  readonly match: UsernameMatch;
+  readonly case: "lower" | "upper" | undefined;
+}
+
+export interface MappingOptions {
+  readonly fields: UserFields;
+  readonly username?: UsernameRule;
+  readonly hash?: HashLayout;
+  readonly rolesSeparator?: string | undefined;
 }
 
 export class UserMapping {
   readonly fields: UserFields;
   /** The mapped fields and nothing else. */
   readonly projection: Readonly<Record<string, 1>>;
-  readonly #flag: string;
-  readonly #flagMeansEnabled: boolean;
+  /** The same of the collection that the hashes are in. */
+  readonly hashProjection: Readonly<Record<string, 1>>;
+  readonly hash: HashLayout;
+  readonly usernameKey: UsernameKey;
+  /** What MongoDB is to compare usernames by, undefined for its own, byte by byte. */
+  readonly collation: CollationOptions | undefined;
+  readonly #case: UsernameRule["case"];
+  readonly #flag: DisabledFlag;
+  readonly #rolesSeparator: string | undefined;
 
-  constructor(fields: UserFields) {
+  constructor(options: MappingOptions) {
+    const { fields, hash = plainHash, rolesSeparator } = options;
+    const { match, case: nameCase } = options.username ?? { match: "exact", case: undefined };
     this.fields = fields;
-    this.#flagMeansEnabled = fields.disabled.startsWith("!");
-    this.#flag = fields.disabled.replace(/^!/, "");
-    const paths = { ...fields, disabled: this.#flag };
-    this.projection = Object.fromEntries(Object.values(paths).map((path) => [path, 1]));
+    this.hash = hash;
+    this.usernameKey = usernameKeyOf(match);
+    this.collation = collations[match];
+    this.#case = nameCase;
+    this.#flag = parseDisabledFlag(fields.disabled);
+    this.#rolesSeparator = rolesSeparator;
+    const { username, roles, tokensValidAfter } = fields;
+    const paths = [username, this.#flag.path, roles, tokensValidAfter];
+    this.hashProjection = projectionOf([
+      ...this.#hashPaths(),
+      ...(hash.collection ? [hash.collection.userId] : []),
+    ]);
+    this.projection = projectionOf([...paths, ...(hash.collection ? [] : this.#hashPaths())]);
+  }
+
+  /** What to ask MongoDB for: a collation need not know that two Unicode forms are one. */
+  queriedUsername(username: string): string {
+    const asked = this.askedUsername(username);
+    return this.collation ? asked.normalize("NFC") : asked;
+  }
+
+  /** The name as the framework would look for it. */
+  askedUsername(username: string): string {
+    if (this.#case === undefined) return username;
+    return this.#case === "lower" ? username.toLowerCase() : username.toUpperCase();
+  }
+
+  isSameUsername(a: string, b: string): boolean {
+    return this.usernameKey(a) === this.usernameKey(b);
+  }
+
+  #hashPaths(): string[] {
+    return this.hash.sources.flatMap(({ path = this.fields.password, salt }) =>
+      salt === undefined ? [path] : [path, salt],
+    );
+  }
+
+  /** The hash in a document that holds one. */
+  passwordHash(document: Document): string | undefined {
+    for (const { path = this.fields.password, salt, encode } of this.hash.sources) {
+      const hash = at(document, path);
+      const saltText = salt === undefined ? "" : at(document, salt);
+      // A hash of ours needs none, and no other one is then usable.
+      if (typeof hash === "string")
+        return encode(hash, typeof saltText === "string" ? saltText : "");
+    }
+    return undefined;
+  }
+
+  /** What a document must still have for its hash to be the one that was read. */
+  hashFields(document: Document): Record<string, unknown> {
+    return Object.fromEntries(this.#hashPaths().map((path) => [path, at(document, path) ?? null]));
+  }
+
+  /** The update that leaves `hash` as the only one. */
+  hashUpdate(hash: string): { $set: Document; $unset?: Document } {
+    const { password } = this.fields;
+    const others = this.hash.sources.flatMap(({ path = password }) =>
+      path === password ? [] : path,
+    );
+    return { $set: { [password]: hash }, ...(others.length > 0 && { $unset: ones(others) }) };
   }
 
   /** What of a document matters to an import, be it a user of ours or not. */
-  occupant(document: Document): Occupant {
+  occupant(document: Document, hashes: Document = document): Occupant {
     const username = at(document, this.fields.username);
-    const passwordHash = at(document, this.fields.password);
     return {
       id: toId(document["_id"]),
       username: typeof username === "string" ? username : undefined,
-      passwordHash: typeof passwordHash === "string" ? passwordHash : undefined,
+      passwordHash: this.passwordHash(hashes),
+      hashFields: this.hashFields(hashes),
       tokensValidAfter: toInstant(at(document, this.fields.tokensValidAfter)),
     };
   }
 
-  /** Undefined where the username is not a string or the `_id` is of a type without a subject. */
-  user(document: Document): User | undefined {
-    const { id, username, ...rest } = this.occupant(document);
+  /**
+   * Undefined where the username is not a string or the `_id` is of a type without a subject.
+   * @param hashes where the hash is, if in another document.
+   */
+  user(document: Document, hashes?: Document): User | undefined {
+    const { id, username, passwordHash, tokensValidAfter } = this.occupant(document, hashes);
     if (id === undefined || username === undefined) return undefined;
     return {
       id,
       username,
-      ...rest,
-      disabled: this.#isDisabled(at(document, this.#flag)),
-      roles: toRoles(at(document, this.fields.roles)),
+      passwordHash,
+      tokensValidAfter,
+      disabled: this.#flag.isDisabled(at(document, this.#flag.path)),
+      roles: toRoles(at(document, this.fields.roles), this.#rolesSeparator),
     };
   }
 
-  /**
-   * Enabled is who has a flag of false, 0 or none at all; where the flag means enabled, who has true
-   * or 1. Anything else, whatever it may mean, is disabled.
-   */
-  #isDisabled(flag: unknown): boolean {
-    const enabled: unknown[] = this.#flagMeansEnabled ? [true, 1] : [undefined, null, false, 0];
-    return !enabled.includes(flag);
-  }
-
-  /** The values of a change by path. */
-  changed(change: UserChange): Record<string, unknown> {
-    const values = {
-      [this.fields.password]: change.passwordHash,
-      [this.#flag]: change.disabled === undefined ? undefined : this.#toFlag(change.disabled),
-      [this.fields.tokensValidAfter]: change.tokensValidAfter,
-    };
-    return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  /** The update that makes a change, but for the hash; undefined where there is nothing to do. */
+  update({ disabled, tokensValidAfter }: UserChange): Document | undefined {
+    return toUpdate({
+      ...(disabled !== undefined && { [this.#flag.path]: this.#flag.valueFor(disabled) }),
+      ...(tokensValidAfter && { [this.fields.tokensValidAfter]: tokensValidAfter }),
+    });
   }
 
   /** Every value of a user by path; undefined where the user has none. */
   values(user: User): Record<string, unknown> {
+    const { roles } = user;
     return {
-      [this.fields.username]: user.username,
+      [this.fields.username]: this.askedUsername(user.username),
       [this.fields.password]: user.passwordHash,
-      [this.#flag]: this.#toFlag(user.disabled),
-      [this.fields.roles]: user.roles.length > 0 ? user.roles : undefined,
+      [this.#flag.path]: this.#flag.valueFor(user.disabled),
+      [this.fields.roles]:
+        roles.length === 0
+          ? undefined
+          : this.#rolesSeparator === undefined
+            ? roles
+            : roles.join(this.#rolesSeparator),
       [this.fields.tokensValidAfter]: user.tokensValidAfter,
     };
   }
@@ -168,8 +245,31 @@ export class UserMapping {
     }
     return document;
   }
+}
 
-  #toFlag(disabled: boolean): boolean {
-    return disabled !== this.#flagMeansEnabled;
-  }
+const collations: Readonly<Record<UsernameMatch, CollationOptions | undefined>> = {
+  exact: undefined,
+  "ignore-case": { locale: "en", strength: 2 },
+  "ignore-case-and-accents": { locale: "en", strength: 1 },
+};
+
+const ones = (paths: readonly string[]) =>
+  Object.fromEntries(paths.map((path) => [path, 1] as const));
+
+/** A projection knows neither positions in lists nor a path within another. */
+function projectionOf(paths: readonly string[]): Record<string, 1> {
+  const whole = paths.map((path) => path.replace(/\.\d+(\..*)?$/, ""));
+  return ones(whole.filter((path) => !whole.some((other) => path.startsWith(`${other}.`))));
+}
+
+/** Sets what has a value and unsets what has none; undefined where that is nothing. */
+export function toUpdate(values: Readonly<Record<string, unknown>>): Document | undefined {
+  const entries = Object.entries(values);
+  const set = entries.filter(([, value]) => value !== undefined);
+  const unset = entries.filter(([, value]) => value === undefined).map(([path]) => path);
+  if (entries.length === 0) return undefined;
+  return {
+    ...(set.length > 0 && { $set: Object.fromEntries(set) }),
+    ...(unset.length > 0 && { $unset: ones(unset) }),
+  };
 }

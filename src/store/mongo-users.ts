@@ -1,8 +1,8 @@
 /**
  * The users in MongoDB. Depends on mongodb and the domain's ports.
  */
-import { MongoBulkWriteError } from "mongodb";
-import type { Collection, Document, Filter } from "mongodb";
+import { MongoBulkWriteError, ObjectId } from "mongodb";
+import type { Collection, Document, Filter, FindOptions } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import { userIdsOfSubject } from "../auth/users.js";
 import type {
@@ -16,12 +16,30 @@ import type {
 import { planImport } from "./import-plan.js";
 import type { Occupant, PlannedWrite } from "./import-plan.js";
 import type { MongoCall, UsernameIndex } from "./mongo.js";
-import { toDocumentId } from "./mongo-document.js";
+import { toDocumentId, toUpdate } from "./mongo-document.js";
 import type { UserDocument, UserMapping } from "./mongo-document.js";
 
 const duplicateKey = 11_000;
 /** How often an import plans anew for those users whom others wrote in the meantime. */
 const importAttempts = 5;
+const listPageUsers = 500;
+/** The `_id` of a user whom there is not. */
+const nobody = new ObjectId();
+
+/** A user's document, and the one that holds his hash: often the same, empty where there is none. */
+type Found = readonly [document: UserDocument, hashes: Document];
+
+const idText = (id: unknown) => `${typeof id}:${String(id)}`;
+
+function mergeUpdates(...updates: readonly (Document | undefined)[]): Document | undefined {
+  const all = updates.filter((update) => update !== undefined);
+  if (all.length === 0) return undefined;
+  const merged = (key: "$set" | "$unset") => {
+    const entries = all.flatMap((update) => Object.entries((update[key] ?? {}) as Document));
+    return entries.length > 0 ? { [key]: Object.fromEntries<unknown>(entries) } : {};
+  };
+  return { ...merged("$set"), ...merged("$unset") };
+}
 
 interface ImportOptions {
   readonly onConflict: ImportConflict;
@@ -38,9 +56,13 @@ export class MongoUsers implements UserStore {
   readonly #mapping: UserMapping;
   readonly #call: MongoCall;
   readonly #index: UsernameIndex;
+  /** Where the hashes are, if in a collection of their own. */
+  readonly #hashes: Collection<UserDocument> | undefined;
+  readonly #collation: Pick<FindOptions, "collation">;
 
   constructor(
     collection: Collection<UserDocument>,
+    hashes: Collection<UserDocument> | undefined,
     mapping: UserMapping,
     call: MongoCall,
     index: UsernameIndex,
@@ -49,12 +71,16 @@ export class MongoUsers implements UserStore {
     this.#mapping = mapping;
     this.#call = call;
     this.#index = index;
+    this.#hashes = hashes;
+    this.#collation = mapping.collation ? { collation: mapping.collation } : {};
   }
 
   async findByUsername(username: string): Promise<User | undefined> {
-    const user = await this.#findOnly(this.#named(username));
+    const asked = this.#mapping.askedUsername(username);
+    const filter = this.#named(this.#mapping.queriedUsername(username));
+    const user = await this.#findOnly(filter, this.#collation);
     // BSON has no lone surrogates: one in the question would find U+FFFD.
-    return user?.username === username ? user : undefined;
+    return user && this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
   }
 
   findBySubject(subject: string): Promise<User | undefined> {
@@ -69,12 +95,20 @@ export class MongoUsers implements UserStore {
   }
 
   async import(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]> {
+    if (this.#hashes) {
+      throw new AuthError("internal", "users of this preset are added by their own framework");
+    }
     await this.#call(() => this.#index.prepare());
     const outcomes: ImportOutcome[] = [];
     let positions = [...users.keys()];
     for (let attempt = 1; positions.length > 0; attempt++) {
       const batch = positions.flatMap((position) => users[position] ?? []);
-      const plan = planImport(batch, await this.#occupants(batch), options);
+      const plan = planImport(
+        batch,
+        await this.#occupants(batch),
+        options,
+        this.#mapping.usernameKey,
+      );
       positions.forEach((position, i) => (outcomes[position] = plan.outcomes[i] ?? "exists"));
       if (options.dryRun) break;
       const refused = await this.#write(plan.writes);
@@ -88,25 +122,44 @@ export class MongoUsers implements UserStore {
     return outcomes;
   }
 
-  update(id: UserId, change: UserChange): Promise<boolean> {
-    const values = this.#mapping.changed(change);
+  async update(id: UserId, change: UserChange): Promise<boolean> {
+    if (change.passwordHash !== undefined && this.#hashes) {
+      if (!(await this.#setHash(this.#hashes, id, change.passwordHash))) return false;
+    }
+    const hash =
+      change.passwordHash !== undefined && !this.#hashes ? change.passwordHash : undefined;
+    const update = mergeUpdates(
+      this.#mapping.update(change),
+      hash === undefined ? undefined : this.#mapping.hashUpdate(hash),
+    );
     return this.#call(async () => {
-      if (Object.keys(values).length === 0) {
+      if (update === undefined) {
         return (await this.#collection.findOne(this.#identified(id))) !== null;
       }
-      const result = await this.#collection.updateOne(this.#identified(id), { $set: values });
+      const result = await this.#collection.updateOne(this.#identified(id), update);
       return result.matchedCount === 1;
     });
   }
 
-  replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
-    const { password } = this.#mapping.fields;
+  async replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+    const [found] = await this.#call(() => this.#find(this.#identified(id), { limit: 1 }));
+    if (found === undefined) return false;
+    const [, holder] = found;
+    if (this.#mapping.passwordHash(holder) !== oldHash) return false;
+    const filter = { _id: (holder as UserDocument)._id, ...this.#mapping.hashFields(holder) };
     return this.#call(async () => {
-      const result = await this.#collection.updateOne(
-        { ...this.#identified(id), [password]: oldHash },
-        { $set: { [password]: newHash } },
+      const result = await (this.#hashes ?? this.#collection).updateOne(
+        filter,
+        this.#mapping.hashUpdate(newHash),
       );
       return result.matchedCount === 1;
+    });
+  }
+
+  #setHash(hashes: Collection<UserDocument>, id: UserId, hash: string): Promise<boolean> {
+    return this.#call(async () => {
+      const update = this.#mapping.hashUpdate(hash);
+      return (await hashes.updateOne(this.#owned([toDocumentId(id)]), update)).matchedCount === 1;
     });
   }
 
@@ -118,49 +171,92 @@ export class MongoUsers implements UserStore {
   }
 
   async *list(): AsyncIterable<User> {
-    const cursor = this.#collection.find({}, { projection: this.#mapping.projection });
+    const { projection } = this.#mapping;
+    const cursor = this.#collection.find({}, { projection, batchSize: listPageUsers });
     try {
       for (;;) {
-        const document = await this.#call(() => cursor.next());
-        if (document === null) return;
-        const user = this.#mapping.user(document);
-        if (user !== undefined) yield user;
+        const first = await this.#call(() => cursor.next());
+        if (first === null) return;
+        const page = [first, ...cursor.readBufferedDocuments()];
+        for (const found of await this.#call(() => this.#withHashes(page))) {
+          const user = this.#mapping.user(...found);
+          if (user !== undefined) yield user;
+        }
       }
     } finally {
       await this.#call(() => cursor.close()).catch(() => undefined);
     }
   }
 
+  async sampleHashes(size: number): Promise<readonly string[]> {
+    const { projection, hashProjection, hash } = this.#mapping;
+    const stages = this.#hashes
+      ? [
+          { $match: hash.collection?.filter ?? {} },
+          { $sample: { size } },
+          { $project: hashProjection },
+        ]
+      : [{ $sample: { size } }, { $project: projection }];
+    const collection = this.#hashes ?? this.#collection;
+    const documents = await this.#call(() => collection.aggregate(stages).toArray());
+    return documents.flatMap((document) => this.#mapping.passwordHash(document) ?? []);
+  }
+
   #named(username: string | Document): Filter<UserDocument> {
-    return { [this.#mapping.fields.username]: username };
+    const condition = typeof username === "string" ? { $eq: username } : username;
+    // The type is what lets MongoDB use a partial index on strings, as Django makes.
+    return { [this.#mapping.fields.username]: { ...condition, $type: "string" } };
   }
 
   #identified(id: UserId): Filter<UserDocument> {
-    return { _id: toDocumentId(id), ...this.#named({ $type: "string" }) };
+    return { _id: toDocumentId(id), ...this.#named({}) };
+  }
+
+  /** The documents that hold the hashes of those users. */
+  #owned(ids: readonly unknown[]): Filter<UserDocument> {
+    const { userId = "", filter = {} } = this.#mapping.hash.collection ?? {};
+    return { ...filter, [userId]: { $in: ids } };
   }
 
   /** The one document that matches; of two, neither. */
-  async #findOnly(filter: Filter<UserDocument>): Promise<User | undefined> {
+  async #findOnly(filter: Filter<UserDocument>, options?: FindOptions): Promise<User | undefined> {
+    const [found, another] = await this.#call(() => this.#find(filter, { ...options, limit: 2 }));
+    return found && !another ? this.#mapping.user(...found) : undefined;
+  }
+
+  async #find(filter: Filter<UserDocument>, options: FindOptions): Promise<Found[]> {
     const { projection } = this.#mapping;
-    const [document, another] = await this.#call(() =>
-      this.#collection.find(filter, { projection, limit: 2 }).toArray(),
-    );
-    return document && !another ? this.#mapping.user(document) : undefined;
+    const documents = await this.#collection.find(filter, { projection, ...options }).toArray();
+    return this.#withHashes(documents);
+  }
+
+  /** Each document with the one that holds its hash; of two such, neither. */
+  async #withHashes(documents: readonly UserDocument[]): Promise<Found[]> {
+    if (!this.#hashes) return documents.map((document) => [document, document]);
+    const { hash, hashProjection: projection } = this.#mapping;
+    // An unknown user costs a question too, or would be told from the others by time.
+    const ids = documents.length > 0 ? documents.map(({ _id }) => _id) : [nobody];
+    const holders = await this.#hashes.find(this.#owned(ids), { projection }).toArray();
+    const byUser = new Map<string, Document>();
+    for (const holder of holders) {
+      const user = idText(holder[hash.collection?.userId ?? ""]);
+      byUser.set(user, byUser.has(user) ? {} : holder);
+    }
+    return documents.map((document) => [document, byUser.get(idText(document._id)) ?? {}]);
   }
 
   /** Whoever has an `_id` or username of the batch. */
   async #occupants(batch: readonly User[]): Promise<Occupant[]> {
-    const { projection } = this.#mapping;
-    const filter: Filter<UserDocument> = {
-      $or: [
-        { _id: { $in: batch.map((user) => toDocumentId(user.id)) } },
-        this.#named({ $in: batch.map((user) => user.username) }),
-      ],
-    };
-    const documents = await this.#call(() =>
-      this.#collection.find(filter, { projection }).toArray(),
-    );
-    return documents.map((document) => this.#mapping.occupant(document));
+    const names = batch.map((user) => this.#mapping.queriedUsername(user.username));
+    const byId = { _id: { $in: batch.map((user) => toDocumentId(user.id)) } };
+    const byName = this.#named({ $in: names });
+    // A collation would compare ids by its own rules too.
+    const found = await this.#call(async () => [
+      ...(await this.#find(byId, {})),
+      ...(await this.#find(byName, this.#collation)),
+    ]);
+    const unique = new Map(found.map((each) => [idText(each[0]._id), each]));
+    return Array.from(unique.values(), (each) => this.#mapping.occupant(...each));
   }
 
   /** Writes what still is as it was when planned; the rest comes back. */
@@ -199,36 +295,31 @@ export class MongoUsers implements UserStore {
   }
 
   #replacement({ user, previous }: PlannedWrite) {
-    const { password, tokensValidAfter } = this.#mapping.fields;
+    const { tokensValidAfter } = this.#mapping.fields;
     const { [tokensValidAfter]: instant, ...values } = this.#mapping.values(user);
     if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
-    const entries = Object.entries(values);
-    const set = entries.filter(([, value]) => value !== undefined);
-    const unset = entries
-      .filter(([, value]) => value === undefined)
-      .map(([path]) => [path, 1] as const);
     return {
       filter: {
         _id: toDocumentId(user.id),
-        ...this.#named(user.username),
-        [password]: previous?.passwordHash ?? { $not: { $type: "string" as const } },
+        ...this.#named(previous?.username ?? user.username),
+        ...previous?.hashFields,
       },
-      update: {
-        $set: Object.fromEntries<unknown>(set),
-        ...(unset.length > 0 && { $unset: Object.fromEntries<unknown>(unset) }),
-      },
+      update: toUpdate(values) ?? {},
     };
   }
 
   /** Why those users cannot be written of whom every plan says that nothing is in the way. */
   async #explain(users: readonly User[], positions: readonly number[], outcomes: ImportOutcome[]) {
-    const has = (filter: Filter<UserDocument>) =>
-      this.#call(async () => (await this.#collection.findOne(filter)) !== null);
+    const has = (filter: Filter<UserDocument>, options?: FindOptions) =>
+      this.#call(async () => (await this.#collection.findOne(filter, options)) !== null);
     for (const position of positions) {
       const user = users[position];
       if (user === undefined) continue;
       if (await has({ _id: toDocumentId(user.id) })) outcomes[position] = "id_taken";
-      else if (await has(this.#named(user.username))) outcomes[position] = "username_taken";
+      else if (
+        await has(this.#named(this.#mapping.queriedUsername(user.username)), this.#collation)
+      )
+        outcomes[position] = "username_taken";
       else throw new AuthError("internal", "a unique index of another field is in the way");
     }
   }

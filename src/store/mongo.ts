@@ -3,10 +3,13 @@
  * Depends on mongodb and the domain's ports. The driver's own timeouts only tidy up after the deadline
  * that every call has here: measured against a frozen server, none of them is certain to end a call.
  */
-import { MongoClient, MongoError, MongoServerError } from "mongodb";
-import type { Collection } from "mongodb";
+import { randomBytes } from "node:crypto";
+import { Binary, MongoClient, MongoError, MongoServerError } from "mongodb";
+import type { Collection, CollationOptions, Document } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import type { KeyStore } from "../auth/keys.js";
+import type { UsernameMatch } from "../auth/usernames.js";
+import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
 import { UserMapping } from "./mongo-document.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
@@ -24,6 +27,9 @@ export interface MongoStoreOptions {
   readonly uri: string;
   readonly usersCollection: string;
   readonly fields: UserFields;
+  readonly usernameMatch?: UsernameMatch;
+  /** What else is particular to the collection. */
+  readonly preset?: Preset | undefined;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
   /** How many of the throttle's documents are kept that it can do without. */
@@ -42,7 +48,16 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const client = connect(options.uri, deadlineMs);
   const db = client.db();
   const collection = db.collection<UserDocument>(options.usersCollection);
-  const index = new UsernameIndex(collection, options.fields.username, deadlineMs);
+  const { fields, usernameMatch = "exact", preset = { variables: {} } } = options;
+  const mapping = new UserMapping({
+    fields,
+    username: { match: usernameMatch, case: preset.usernameCase },
+    rolesSeparator: preset.rolesSeparator,
+    ...(preset.hash && { hash: preset.hash }),
+  });
+  const hashes =
+    mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
+  const index = new UsernameIndex(collection, mapping, deadlineMs);
   // A first connection that failed is final for the driver, so every call may be the first one.
   let connected: Promise<unknown> | undefined;
   const connectedOnce = () =>
@@ -56,18 +71,23 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     return result;
   };
   return {
-    users: new MongoUsers(collection, new UserMapping(options.fields), call, index),
+    users: new MongoUsers(collection, hashes, mapping, call, index),
     keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
     throttle: new MongoThrottle(
       db.collection<StoredThrottleDocument>("latchkey_throttle"),
       call,
       options.throttleDocumentsMax,
     ),
+    secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },
     warnings: () => call(() => index.warnings()),
-    close: () => withDeadline(deadlineMs, client.close()).catch(() => undefined),
+    async close() {
+      // The driver would connect again for the next call.
+      connected = Promise.reject(storeUnavailable("the store is closed"));
+      await Promise.allSettled([connected, withDeadline(deadlineMs, client.close())]);
+    },
   };
 }
 
@@ -114,12 +134,18 @@ const indexRefused: unknown[] = [13, 85, 86, 11_000];
 export class UsernameIndex {
   readonly #collection: Collection<UserDocument>;
   readonly #field: string;
+  readonly #collation: CollationOptions | undefined;
   readonly #deadlineMs: number;
   #prepared: Promise<void> | undefined;
 
-  constructor(collection: Collection<UserDocument>, field: string, deadlineMs: number) {
+  constructor(
+    collection: Collection<UserDocument>,
+    { fields, collation }: UserMapping,
+    deadlineMs: number,
+  ) {
     this.#collection = collection;
-    this.#field = field;
+    this.#field = fields.username;
+    this.#collation = collation;
     this.#deadlineMs = deadlineMs;
   }
 
@@ -135,17 +161,32 @@ export class UsernameIndex {
   async #create(): Promise<void> {
     if ((await this.#collection.findOne({}, { projection: { _id: 1 } })) !== null) return;
     try {
-      await this.#collection.createIndex({ [this.#field]: 1 }, { unique: true }, undefined);
+      await this.create();
     } catch (error) {
       if (!(error instanceof MongoServerError) || !indexRefused.includes(error.code)) throw error;
     }
+  }
+
+  /** @throws MongoServerError 11000 where usernames occur twice. */
+  async create(): Promise<void> {
+    const name = `${this.#field}_latchkey_strength_${this.#collation?.strength ?? 3}`;
+    const collation = this.#collation && { collation: this.#collation, name };
+    await this.#collection.createIndex(
+      { [this.#field]: 1 },
+      { unique: true, ...collation },
+      undefined,
+    );
   }
 
   async warnings(): Promise<string[]> {
     await this.prepare();
     const usable = (await this.#indexes()).filter(
       ({ key, hidden, partialFilterExpression, collation }) =>
-        Object.keys(key)[0] === this.#field && !hidden && !partialFilterExpression && !collation,
+        Object.keys(key)[0] === this.#field &&
+        !hidden &&
+        this.#holdsStrings(partialFilterExpression) &&
+        collation?.["locale"] === this.#collation?.locale &&
+        collation?.["strength"] === this.#collation?.strength,
     );
     const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
     const isUnique = usable.some(({ key, unique }) => unique && Object.keys(key).length === 1);
@@ -157,6 +198,13 @@ export class UsernameIndex {
     ];
   }
 
+  /** Whether an index that is partial has every string nonetheless, as Django's. */
+  #holdsStrings(filter: Document | undefined): boolean {
+    const isOf = (condition: Document) =>
+      JSON.stringify(filter) === JSON.stringify({ [this.#field]: condition });
+    return filter === undefined || isOf({ $type: "string" }) || isOf({ $exists: true });
+  }
+
   async #indexes() {
     try {
       return await this.#collection.indexes();
@@ -165,6 +213,26 @@ export class UsernameIndex {
       throw error;
     }
   }
+}
+
+interface SecretDocument {
+  readonly _id: "secret";
+  readonly bytes: Binary;
+}
+
+async function sharedSecret(collection: Collection<SecretDocument>): Promise<Uint8Array> {
+  const find = () => collection.findOne({ _id: "secret" });
+  let stored = await find();
+  while (stored === null) {
+    await collection
+      .insertOne({ _id: "secret", bytes: new Binary(randomBytes(32)) })
+      .catch((error: unknown) => {
+        // Another process was first.
+        if (!(error instanceof MongoServerError) || error.code !== 11_000) throw error;
+      });
+    stored = await find();
+  }
+  return stored.bytes.value();
 }
 
 interface KeyDocument {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createGate, type AttemptEvent } from "../../src/auth/gate.js";
 import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { noRehasher } from "../../src/auth/rehash.js";
 import { createDecoy } from "../../src/auth/passwords.js";
 import {
   createThrottle,
@@ -11,6 +12,7 @@ import {
   type ThrottleLimits,
 } from "../../src/auth/throttle.js";
 import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle-store.js";
+import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
 import type { User } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/index.js";
 
@@ -129,6 +131,7 @@ const defaults: ThrottleLimits = {
   networkFailures: 100,
   windowSeconds: 900,
 };
+const accentless = usernameKeyOf("ignore-case-and-accents");
 const dayMs = 86_400_000;
 const limited = expect.objectContaining({ code: "rate_limited" });
 const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -153,13 +156,14 @@ export function runThrottleContract(
       limits: Partial<ThrottleLimits> = {},
       shared?: Store,
       writes?: string[],
+      usernameKey: UsernameKey = (username) => username,
     ): Promise<Throttle> {
       const store = shared ?? (await place.open());
       const throttle = createThrottle({
         store: writes ? spyOn(store.throttle, writes) : store.throttle,
         limits: { ...defaults, ...limits },
         isExempt: (network) => network.startsWith("10."),
-        ignoreAccents: false,
+        usernameKey,
         clock: { now: () => nowMs },
       });
       throttles.push(throttle);
@@ -230,6 +234,14 @@ export function runThrottleContract(
       });
     });
 
+    test("counts as one what the store takes for one user", async () => {
+      const throttle = await newReplica({ failures: 3 }, undefined, undefined, accentless);
+      const spellings = ["jose", "José", "JOSÉ", "joso", "jo\u200dse", "ｊosé"];
+      expect(await checkedOf(spellings.map((user) => attempt(throttle, "wrong", user)))).toBe(
+        3 + 1,
+      );
+    });
+
     test("counts a network over all usernames, unless it is exempt", async () => {
       const throttle = await newReplica({ networkFailures: 20 });
       const from = (network: string) =>
@@ -263,6 +275,8 @@ export function runThrottleContract(
       const here = times(20, (i) => attempt(throttle, "wrong", `user${i}`, "192.0.2.1"));
       expect(await checkedOf([...elsewhere, ...here])).toBe(10);
       await attempt(throttle, "right", "Alice", "192.0.2.1");
+      await attempt(throttle, "wrong", "alice", "192.0.2.1");
+      await attempt(throttle, "right", "alice", "192.0.2.1");
       nowMs += 29 * dayMs;
       const again = times(20, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
       expect(await checkedOf(again)).toBe(5);
@@ -403,6 +417,7 @@ export function runThrottleContract(
       const gates = await Promise.all(
         times(3, async () =>
           createGate({
+            rehasher: noRehasher,
             users: store.users,
             decoy: createDecoy(),
             throttle: await newReplica({}, store),

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import { createGate, safeUsername, type Attempt, type AttemptEvent } from "../../src/auth/gate.js";
 import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { noRehasher } from "../../src/auth/rehash.js";
 import { createDecoy } from "../../src/auth/passwords.js";
 import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle.js";
 import type { User } from "../../src/auth/users.js";
@@ -53,6 +54,7 @@ function setUp(
     },
   };
   const gate = createGate({
+    rehasher: noRehasher,
     users: { findByUsername: options.find ?? ((name) => Promise.resolve(users[name])) },
     decoy: createDecoy(),
     throttle: {

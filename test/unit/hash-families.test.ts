@@ -46,7 +46,10 @@ describe.each(families.map(({ name }) => name))("%s", (name) => {
     expect(inspectHash(hash)).toMatchObject({ family: name, verdict: "ok" });
     expect(await verifyPassword(hash, password)).toBe(true);
     expect(await verifyPassword(hash, altered(vector))).toBe(false);
-    expect(needsRehash(hash, password)).toBe(!(name === "bcrypt" && bytesOf(password) > 72));
+    const hasOtherForms = name === "scrypt (better-auth)" && /[^ -~]/.test(password);
+    expect(needsRehash(hash, password)).toBe(
+      !(name === "bcrypt" && bytesOf(password) > 72) && !hasOtherForms,
+    );
   });
 
   test("reads past 72 bytes unless it is bcrypt, and never past a NUL", async () => {

@@ -70,19 +70,20 @@ describe("a decoy", () => {
   });
 
   test("is ours until it follows a collection, then in its proportions", () => {
-    const decoy = createDecoy(new Uint8Array(32));
+    const decoy = createDecoy();
+    const key = new Uint8Array(32);
     const familyOf = (name: string) => inspectHash(decoy.hashFor(name)).family;
     const names = Array.from({ length: 400 }, (_, index) => `user${index}`);
     expect(new Set(names.map(familyOf))).toEqual(new Set(["argon2id"]));
 
-    decoy.follow([bcryptHash, weakArgon2, "broken", bcryptHash, bcryptHash]);
+    decoy.follow([bcryptHash, weakArgon2, "broken", bcryptHash, bcryptHash], key);
     const before = names.map(familyOf);
     const bcrypts = before.filter((family) => family === "bcrypt").length;
     expect(bcrypts / names.length).toBeCloseTo(0.75, 1);
 
-    decoy.follow([bcryptHash, bcryptHash, bcryptHash, weakArgon2]);
+    decoy.follow([bcryptHash, bcryptHash, bcryptHash, weakArgon2], key);
     expect(names.map(familyOf)).toEqual(before);
-    decoy.follow([]);
+    decoy.follow([], key);
     expect(inspectHash(decoy.hashFor("user1")).cost).toEqual({ m: 19456, t: 2, p: 1 });
   });
 });

@@ -31,7 +31,7 @@ function parseBcrypt(encoded: string): ParsedHash {
   }
   return {
     cost: { cost: bounded("cost", Number(digits), 4, costMax) },
-    passwordBytesMax,
+    isExact: (password) => Buffer.byteLength(password) <= passwordBytesMax,
     secrets: [salt, digest],
     verify: (password) => verify(password.subarray(0, passwordBytesMax), bcrypt),
   };

@@ -21,8 +21,8 @@ export interface ParsedHash {
   readonly cost: Readonly<Record<string, number>>;
   /** True only where a new hash of ours would be no stronger. */
   readonly strong?: boolean;
-  /** How many bytes of a password count, where not all do. */
-  readonly passwordBytesMax?: number;
+  /** Whether no other password fits too, as one that is longer or in another form; absent: always. */
+  isExact?(password: string): boolean;
   /** The salt and digest as they are in the string: what a decoy of the same cost replaces. */
   readonly secrets: readonly string[];
   /** May reject where the library underneath finds fault with the hash after all. */

@@ -90,8 +90,12 @@ function parseAspNetV3(encoded: string): ParsedHash {
 
 /** The salt counts as the text that is stored, not as the bytes that it encodes. */
 function parsePassport(encoded: string): ParsedHash {
-  const [, salt = "", hex = ""] = match(/^\{[^{}]*\}([^$]+)\$((?:[0-9a-f]{2})+)$/, encoded);
-  return pbkdf2Hash("sha256", 25_000, salt, Buffer.from(hex, "hex"), [salt, hex]);
+  const [, salt = "", payload, hex = ""] = match(
+    /^\{[^{}]*\}([^$]+)\$(pbkdf2-sha256-v1:)?((?:[0-9a-f]{2})+)$/,
+    encoded,
+  );
+  const iterations = payload ? 600_000 : 25_000;
+  return pbkdf2Hash("sha256", iterations, salt, Buffer.from(hex, "hex"), [salt, hex]);
 }
 
 export const pbkdf2Families: readonly HashFamily[] = [
@@ -139,7 +143,7 @@ export const pbkdf2Families: readonly HashFamily[] = [
     name: "pbkdf2 (passport-local-mongoose)",
     form: "{passport-local-mongoose}…$…",
     source: "passport-local-mongoose, Payload",
-    ceiling: "fixed: 25000 iterations of SHA-256",
+    ceiling: "fixed: 25000 iterations of SHA-256, 600000 for `pbkdf2-sha256-v1:`",
     prefix: /^\{passport-local-mongoose\}/,
     parse: parsePassport,
   },

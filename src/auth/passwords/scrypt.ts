@@ -89,9 +89,10 @@ function parseBetterAuth(encoded: string): ParsedHash {
     encoded,
   );
   const costs = cost(16_384, 16, 1);
-  return derived(costs, [salt, digest], Buffer.from(digest, "hex"), (password) =>
+  const hash = derived(costs, [salt, digest], Buffer.from(digest, "hex"), (password) =>
     key(password.toString().normalize("NFKC"), salt, 64, costs),
   );
+  return { ...hash, isExact: (password) => /^\p{ASCII}*$/u.test(password) };
 }
 
 /** Firebase encrypts a key of the whole project with what scrypt makes of the password. */

@@ -1,0 +1,67 @@
+/**
+ * When two usernames are one. Depends on the ICU of the runtime (`Intl`), of which MongoDB has one too:
+ * `ignore-case` is its collation of strength 2, `ignore-case-and-accents` that of strength 1, as MySQL's
+ * `utf8mb4_0900_ai_ci` compares.
+ */
+
+export const usernameMatches = ["exact", "ignore-case", "ignore-case-and-accents"] as const;
+export type UsernameMatch = (typeof usernameMatches)[number];
+
+/** A text that two usernames share if and only if they are one. */
+export type UsernameKey = (username: string) => string;
+
+const sensitivities = { "ignore-case": "accent", "ignore-case-and-accents": "base" } as const;
+
+const keys: Readonly<Record<UsernameMatch, UsernameKey>> = {
+  exact: (username) => username,
+  "ignore-case": collationKey("ignore-case"),
+  "ignore-case-and-accents": collationKey("ignore-case-and-accents"),
+};
+
+export const usernameKeyOf = (match: UsernameMatch): UsernameKey => keys[match];
+
+const cacheCharactersMax = 10_000;
+
+/** `Intl` compares but gives no keys: each character is replaced by the plainest one that it equals. */
+function collationKey(match: keyof typeof sensitivities): UsernameKey {
+  const { compare } = new Intl.Collator("en", { sensitivity: sensitivities[match] });
+  const cache = new Map<string, string>();
+  const plain = (character: string): string => {
+    const cached = cache.get(character);
+    if (cached !== undefined) return cached;
+    const found = plainer(character).find((text) => compare(text, character) === 0) ?? character;
+    if (cache.size >= cacheCharactersMax) cache.clear();
+    cache.set(character, found);
+    return found;
+  };
+  return (username) =>
+    /^[ -~]*$/.test(username)
+      ? username.toLowerCase()
+      : Array.from(username.normalize("NFC"), plain).join("");
+}
+
+/** What a character may be but for width, form, case and accents, the plainest first. */
+function plainer(character: string): string[] {
+  const lower = character.normalize("NFKD").toLowerCase();
+  const folded = lower.toUpperCase().toLowerCase().normalize("NFKD");
+  const forms = [folded, lower].flatMap((form) => {
+    const bare = form.replace(/\p{M}/gu, "");
+    return [bare, form].flatMap((text) => [Array.from(text, similar).join(""), text]);
+  });
+  return ["", ...digitOf(character), ...forms];
+}
+
+const digitOf = (character: string) => (/\p{N}/u.test(character) ? Array.from("0123456789") : []);
+
+function similar(letter: string): string {
+  const kana = letter.replace(/[ァ-ヶ]/, (k) => String.fromCharCode(k.charCodeAt(0) - 0x60));
+  return lookalikes[kana] ?? kana;
+}
+
+/** Letters that a collation takes for another one's form though Unicode does not take them apart. */
+const lookalikes = Object.fromEntries(
+  [
+    ..."æae œoe øo łl đd ðd ħh ŧt ґг ςσ ךכ םמ ןנ ףפ ץצ ɨi ʉu ɵo ƀb ɗd".split(" "),
+    ..."ぁあ ぃい ぅう ぇえ ぉお っつ ゃや ゅゆ ょよ ゎわ ゕか ゖけ".split(" "),
+  ].map((pair) => [pair.slice(0, 1), pair.slice(1)]),
+);
