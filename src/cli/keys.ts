@@ -119,7 +119,7 @@ async function rotateKeys(session: Session, { now = false, json }: RotateOptions
   }
   const { signingKid = "", at } = await withKeys(session, (keys) => keys.rotate());
   const due = at.getTime() > session.clock.now() ? `from ${at.toISOString()} on` : "within seconds";
-  const text = `${safe(signingKid)} signs ${due}, while a server runs`;
+  const text = `${safe(signingKid)} signs ${due}: a running server sees to it`;
   await writeLine(session.terminal.stdout, json ? toJson({ signingKid, at }) : text);
 }
 
