@@ -25,7 +25,18 @@ let mongo: MongoServer | undefined;
 beforeAll(async () => {
   mongo = await startMongoServer();
 }, 120_000);
-afterAll(() => mongo?.dispose());
+afterAll(async () => {
+  // Only a test that failed has left one.
+  await Promise.all(started.map((server) => server.stop("SIGKILL")));
+  await mongo?.dispose();
+});
+
+const started: ServerProcess[] = [];
+async function startServer(env: Readonly<Record<string, string>>): Promise<ServerProcess> {
+  const server = await startServerProcess(env);
+  started.push(server);
+  return server;
+}
 
 const stopAll = async (servers: readonly ServerProcess[]) =>
   expect(await Promise.all(servers.map((server) => server.stop()))).toEqual(servers.map(() => 0));
@@ -113,7 +124,7 @@ test("rotations under load and kill -9: nothing unverifiable, no request failed"
   if (mongo === undefined) return;
   const env = { ...rotation, MONGODB_URI: mongo.uri("fleet") };
   await runCommand(["users", "add", "ann", "--password-stdin"], env, password);
-  const servers = await Promise.all([1, 2, 3].map(() => startServerProcess(env)));
+  const servers = await Promise.all([1, 2, 3].map(() => startServer(env)));
   for (const { url } of servers) {
     await eventually(
       () => keySet(url),
@@ -126,7 +137,7 @@ test("rotations under load and kill -9: nothing unverifiable, no request failed"
   const [killed] = servers.splice(randomInt(servers.length), 1);
   await killed?.stop("SIGKILL");
   await sleep(3000);
-  servers.push(await startServerProcess(env));
+  servers.push(await startServer(env));
   await sleep(20_000);
 
   const signing = await load
@@ -146,7 +157,7 @@ test("rotations under load and kill -9: nothing unverifiable, no request failed"
 test("ten servers started at once on an empty store: one identical key set; a revocation reaches all", async () => {
   if (mongo === undefined) return;
   const env = { MONGODB_URI: mongo.uri("ten"), LOG_LEVEL: "info" };
-  const servers = await Promise.all(Array.from({ length: 10 }, () => startServerProcess(env)));
+  const servers = await Promise.all(Array.from({ length: 10 }, () => startServer(env)));
   const keySets = () => Promise.all(servers.map(({ url }) => keySet(url)));
   const sets = await eventually(keySets, (all) => all.every((kids) => kids.length === 2), 60_000);
   expect(new Set(sets.map(String)).size).toBe(1);
