@@ -10,11 +10,9 @@ import { createDecoyCensus } from "./auth/decoy-census.js";
 import { createHashQueue, type HashQueue } from "./auth/hash-queue.js";
 import type { KeyEvent } from "./auth/key-events.js";
 import { unsealedWarning } from "./auth/key-sealing.js";
-import { ManagedKeys } from "./auth/managed-keys.js";
 import { createDecoy, hashPassword } from "./auth/passwords.js";
 import { createRehasher, noRehasher } from "./auth/rehash.js";
 import type { KeyClock } from "./auth/ring-replica.js";
-import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
 import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
@@ -23,7 +21,7 @@ import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
 import { createTokenRoute } from "./gateway/token-route.js";
-import type { KeyMaterial } from "./key-material.js";
+import { createManagedKeys, type KeyMaterial } from "./key-material.js";
 import type { Logger } from "./log.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
 import {
@@ -62,7 +60,7 @@ const systemClock: KeyClock = { now: () => Date.now(), monotonic: () => performa
 export function createApp(deps: AppDeps): App {
   const { config, store, keyMaterial, logger, clock = systemClock } = deps;
   const readiness = createReadiness({ keys: "not loaded yet" });
-  const keys = createKeys(deps, clock, onKeyEvent);
+  const keys = createManagedKeys(deps, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
   const throttle = createThrottleOf(deps, clock);
   const decoy = createDecoy();
@@ -135,7 +133,8 @@ export function createApp(deps: AppDeps): App {
     } else if (event.type === "key_unreadable") {
       logger.error({ event: event.type, kid: event.kid, err: event.error }, "unreadable key");
     } else {
-      logger.info({ event: event.type, ...("kid" in event && { kid: event.kid }) }, "keys changed");
+      const { type, ...details } = event;
+      logger.info({ event: type, ...details }, "keys changed");
     }
   }
 
@@ -193,24 +192,6 @@ export function createApp(deps: AppDeps): App {
       await once(management, "close");
     },
   };
-}
-
-function createKeys(
-  { config, store, keyMaterial }: AppDeps,
-  clock: KeyClock,
-  onEvent: (event: KeyEvent) => void,
-): ManagedKeys {
-  return new ManagedKeys({
-    store: store.keys,
-    clock,
-    intervalSeconds: config.KEY_ROTATION_INTERVAL,
-    tokenSeconds: config.TOKEN_TTL + config.TOKEN_LEEWAY,
-    encryptionKeys: config.KEY_ENCRYPTION_KEY ?? [],
-    generateKey: () => generateRsaKey(config.SIGNING_KEY_BITS),
-    signingFileKey: keyMaterial.signing,
-    trustedFileKeys: keyMaterial.trusted,
-    onEvent,
-  });
 }
 
 function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {

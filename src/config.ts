@@ -27,7 +27,7 @@ function integer(min: number, max: number): Parse<number> {
 }
 
 /** A duration such as `90s`, `120m` or `30d`, in seconds. */
-function duration(minSeconds: number, maxSeconds: number): Parse<number> {
+export function duration(minSeconds: number, maxSeconds: number): Parse<number> {
   return (value) => {
     const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(value) ?? [];
     const result = Number(amount) * seconds[(unit ?? "s") as keyof typeof seconds];

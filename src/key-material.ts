@@ -1,4 +1,7 @@
-/** Reads the key files that the configuration names. Depends on auth, config and the file system. */
+/**
+ * The keys that a configuration stands for: those of the files that it names, and the managed ones.
+ * Depends on auth, config and the file system.
+ */
 import { readFile, stat } from "node:fs/promises";
 import {
   KeyFileError,
@@ -7,7 +10,11 @@ import {
   loadTrustedKeys,
   type TrustedRsaKey,
 } from "./auth/key-files.js";
-import type { RsaPrivateKey } from "./auth/rsa-keys.js";
+import type { KeyEvent } from "./auth/key-events.js";
+import type { KeyStore } from "./auth/keys.js";
+import { ManagedKeys } from "./auth/managed-keys.js";
+import type { KeyClock } from "./auth/ring-replica.js";
+import { generateRsaKey, type RsaPrivateKey } from "./auth/rsa-keys.js";
 import { ConfigError, type Config } from "./config.js";
 
 export interface KeyMaterial {
@@ -46,4 +53,27 @@ export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
   if (faults.length > 0) throw new ConfigError(faults);
   return { signing, trusted, warnings };
+}
+
+export function createManagedKeys(
+  deps: {
+    readonly config: Config;
+    readonly store: { readonly keys: KeyStore };
+    readonly keyMaterial: KeyMaterial;
+  },
+  clock: KeyClock,
+  onEvent?: (event: KeyEvent) => void,
+): ManagedKeys {
+  const { config, store, keyMaterial } = deps;
+  return new ManagedKeys({
+    store: store.keys,
+    clock,
+    intervalSeconds: config.KEY_ROTATION_INTERVAL,
+    tokenSeconds: config.TOKEN_TTL + config.TOKEN_LEEWAY,
+    encryptionKeys: config.KEY_ENCRYPTION_KEY ?? [],
+    generateKey: () => generateRsaKey(config.SIGNING_KEY_BITS),
+    signingFileKey: keyMaterial.signing,
+    trustedFileKeys: keyMaterial.trusted,
+    ...(onEvent && { onEvent }),
+  });
 }

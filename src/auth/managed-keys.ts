@@ -340,10 +340,13 @@ export class ManagedKeys implements KeySet {
     throw new KeyOperationError("key_file_signs", "the key of SIGNING_KEY_FILE signs");
   }
 
-  #adopt(ring: Ring): void {
+  #adopt(ring: Ring, changedElsewhere: Ring | undefined): void {
     this.#privateKeys = this.#open(ring);
     if (ring.keys.some((key) => key.kid === this.#spare?.kid)) this.#spare = undefined;
     this.#index(ring);
+    if (!changedElsewhere) return;
+    for (const event of keyEvents(changedElsewhere, ring))
+      this.#emit({ ...event, elsewhere: true });
   }
 
   /** Keys that were opened before need no opening, whatever they are sealed with by now. */

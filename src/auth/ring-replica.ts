@@ -24,8 +24,11 @@ export interface RingReplicaOptions {
   /** What an empty store stands for. */
   readonly empty: Ring;
   readonly intervalMs: number;
-  /** Sees every ring that was not the last one; what it throws, `load` rejects with. */
-  readonly onRing: (ring: Ring) => void;
+  /**
+   * Sees every ring that was not the last one, and that one where another process changed it; what it
+   * throws, `load` rejects with.
+   */
+  readonly onRing: (ring: Ring, changedElsewhere: Ring | undefined) => void;
 }
 
 interface Instant {
@@ -52,12 +55,14 @@ export class RingReplica {
   readonly #store: KeyStore;
   readonly #clock: KeyClock;
   readonly #empty: Ring;
-  readonly #onRing: (ring: Ring) => void;
+  readonly #onRing: RingReplicaOptions["onRing"];
   readonly #holdMs: number;
   #view: View | undefined;
   #failedAt: Instant | undefined;
   #steadySince: Instant | undefined;
   #loading: Promise<View> | undefined;
+  /** What this replica wrote last; a load may see it before the answer to the write is there. */
+  #written: string | undefined;
 
   constructor(options: RingReplicaOptions) {
     this.#store = options.store;
@@ -115,6 +120,7 @@ export class RingReplica {
       if (!after) return undefined;
       const document = JSON.stringify(after);
       const askedAt = this.#instant();
+      this.#written = document;
       if (await this.#save(document, view.version)) {
         this.#adopt({ ring: after, document, version: view.version + 1, askedAt });
         return { before: view.ring, after };
@@ -159,7 +165,9 @@ export class RingReplica {
     const last = this.#view;
     // An answer that was under way while this replica wrote is older than what it wrote.
     if (last && view.askedAt.monotonic < last.askedAt.monotonic) return;
-    if (last?.ring !== view.ring) this.#onRing(view.ring);
+    if (last?.ring !== view.ring) {
+      this.#onRing(view.ring, view.document === this.#written ? undefined : last?.ring);
+    }
     this.#view = view;
   }
 

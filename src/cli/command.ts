@@ -5,6 +5,7 @@
 import type { Command } from "commander";
 import type { UserStore } from "../auth/users.js";
 import { parseConfig, type Config } from "../config.js";
+import type { Store } from "../store/index.js";
 import type { Terminal } from "./terminal.js";
 
 export interface Clock {
@@ -33,22 +34,27 @@ export function describeCommand(command: Command, summary: string, example: stri
     .addHelpText("after", `\nExample:\n  $ ${example}`);
 }
 
-/**
- * Runs `work` on the users of the configured store.
- * @throws ConfigError
- */
-export async function withUsers<T>(
+/** Runs `work` on the configured store. @throws ConfigError */
+export async function withStore<T>(
   { terminal }: Session,
-  work: (users: UserStore, config: Config) => Promise<T>,
+  work: (store: Store, config: Config) => Promise<T>,
 ): Promise<T> {
   const config = parseConfig(terminal.env);
   const { openStore } = await import("../store/index.js");
   const store = await openStore(config);
   try {
-    return await work(store.users, config);
+    return await work(store, config);
   } finally {
     await store.close();
   }
+}
+
+/** Runs `work` on the users of the configured store. @throws ConfigError */
+export function withUsers<T>(
+  session: Session,
+  work: (users: UserStore, config: Config) => Promise<T>,
+): Promise<T> {
+  return withStore(session, ({ users }, config) => work(users, config));
 }
 
 const secondOf = (timeMs: number) => Math.floor(timeMs / 1000);

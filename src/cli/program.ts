@@ -5,9 +5,11 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
+import { KeyOperationError } from "../auth/key-ring.js";
 import { ConfigError } from "../config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
+import { addKeysCommands } from "./keys.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
 import { addUsersCommands } from "./users.js";
@@ -58,6 +60,7 @@ function createProgram(session: Session): Command {
     });
   addServeCommand(program, session);
   addUsersCommands(program, session);
+  addKeysCommands(program, session);
   addConfigCommand(program, session);
   return program;
 }
@@ -76,8 +79,11 @@ function describeError(error: unknown): Ending {
     const message = isHelp ? undefined : withoutValue(error.message.replace(/^error: /, ""));
     return { code: "usage", message, exitCode: error.exitCode === 0 ? 0 : 2 };
   }
-  if (error instanceof ConfigError) {
+  if (error instanceof ConfigError || isKeyFault(error)) {
     return { code: "invalid_configuration", message: error.message, exitCode: 78 };
+  }
+  if (error instanceof KeyOperationError) {
+    return { code: error.code, message: error.message, exitCode: 1 };
   }
   if (error instanceof CliError) return error;
   if (error instanceof AuthError) {
@@ -89,6 +95,10 @@ function describeError(error: unknown): Ending {
   const message = error instanceof Error ? error.message : String(error);
   return { code: "failed", message, exitCode: 1 };
 }
+
+/** Stored keys that do not fit; told by name, since most commands never load their modules. */
+const isKeyFault = (error: unknown): error is Error =>
+  error instanceof Error && ["KeyEncryptionError", "KeyRingError"].includes(error.name);
 
 /** An unknown option without what may be its value: somebody tries `--password=…` or `-p…`. */
 function withoutValue(message: string): string {

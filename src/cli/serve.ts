@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App } from "../app.js";
-import { ConfigError, likelyTypos, parseConfig, type Environment } from "../config.js";
+import { likelyTypos, parseConfig, type Environment } from "../config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine } from "./terminal.js";
@@ -64,8 +64,7 @@ async function serve(
 
 /** What only the operator can mend is said in one sentence. */
 function explainStartFailure(error: unknown): never {
-  const { name, code, message } = error as NodeJS.ErrnoException;
-  if (name === "KeyEncryptionError" || name === "KeyRingError") throw new ConfigError([message]);
+  const { code, message } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE" || code === "EACCES" || code === "EADDRNOTAVAIL") {
     throw new CliError("cannot_listen", `cannot listen: ${message}`);
   }

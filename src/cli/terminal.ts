@@ -74,7 +74,7 @@ const tableSampleRows = 100;
 /** Lays rows out in columns as wide as the first rows need, so that it can stream. */
 export async function* formatTable(
   header: readonly string[],
-  rows: AsyncIterable<readonly string[]>,
+  rows: AsyncIterable<readonly string[]> | Iterable<readonly string[]>,
 ): AsyncGenerator<string> {
   const sample: (readonly string[])[] = [header];
   let widths: number[] | undefined;

@@ -10,9 +10,11 @@ import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";
 
 const keySetPath = "/.well-known/jwks.json";
+const openidPath = "/.well-known/openid-configuration";
+const oauthPath = "/.well-known/oauth-authorization-server";
 
 export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
-  const keySet = route(keySetPath, async () => {
+  const readKeySet = async () => {
     const published = await keys.published();
     if (published === undefined) {
       throw new AuthError("store_unavailable", "no keys loaded yet", { retryAfterSeconds: 1 });
@@ -20,12 +22,13 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
     const { body, etag, maxAgeSeconds, staleIfErrorSeconds } = published;
     const caching = `max-age=${maxAgeSeconds}, stale-if-error=${staleIfErrorSeconds}`;
     return { body, etag, type: "application/jwk-set+json", caching };
-  });
-  if (!/^https?:\/\//.test(issuer)) return [keySet];
+  };
+  const issuerPath = pathOf(issuer);
+  if (issuerPath === undefined) return [route(keySetPath, readKeySet)];
 
   const body = JSON.stringify({
     issuer,
-    jwks_uri: issuer.replace(/\/$/, "") + keySetPath,
+    jwks_uri: issuer.replace(/\/+$/, "") + keySetPath,
     response_types_supported: [],
     grant_types_supported: [],
     subject_types_supported: ["public"],
@@ -33,11 +36,20 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
   });
   const etag = `"${createHash("sha256").update(body).digest("base64url")}"`;
   const metadata = () => ({ body, etag, type: "application/json", caching: "max-age=3600" });
+  // OpenID Connect appends its path to the issuer's, RFC 8414 section 3 puts its own before it. A
+  // proxy may hand the issuer's path on or take it away, so all is served without it too.
+  const keySetPaths = new Set([keySetPath, issuerPath + keySetPath]);
+  const metadataPaths = [openidPath, issuerPath + openidPath, oauthPath, oauthPath + issuerPath];
   return [
-    keySet,
-    route("/.well-known/openid-configuration", metadata),
-    route("/.well-known/oauth-authorization-server", metadata),
+    ...Array.from(keySetPaths, (path) => route(path, readKeySet)),
+    ...Array.from(new Set(metadataPaths), (path) => route(path, metadata)),
   ];
+}
+
+/** The path of an issuer without a terminating slash; undefined where it is no URL that may be one. */
+function pathOf(issuer: string): string | undefined {
+  if (!/^https?:\/\/[^?#]+$/.test(issuer) || !URL.canParse(issuer)) return undefined;
+  return new URL(issuer).pathname.replace(/\/+$/, "");
 }
 
 interface Document {

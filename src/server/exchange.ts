@@ -84,7 +84,9 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
 export function send({ res }: Exchange, answer: Answer): void {
   const { status, headers, body = "", trailers } = answer;
   if (trailers === undefined) {
-    res.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
+    // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
+    const length = status !== 204 && status !== 304 && Buffer.byteLength(body);
+    res.writeHead(status, { ...headers, ...(length !== false && { "content-length": length }) });
   } else {
     res.writeHead(status, headers);
     res.addTrailers(trailers);

@@ -41,7 +41,7 @@ describe("help", () => {
   test("of the whole names the commands and the exit codes", async () => {
     const { code, stdout } = await cli.run(["--help"]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/users .*\n.*config .*/);
+    expect(stdout).toMatch(/users .*\n.*keys .*\n.*config .*/);
     expect(stdout).toContain("78");
   });
 
@@ -95,7 +95,7 @@ describe("wrong usage", () => {
     }
   });
 
-  test.each([[[]], [["users"]]])("%j without a command shows the help", async (args) => {
+  test.each([[["users"]], [["keys"]]])("%j without a command shows the help", async (args) => {
     const { code, stderr } = await cli.run(args);
     expect(code).toBe(2);
     expect(stderr).toContain("Commands:");

@@ -1,0 +1,56 @@
+/**
+ * A service that verifies tokens from the key set alone and caches it for as long as it may: it never
+ * asks early, not even for a key that it does not know.
+ */
+import { decodeProtectedHeader, importJWK, jwtVerify, type CryptoKey, type JWK } from "jose";
+
+export class CachingVerifier {
+  readonly #urls: () => readonly string[];
+  #keys = new Map<string, CryptoKey | Uint8Array>();
+  #etag = "";
+  #freshUntilMs = 0;
+  #refreshing: Promise<void> | undefined;
+  fetched = 0;
+
+  /** @param urls of the servers of the moment; each time the next of them is asked. */
+  constructor(urls: () => readonly string[]) {
+    this.#urls = urls;
+  }
+
+  /** @throws whatever jose does, and Error for a key that the cached set does not have. */
+  async verify(token: string): Promise<void> {
+    if (performance.now() >= this.#freshUntilMs) {
+      this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
+      await this.#refreshing;
+    }
+    const { kid = "" } = decodeProtectedHeader(token);
+    const key = this.#keys.get(kid);
+    if (key === undefined) {
+      throw new Error(`unknown key ${kid}, only ${[...this.#keys.keys()].join(", ")}`);
+    }
+    await jwtVerify(token, key, { algorithms: ["RS256"], clockTolerance: 10 });
+  }
+
+  async #refresh(): Promise<void> {
+    // One that was killed just now is no answer.
+    const response = await this.#fetch().catch(() => this.#fetch());
+    const [, maxAge = "0"] =
+      /max-age=(\d+)/.exec(response.headers.get("cache-control") ?? "") ?? [];
+    if (response.status !== 304) {
+      if (!response.ok) throw new Error(`the key set answers ${response.status}`);
+      const { keys } = (await response.json()) as { keys: (JWK & { kid: string })[] };
+      this.#keys = new Map(
+        await Promise.all(keys.map(async (key) => [key.kid, await importJWK(key)] as const)),
+      );
+      this.#etag = response.headers.get("etag") ?? "";
+    }
+    this.#freshUntilMs = performance.now() + Number(maxAge) * 1000;
+  }
+
+  #fetch(): Promise<Response> {
+    const urls = this.#urls();
+    const url = urls[this.fetched++ % urls.length] ?? "";
+    const headers = { "if-none-match": this.#etag };
+    return fetch(`${url}/.well-known/jwks.json`, { headers });
+  }
+}
