@@ -12,6 +12,7 @@ import type { UsernameMatch } from "../auth/usernames.js";
 import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
 import { UserMapping } from "./mongo-document.js";
+import { inspectMongo } from "./mongo-inspection.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
 import { MongoThrottle, type StoredThrottleDocument } from "./mongo-throttle.js";
 import { MongoUsers } from "./mongo-users.js";
@@ -51,7 +52,11 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const { fields, usernameMatch = "exact", preset = { variables: {} } } = options;
   const mapping = new UserMapping({
     fields,
-    username: { match: usernameMatch, case: preset.usernameCase },
+    username: {
+      match: usernameMatch,
+      case: preset.usernameCase,
+      indexesStringsOnly: preset.indexesStringsOnly,
+    },
     rolesSeparator: preset.rolesSeparator,
     ...(preset.hash && { hash: preset.hash }),
   });
@@ -78,6 +83,8 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       call,
       options.throttleDocumentsMax,
     ),
+    inspect: (inspection) =>
+      inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),
     secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
@@ -87,6 +94,9 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   };
 }
 
+/** Whoever waits longer for an answer need not wait longer for a server. */
+const connectMsMax = 5000;
+
 function connect(uri: string, deadlineMs: number): MongoClient {
   try {
     return new MongoClient(uri, {
@@ -95,8 +105,8 @@ function connect(uri: string, deadlineMs: number): MongoClient {
       writeConcern: { w: "majority", wtimeoutMS: deadlineMs },
       // A read that is tried again outlives socketTimeoutMS.
       retryReads: false,
-      serverSelectionTimeoutMS: deadlineMs,
-      connectTimeoutMS: deadlineMs,
+      serverSelectionTimeoutMS: Math.min(deadlineMs, connectMsMax),
+      connectTimeoutMS: Math.min(deadlineMs, connectMsMax),
       socketTimeoutMS: deadlineMs,
       waitQueueTimeoutMS: deadlineMs,
     });
@@ -176,7 +186,26 @@ export class UsernameIndex {
 
   async warnings(): Promise<string[]> {
     await this.prepare();
-    const usable = (await this.#indexes()).filter(
+    const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
+    return [
+      ...((await this.isUnique())
+        ? []
+        : [`no unique index on ${where}: two users may get one username`]),
+      ...((await this.#usable()).length > 0
+        ? []
+        : [`no index on ${where}: every login reads the whole collection`]),
+    ];
+  }
+
+  async isUnique(): Promise<boolean> {
+    return (await this.#usable()).some(
+      ({ key, unique }) => unique === true && Object.keys(key).length === 1,
+    );
+  }
+
+  /** The indexes that a search for a username can use. */
+  async #usable() {
+    return (await this.#indexes()).filter(
       ({ key, hidden, partialFilterExpression, collation }) =>
         Object.keys(key)[0] === this.#field &&
         !hidden &&
@@ -184,14 +213,6 @@ export class UsernameIndex {
         collation?.["locale"] === this.#collation?.locale &&
         collation?.["strength"] === this.#collation?.strength,
     );
-    const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
-    const isUnique = usable.some(({ key, unique }) => unique && Object.keys(key).length === 1);
-    return [
-      ...(isUnique ? [] : [`no unique index on ${where}: two users may get one username`]),
-      ...(usable.length > 0
-        ? []
-        : [`no index on ${where}: every login reads the whole collection`]),
-    ];
   }
 
   /** Whether an index that is partial has every string nonetheless, as Django's. */
