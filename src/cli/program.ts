@@ -8,6 +8,7 @@ import { AuthError } from "../auth/errors.js";
 import { ConfigError } from "../config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
+import { addContractCommand } from "./contract.js";
 import { addDoctorCommand } from "./doctor.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
@@ -60,6 +61,7 @@ function createProgram(session: Session): Command {
   addServeCommand(program, session);
   addUsersCommands(program, session);
   addDoctorCommand(program, session);
+  addContractCommand(program, session);
   addConfigCommand(program, session);
   return program;
 }

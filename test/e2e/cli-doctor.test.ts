@@ -63,22 +63,20 @@ describe("doctor", () => {
   });
 
   test("names what will not work, and what to do, and neither a name nor a hash unasked", async () => {
-    await db
-      .collection("users")
-      .insertMany([
-        named(1, "alice"),
-        named(2, "alice"),
-        named("1", "bob"),
-        named(3, "carol", {
-          passwordHash: "$2b$31$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6",
-        }),
-        named(4, "dave", { passwordHash: "hunter2" }),
-        named(5, "erin", { passwordHash: undefined }),
-        named(6, "frank", { disabled: true }),
-        named(Long.fromString("9007199254740993"), "grace"),
-        named(7, 17),
-        named({ a: 1 }, "heidi"),
-      ] as never);
+    await db.collection("users").insertMany([
+      named(1, "alice"),
+      named(2, "alice"),
+      named("1", "bob"),
+      named(3, "carol", {
+        passwordHash: "$2b$31$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6",
+      }),
+      named(4, "dave", { passwordHash: "hunter2" }),
+      named(5, "erin", { passwordHash: undefined }),
+      named(6, "frank", { disabled: true }),
+      named(Long.fromString("9007199254740993"), "grace"),
+      named(7, 17),
+      named({ a: 1 }, "heidi"),
+    ] as never);
     const { code, stdout, of } = await doctor();
     expect(code).toBe(1);
     expect(of("index", "error")).toHaveLength(1);
