@@ -1,7 +1,9 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["test/vectors/", "test/presets/", "dist/", "gen/", "node_modules/", ".cache/"] },
+  {
+    ignores: ["test/vectors/", "test/presets/", "**/dist/", "gen/", "**/node_modules/", ".cache/"],
+  },
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: {
@@ -17,5 +19,6 @@ export default tseslint.config(
       "no-console": "error",
     },
   },
-  { files: ["*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["*.js", "bench/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["bench/**"], rules: { "no-console": "off" } },
 );

@@ -6,9 +6,15 @@ import type { Exchange } from "../server/exchange.js";
 export const exchangeKey = createContextKey<Exchange | undefined>(undefined);
 
 /** The signal is Connect's: it also aborts when the caller's deadline passes. */
-export function callerOf({ values, signal }: HandlerContext): Caller {
-  const exchange = values.get(exchangeKey);
+export function callerOf(context: HandlerContext): Caller {
+  const exchange = context.values.get(exchangeKey);
   if (exchange === undefined) throw new Error("an rpc outside of an exchange");
   const { clientAddress, requestId } = exchange;
-  return { clientAddress, requestId, signal };
+  return {
+    clientAddress,
+    requestId,
+    get signal() {
+      return context.signal;
+    },
+  };
 }

@@ -114,7 +114,11 @@ function collectUnaryRpcs(router: ConnectRouter, rpcs: Map<string, UnaryRpc>): C
       for (const method of service.methods) {
         const call = calls[method.localName];
         if (!isUnary(method) || call === undefined) continue;
-        rpcs.set(createMethodUrl("/", method), { method, call: call.bind(implementation) });
+        rpcs.set(createMethodUrl("/", method), {
+          method,
+          jsonOptions: options?.jsonOptions,
+          call: call.bind(implementation),
+        });
       }
       return this;
     },

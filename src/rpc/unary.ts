@@ -16,7 +16,9 @@ import {
   toJsonString,
   type DescMessage,
   type DescMethodUnary,
+  type JsonReadOptions,
   type JsonValue,
+  type JsonWriteOptions,
   type Message,
   type MessageInitShape,
   type MessageShape,
@@ -65,6 +67,7 @@ export function framingOf(contentType: string | undefined): Framing | undefined 
 
 export interface UnaryRpc {
   readonly method: DescMethodUnary;
+  readonly jsonOptions: Partial<JsonReadOptions & JsonWriteOptions> | undefined;
   readonly call: (
     message: Message,
     context: HandlerContext,
@@ -78,7 +81,7 @@ export interface UnaryRpc {
  * @throws ClientGone
  */
 export async function answerUnary(
-  { method, call }: UnaryRpc,
+  { method, jsonOptions, call }: UnaryRpc,
   framing: Framing,
   exchange: Exchange,
   toConnectError: (error: unknown) => ConnectError,
@@ -87,19 +90,21 @@ export async function answerUnary(
   try {
     const timeoutMs = readTimeoutMs(framing, exchange.req.headers);
     const body = await readBody(exchange.req, bodyBytesMax(framing));
-    const message = await readMessage(method.input, framing, exchange.req.headers, body);
+    const bytes = await readMessageBytes(framing, exchange.req.headers, body);
+    const message = bytes && parseMessage(method.input, framing, bytes, jsonOptions);
     if (message === undefined) return { leftToConnect: body };
     const output = await context.inTime(timeoutMs, async () => call(message, context));
+    const answer = create(method.output, output);
+    const encoded = framing.json
+      ? Buffer.from(toJsonString(method.output, answer, jsonOptions))
+      : toBinary(method.output, answer);
     exchange.outcome = "ok";
-    return encodeMessage(framing, method.output, create(method.output, output), context);
+    return answerMessage(framing, encoded, context);
   } catch (error) {
     if (error instanceof ClientGone) throw error;
     const fault = error instanceof BodyTooLarge ? tooLarge() : error;
-    return encodeError(
-      framing,
-      fault instanceof ConnectError ? fault : toConnectError(fault),
-      context,
-    );
+    const shown = fault instanceof ConnectError ? fault : toConnectError(fault);
+    return answerError(framing, shown, jsonOptions, context);
   }
 }
 
@@ -130,16 +135,15 @@ const decompressors: Readonly<
 };
 
 /**
- * The message in a body, or undefined where the envelope is at fault.
+ * The message in a body, decompressed, or undefined where the envelope is at fault.
  *
  * @throws ConnectError `invalid_argument`, `resource_exhausted` or `unimplemented`.
  */
-async function readMessage<Input extends DescMessage>(
-  input: Input,
-  { protocol, json }: Framing,
+async function readMessageBytes(
+  { protocol }: Framing,
   headers: IncomingHttpHeaders,
   body: Uint8Array,
-): Promise<MessageShape<Input> | undefined> {
+): Promise<Uint8Array | undefined> {
   const encoding = headers[protocol === "connect" ? "content-encoding" : "grpc-encoding"];
   const decompress = decompressors[String(encoding)];
   if (decompress === undefined && encoding !== undefined && encoding !== "identity") {
@@ -155,15 +159,27 @@ async function readMessage<Input extends DescMessage>(
     isCompressed = envelope.getUint8(0) === 1;
     message = body.subarray(envelopeBytes);
   }
-  if (isCompressed && message.length > 0) {
-    if (decompress === undefined) return undefined;
+  if (isCompressed && decompress === undefined) return undefined;
+  if (isCompressed && decompress !== undefined && message.length > 0) {
     message = await decompress(message, { maxOutputLength: messageBytesMax }).catch(unreadable);
   }
   if (message.length > messageBytesMax) throw tooLarge();
+  return message;
+}
+
+function parseMessage<Input extends DescMessage>(
+  input: Input,
+  { json }: Framing,
+  bytes: Uint8Array,
+  jsonOptions: UnaryRpc["jsonOptions"],
+): MessageShape<Input> {
   try {
     return json
-      ? fromJson(input, parseJson(message) as JsonValue, { ignoreUnknownFields: true })
-      : fromBinary(input, message);
+      ? fromJson(input, parseJson(bytes) as JsonValue, {
+          ignoreUnknownFields: true,
+          ...jsonOptions,
+        })
+      : fromBinary(input, bytes);
   } catch (error) {
     return unreadable(error);
   }
@@ -181,15 +197,11 @@ function unreadable(error: unknown): never {
   throw new ConnectError(argumentFaultMessages.unparsable, Code.InvalidArgument);
 }
 
-function encodeMessage<Output extends DescMessage>(
+function answerMessage(
   framing: Framing,
-  output: Output,
-  message: MessageShape<Output>,
+  bytes: Uint8Array,
   { header, trailer }: UnaryContext,
 ): Answer {
-  const bytes = framing.json
-    ? Buffer.from(toJsonString(output, message))
-    : toBinary(output, message);
   if (framing.protocol === "connect") {
     const muxed = trailer === undefined ? header : trailerMux(header ?? new Headers(), trailer);
     return { status: 200, headers: headersOf(framing, muxed), body: bytes };
@@ -197,9 +209,10 @@ function encodeMessage<Output extends DescMessage>(
   return answerEnveloped(framing, header, envelope(0, bytes), trailersOf(trailer));
 }
 
-function encodeError(
+function answerError(
   framing: Framing,
   error: ConnectError,
+  jsonOptions: UnaryRpc["jsonOptions"],
   { header = new Headers(), trailer = new Headers() }: UnaryContext,
 ): Answer {
   if (framing.protocol === "connect") {
@@ -210,7 +223,7 @@ function encodeError(
         ...headersOf(framing, trailerMux(header, trailer)),
         "content-type": "application/json",
       },
-      body: errorToJsonBytes(error, undefined),
+      body: errorToJsonBytes(error, jsonOptions),
     };
   }
   const trailers = Object.fromEntries(setTrailerStatus(trailer, error));

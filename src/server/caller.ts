@@ -9,6 +9,17 @@ export interface Caller {
   readonly signal: AbortSignal;
 }
 
-export function toAttempt(surface: Surface, { clientAddress, requestId, signal }: Caller): Attempt {
-  return { surface, clientNetwork: networkOf(clientAddress), requestId, signal };
+export function toAttempt(surface: Surface, caller: Caller): Attempt {
+  const { clientAddress, requestId } = caller;
+  return {
+    surface,
+    requestId,
+    // Only a password check asks for these; a renewal needs neither.
+    get clientNetwork() {
+      return networkOf(clientAddress);
+    },
+    get signal() {
+      return caller.signal;
+    },
+  };
 }

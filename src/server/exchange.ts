@@ -71,8 +71,12 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
     req.once("end", () =>
       resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
     );
-    req.once("error", () => reject(new ClientGone()));
-    req.once("close", () => reject(new ClientGone()));
+    const onGone = () => {
+      // Every request closes in the end, and an error that nobody waits for has its price too.
+      if (!req.complete || req.errored) reject(new ClientGone());
+    };
+    req.once("error", onGone);
+    req.once("close", onGone);
   });
 }
 

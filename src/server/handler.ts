@@ -90,6 +90,8 @@ export function createRequestHandler(
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
     const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req));
     res.setHeader("x-request-id", exchange.requestId);
+    // Which of two a caller means is not for us to guess; node would take the first.
+    if (isRepeated("authorization", req.rawHeaders)) delete req.headers.authorization;
     res.once("close", () => {
       options.onAccess({
         requestId: exchange.requestId,
@@ -113,6 +115,16 @@ export function createRequestHandler(
 /** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
 function hasLeft(res: NodeResponse): boolean {
   return ("stream" in res ? res.stream : res).destroyed;
+}
+
+/** @param rawHeaders names and values in turn. */
+function isRepeated(name: string, rawHeaders: readonly string[]): boolean {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i];
+    if (header?.length === name.length && header.toLowerCase() === name) count++;
+  }
+  return count > 1;
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { createListener, type ListenerOptions } from "../../src/server/listener.js";
-import type { TlsMaterial } from "../../src/server/tls.js";
+import { makeCertificate } from "../support/certificates.js";
 import { describeWith, goTool, run, setupTimeoutMs } from "../support/toolchain.js";
 
 const casesCount = 146;
@@ -32,17 +32,10 @@ jest.retryTimes(2);
 await describeWith({ go: ["version"] }, "h2spec", () => {
   let h2spec: string;
   let folder: string;
-  let tls: TlsMaterial;
+  const tls = makeCertificate("localhost");
   beforeAll(async () => {
     h2spec = await goTool("h2spec");
     folder = await mkdtemp(join(tmpdir(), "latchkey-h2spec-"));
-    const goRoot = (await run("go", ["env", "GOROOT"])).trim();
-    const generator = join(goRoot, "src/crypto/tls/generate_cert.go");
-    await run("go", ["run", generator, "--host", "127.0.0.1"], { cwd: folder });
-    const [cert, key] = await Promise.all(
-      ["cert.pem", "key.pem"].map((file) => readFile(join(folder, file), "utf8")),
-    );
-    tls = { cert: cert ?? "", key: key ?? "" };
   }, setupTimeoutMs);
   afterAll(() => rm(folder, { recursive: true }));
 

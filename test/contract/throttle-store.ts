@@ -264,6 +264,8 @@ export function runThrottleContract(
       const here = times(20, (i) => attempt(throttle, "wrong", `user${i}`, "192.0.2.1"));
       expect(await checkedOf([...elsewhere, ...here])).toBe(10);
       await attempt(throttle, "right", "Alice", "192.0.2.1");
+      await attempt(throttle, "wrong", "alice", "192.0.2.1");
+      await attempt(throttle, "right", "alice", "192.0.2.1");
       nowMs += 29 * dayMs;
       const again = times(20, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
       expect(await checkedOf(again)).toBe(5);

@@ -189,7 +189,7 @@ describe("a line", () => {
     [user('"passwordHash":1'), "passwordHash"],
     [hash(""), "passwordHash"],
     [hash(secret), "passwordHash"],
-    [hash(`$argon2id$v=19$m=4294967295,t=2,p=1$${secret}$${secret}`), "passwordHash"],
+    [hash(`$argon2id$v=19$m=4294967295,t=2,p=1$${secret}$${secret}${secret}`), "passwordHash"],
     [hash(`$2b$31$${secret}`), "passwordHash"],
     [hash(secret.repeat(1000)), "passwordHash"],
     [String.raw`{"_id":1,"username":"a\ud800"}`, null],

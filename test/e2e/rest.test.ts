@@ -69,6 +69,14 @@ describe(`POST ${tokenPath}`, () => {
     await golden("token-403", tokenPath, call);
   });
 
+  test("403 for two authorizations, whichever comes first", async () => {
+    const authorizations = [basic("TestUser", "password"), "Bearer a.b.c"];
+    for (const pair of [authorizations, authorizations.toReversed()]) {
+      const headers = pair.flatMap((value) => ["authorization", value]);
+      await golden("token-403", tokenPath, { headers: ["host", "localhost", ...headers] });
+    }
+  });
+
   test("403 for a token of a user who was removed", async () => {
     await service.store.users.add({
       ...testUser,

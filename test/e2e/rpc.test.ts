@@ -10,7 +10,7 @@ import { startService, testUser, type RunningService } from "../support/service.
 
 let service: RunningService;
 beforeAll(async () => {
-  service = await startService({}, [
+  service = await startService({ THROTTLE_FAILURES: "1000", THROTTLE_NETWORK_FAILURES: "1000" }, [
     testUser,
     { ...testUser, id: { type: "int", value: "2" }, username: "disabled", disabled: true },
   ]);

@@ -3,7 +3,8 @@ import { Agent, request, type IncomingHttpHeaders, type OutgoingHttpHeaders } fr
 
 export interface Call {
   readonly method?: string;
-  readonly headers?: OutgoingHttpHeaders;
+  /** As an object, or as names and values in turn where a name is repeated. */
+  readonly headers?: OutgoingHttpHeaders | readonly string[];
   readonly body?: string | Uint8Array;
 }
 

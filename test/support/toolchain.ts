@@ -1,10 +1,10 @@
 /**
  * Tools of other ecosystems that the tests need. Where one is missing its tests are skipped, and say
- * so; with `CI=true` that is a failure.
+ * so; where `CI` is set that is a failure.
  */
 import { execFile } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, test } from "@jest/globals";
@@ -56,13 +56,13 @@ export async function describeWith(
     return;
   }
   const reason = `needs ${missing.join(" and ")} on the path`;
-  if (process.env["CI"] === "true") {
+  if (process.env["CI"]) {
     test(name, () => {
       throw new Error(reason);
     });
   } else {
-    process.stderr.write(`SKIPPED: ${name}: ${reason}\n`);
-    test.skip(`${name}: ${reason}`, () => undefined);
+    process.stderr.write(`\n*** SKIPPED: ${name} ${reason} ***\n\n`);
+    test.skip(`${name} ${reason}`, () => undefined);
   }
 }
 
@@ -81,9 +81,4 @@ export async function goTool(name: string): Promise<string> {
 /** Calls a tool that npm installed. */
 export function npmTool(name: string): string {
   return join(rootDir, "node_modules/.bin", name);
-}
-
-/** The environment with a folder in front of the path. */
-export function withPath(folder: string): NodeJS.ProcessEnv {
-  return { PATH: `${folder}${delimiter}${process.env["PATH"] ?? ""}` };
 }

@@ -84,11 +84,22 @@ describe("a hash queue", () => {
     start("n", "stayed");
     const reason = new Error("gone");
     leaving.abort(reason);
-    await expect(done).rejects.toBe(reason);
     expect(queue.depth().waiting).toBe(1);
+    await expect(done).rejects.toBe(reason);
     await endOne();
     expect(begun).toEqual(["running", "stayed"]);
     expect(() => queue.enter("n", leaving.signal)).toThrow(reason);
+  });
+
+  test("never begins for a caller who left before asking for the turn", async () => {
+    const { queue, begun } = setUp(1, 10);
+    const leaving = new AbortController();
+    const place = queue.enter("n", leaving.signal);
+    const reason = new Error("gone");
+    leaving.abort(reason);
+    const work = () => Promise.resolve(begun.push("left"));
+    await expect(place.run(work)).rejects.toBe(reason);
+    expect(begun).toEqual([]);
   });
 
   test("counts a place from entering on and frees it on leaving", () => {

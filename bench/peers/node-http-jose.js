@@ -1,0 +1,28 @@
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import { createServer } from "node:http";
+import { jwtVerify, SignJWT } from "jose";
+import { issuer, listening, pem, renew } from "./work.js";
+
+const privateKey = createPrivateKey(pem);
+const publicKey = createPublicKey(pem);
+
+const server = createServer(async (req, res) => {
+  if (req.url === "/static") {
+    res.writeHead(200, { "content-type": "application/json", "content-length": 2 });
+    res.end("{}");
+    return;
+  }
+  try {
+    const token = req.headers.authorization.slice("Bearer ".length);
+    const { payload } = await jwtVerify(token, publicKey, { issuer, algorithms: ["RS256"] });
+    const issued = await new SignJWT(renew(payload))
+      .setProtectedHeader({ typ: "JWT", alg: "RS256", kid: "k" })
+      .sign(privateKey);
+    const body = JSON.stringify({ isSuccess: true, token: issued });
+    res.writeHead(200, { "content-type": "application/json", "content-length": body.length });
+    res.end(body);
+  } catch {
+    res.writeHead(403).end();
+  }
+});
+server.listen(0, "127.0.0.1", () => listening(server.address().port));

@@ -1,0 +1,29 @@
+/** What every peer does for a re-issue beside its framework: one user, one key, the same claims. */
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+export const pem = readFileSync(process.env.BENCH_KEY, "utf8");
+export const issuer = "NomicGameManager.Api";
+
+const users = new Map([["1", { disabled: false }]]);
+
+/** The claims of the next token for a verified one, as Latchkey issues them. */
+export function renew(claims) {
+  const user = users.get(claims.sub);
+  if (user === undefined || user.disabled) throw new Error("no such user");
+  const iat = Math.floor(Date.now() / 1000);
+  return {
+    sub: claims.sub,
+    iss: issuer,
+    exp: iat + 7200,
+    iat,
+    nbf: iat,
+    jti: randomUUID(),
+    auth_time: claims.auth_time,
+  };
+}
+
+/** Tells the benchmark where the peer listens. */
+export function listening(port) {
+  console.log(JSON.stringify({ event: "started", url: `http://127.0.0.1:${port}` }));
+}

@@ -1,0 +1,29 @@
+/** Logs in to Latchkey, renews the token, and verifies it with the published key set. */
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { createRemoteJWKSet, jwtVerify } from "jose";
+import { AuthService } from "latchkey/auth/v1";
+
+const {
+  LATCHKEY_URL: baseUrl = "http://127.0.0.1:8080",
+  LATCHKEY_JWKS_URL: keySetUrl = `${baseUrl}/.well-known/jwks.json`,
+  LATCHKEY_USERNAME: username = "TestUser",
+  LATCHKEY_PASSWORD: password = "password",
+} = process.env;
+
+const transport = createConnectTransport({ baseUrl, httpVersion: "1.1", defaultTimeoutMs: 10_000 });
+const client = createClient(AuthService, transport);
+const login = await client.login({ username, password });
+
+const headers = { authorization: `Bearer ${login.accessToken}` };
+const { accessToken } = await client.issueToken({}, { headers });
+
+// Make one of these for the life of the process: it caches the keys.
+const keys = createRemoteJWKSet(new URL(keySetUrl));
+const { payload } = await jwtVerify(accessToken, keys, {
+  algorithms: ["RS256"],
+  issuer: "NomicGameManager.Api",
+  requiredClaims: ["sub", "exp"],
+});
+const until = new Date((payload.exp ?? 0) * 1000).toISOString();
+process.stdout.write(`subject ${payload.sub ?? ""}, until ${until}\n`);
