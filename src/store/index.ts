@@ -3,7 +3,7 @@
  */
 import type { KeyStore } from "../auth/keys.js";
 import type { ThrottleStore } from "../auth/throttle-store.js";
-import type { UserStore } from "../auth/users.js";
+import type { User, UserStore } from "../auth/users.js";
 import type { Config } from "../config.js";
 import type { Finding, InspectionOptions } from "./inspection.js";
 import { presetOf } from "../presets.js";
@@ -53,6 +53,20 @@ export async function openStore(
     uri: config.MONGODB_URI,
     ...deadline,
     usersCollection: config.USERS_COLLECTION,
+    ...mappingOf(config),
+  });
+}
+
+/** What makes a user of a document of MongoDB's Extended JSON, undefined where it is none. */
+export async function readExportedUser(
+  config: Config,
+): Promise<(document: object) => User | undefined> {
+  const { createExportReader } = await import("./mongo.js");
+  return createExportReader(mappingOf(config));
+}
+
+function mappingOf(config: Config) {
+  return {
     usernameMatch: config.USERNAME_MATCH,
     preset: presetOf(config.USERS_PRESET),
     fields: {
@@ -62,5 +76,5 @@ export async function openStore(
       roles: config.USERS_ROLES_FIELD,
       tokensValidAfter: config.USERS_TOKENS_VALID_AFTER_FIELD,
     },
-  });
+  };
 }

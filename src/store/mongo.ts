@@ -4,10 +4,11 @@
  * that every call has here: measured against a frozen server, none of them is certain to end a call.
  */
 import { randomBytes } from "node:crypto";
-import { Binary, MongoClient, MongoError, MongoServerError } from "mongodb";
+import { Binary, BSON, MongoClient, MongoError, MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import type { KeyStore } from "../auth/keys.js";
+import type { User } from "../auth/users.js";
 import type { UsernameMatch } from "../auth/usernames.js";
 import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
@@ -23,14 +24,18 @@ export class MongoStoreError extends Error {
   override readonly name = "MongoStoreError";
 }
 
-export interface MongoStoreOptions {
-  /** A connection string with database. */
-  readonly uri: string;
-  readonly usersCollection: string;
+/** How users are found in documents. */
+export interface MongoMappingOptions {
   readonly fields: UserFields;
   readonly usernameMatch?: UsernameMatch;
   /** What else is particular to the collection. */
   readonly preset?: Preset | undefined;
+}
+
+export interface MongoStoreOptions extends MongoMappingOptions {
+  /** A connection string with database. */
+  readonly uri: string;
+  readonly usersCollection: string;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
   /** How many of the throttle's documents are kept that it can do without. */
@@ -49,17 +54,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const client = connect(options.uri, deadlineMs);
   const db = client.db();
   const collection = db.collection<UserDocument>(options.usersCollection);
-  const { fields, usernameMatch = "exact", preset = { variables: {} } } = options;
-  const mapping = new UserMapping({
-    fields,
-    username: {
-      match: usernameMatch,
-      case: preset.usernameCase,
-      indexesStringsOnly: preset.indexesStringsOnly,
-    },
-    rolesSeparator: preset.rolesSeparator,
-    ...(preset.hash && { hash: preset.hash }),
-  });
+  const mapping = mappingOf(options);
   const hashes =
     mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
   const index = new UsernameIndex(collection, mapping, deadlineMs);
@@ -91,6 +86,32 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     },
     warnings: () => call(() => index.warnings()),
     close: () => withDeadline(deadlineMs, client.close()).catch(() => undefined),
+  };
+}
+
+function mappingOf({ fields, usernameMatch = "exact", preset }: MongoMappingOptions): UserMapping {
+  return new UserMapping({
+    fields,
+    username: {
+      match: usernameMatch,
+      case: preset?.usernameCase,
+      indexesStringsOnly: preset?.indexesStringsOnly,
+    },
+    rolesSeparator: preset?.rolesSeparator,
+    ...(preset?.hash && { hash: preset.hash }),
+  });
+}
+
+/** Reads documents of Extended JSON, as `mongoexport` writes them. */
+export function createExportReader(options: MongoMappingOptions) {
+  const mapping = mappingOf(options);
+  return (document: object): User | undefined => {
+    try {
+      return mapping.user(BSON.EJSON.deserialize(document) as Document);
+    } catch {
+      // A wrapper such as {"$oid":…} that does not hold what it says.
+      return undefined;
+    }
   };
 }
 
