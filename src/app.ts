@@ -18,6 +18,7 @@ import { generateRsaKey } from "./auth/rsa-keys.js";
 import { createAuthService } from "./auth/service.js";
 import { createThrottle, noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
+import { usernameKeyOf } from "./auth/usernames.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
@@ -223,7 +224,7 @@ function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
       windowSeconds: config.THROTTLE_WINDOW,
     },
     isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
-    ignoreAccents: false,
+    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
     clock,
   });
 }

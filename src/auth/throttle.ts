@@ -27,6 +27,7 @@ import {
 import { createSeat } from "./throttle-seat.js";
 import type { ThrottleStore } from "./throttle-store.js";
 import { foldUsername } from "./username-fold.js";
+import type { UsernameKey } from "./usernames.js";
 
 export interface ThrottleLimits {
   /** Failures of one username from one network. */
@@ -44,8 +45,8 @@ export interface ThrottleOptions {
   readonly limits: ThrottleLimits;
   /** Networks that have no limit of their own. */
   readonly isExempt: (network: string) => boolean;
-  /** Whether usernames that differ in accents alone are one user's. */
-  readonly ignoreAccents: boolean;
+  /** What two names of one user have in common. */
+  readonly usernameKey: UsernameKey;
   readonly clock: { now(): number };
 }
 
@@ -134,7 +135,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
 
   async function subjectOf(username: string, network: string): Promise<Subject> {
     const key = await secret();
-    const name = foldUsername(username, options);
+    const name = foldUsername(options.usernameKey(username));
     const hash = (...parts: string[]) =>
       createHmac("sha256", key).update(JSON.stringify(parts)).digest("base64url");
     return {

@@ -181,12 +181,17 @@ export class StoreFile {
 
   /** Runs `work` in a transaction: what it throws undoes what it wrote. Resolves once on disk. */
   write<T>(work: () => T): Promise<T> {
-    const done = this.#root.childTransaction(work).catch(async (error: unknown) => {
+    return withDeadline(this.#deadlineMs, this.#transact(work));
+  }
+
+  async #transact<T>(work: () => T): Promise<T> {
+    try {
+      return await this.#root.childTransaction(work);
+    } catch (error) {
       const { commitError } = error as { commitError?: Promise<never> };
       const cause: unknown = await (commitError?.catch((reason: unknown) => reason) ?? error);
       throw storeUnavailable("the embedded store cannot be written", cause);
-    });
-    return withDeadline(this.#deadlineMs, done);
+    }
   }
 
   async secret(): Promise<Uint8Array> {

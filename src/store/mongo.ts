@@ -85,7 +85,11 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       await call(() => db.command({ ping: 1 }));
     },
     warnings: () => call(() => index.warnings()),
-    close: () => withDeadline(deadlineMs, client.close()).catch(() => undefined),
+    async close() {
+      // The driver would connect again for the next call.
+      connected = Promise.reject(storeUnavailable("the store is closed"));
+      await Promise.allSettled([connected, withDeadline(deadlineMs, client.close())]);
+    },
   };
 }
 

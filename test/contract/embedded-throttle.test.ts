@@ -55,7 +55,7 @@ test("12,000 junk usernames from as many networks take bounded space", async () 
     store: store.throttle,
     limits,
     isExempt: () => false,
-    ignoreAccents: false,
+    usernameKey: (username) => username,
     clock: { now: () => Date.now() },
   });
   const { signal } = new AbortController();

@@ -12,6 +12,7 @@ import {
   type ThrottleLimits,
 } from "../../src/auth/throttle.js";
 import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle-store.js";
+import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
 import type { User } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/index.js";
 
@@ -130,6 +131,7 @@ const defaults: ThrottleLimits = {
   networkFailures: 100,
   windowSeconds: 900,
 };
+const accentless = usernameKeyOf("ignore-case-and-accents");
 const dayMs = 86_400_000;
 const limited = expect.objectContaining({ code: "rate_limited" });
 const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -154,13 +156,14 @@ export function runThrottleContract(
       limits: Partial<ThrottleLimits> = {},
       shared?: Store,
       writes?: string[],
+      usernameKey: UsernameKey = (username) => username,
     ): Promise<Throttle> {
       const store = shared ?? (await place.open());
       const throttle = createThrottle({
         store: writes ? spyOn(store.throttle, writes) : store.throttle,
         limits: { ...defaults, ...limits },
         isExempt: (network) => network.startsWith("10."),
-        ignoreAccents: false,
+        usernameKey,
         clock: { now: () => nowMs },
       });
       throttles.push(throttle);
@@ -229,6 +232,14 @@ export function runThrottleContract(
       await expect(attempt(throttle, "wrong", "alice", "203.0.113.9")).rejects.toMatchObject({
         scope: "username",
       });
+    });
+
+    test("counts as one what the store takes for one user", async () => {
+      const throttle = await newReplica({ failures: 3 }, undefined, undefined, accentless);
+      const spellings = ["jose", "José", "JOSÉ", "joso", "jo\u200dse", "ｊosé"];
+      expect(await checkedOf(spellings.map((user) => attempt(throttle, "wrong", user)))).toBe(
+        3 + 1,
+      );
     });
 
     test("counts a network over all usernames, unless it is exempt", async () => {
