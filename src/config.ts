@@ -216,11 +216,14 @@ export const variables = {
     "15",
     "shortest password, in characters, that the command line sets",
   ),
-  REHASH: variable(
-    onOff,
-    "on",
-    "replace weaker hashes at login; `off`, as with a preset, while an old server still reads the collection",
-  ),
+  REHASH: {
+    ...variable(
+      onOff,
+      "on",
+      "replace weaker hashes at login; `off` while an old server still reads the collection",
+    ),
+    defaultMeaning: "`on`, with a preset `off`",
+  },
   HASH_CONCURRENCY: {
     ...variable(
       integer(1, 1024),

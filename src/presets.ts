@@ -38,6 +38,8 @@ export interface Preset {
   readonly hash?: HashLayout;
   /** The case that the framework itself gives a name before it looks for it. */
   readonly usernameCase?: "lower" | "upper";
+  /** Set where the index on the name is a partial one on strings: MongoDB must be asked for those. */
+  readonly indexesStringsOnly?: boolean;
   /** What separates roles that are kept in one string. */
   readonly rolesSeparator?: string;
 }
@@ -119,6 +121,7 @@ export const presets = {
       USERS_PASSWORD_FIELD: "password",
       USERS_DISABLED_FIELD: "!is_active",
     },
+    indexesStringsOnly: true,
   },
   "aspnet-identity": {
     variables: {

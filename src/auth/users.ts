@@ -79,6 +79,8 @@ export interface UserStore {
   replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean>;
   /** Removes a user; false where there was none. */
   remove(id: UserId): Promise<boolean>;
+  /** Those of the ids that belong to a user. */
+  existing(ids: readonly UserId[]): Promise<readonly UserId[]>;
   /** The hashes of about so many users, drawn at random. */
   sampleHashes(size: number): Promise<readonly string[]>;
   /** All users, in no particular order, in memory that does not grow with their number. */

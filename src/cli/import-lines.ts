@@ -61,16 +61,20 @@ export interface ImportedUser {
  * The user that a line describes.
  * @throws FieldFault
  */
-export function readUser(bytes: Uint8Array): ImportedUser {
-  const { _id, username, passwordHash, disabled, roles, ...unknown } = readObject(bytes);
-  const { hash, hashFamily } = readHash(passwordHash ?? undefined);
+export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObject(bytes));
+
+/** @throws FieldFault */
+export function readFields(fields: Readonly<Record<string, unknown>>): ImportedUser {
+  const { _id, username, passwordHash, disabled, roles, ...unknown } = fields;
+  const hash = passwordHash ?? undefined;
+  const hashFamily = checkHash(hash);
   if (disabled !== undefined && typeof disabled !== "boolean") {
     throw new FieldFault("disabled", "is neither true nor false");
   }
   const user: User = {
     id: readId(_id),
     username: readText("username", username),
-    passwordHash: hash,
+    passwordHash: hash as string | undefined,
     disabled: disabled ?? false,
     roles: roles === undefined ? [] : readRoles(roles),
     tokensValidAfter: undefined,
@@ -78,7 +82,8 @@ export function readUser(bytes: Uint8Array): ImportedUser {
   return { user, hashFamily, unknownFields: Object.keys(unknown) };
 }
 
-function readObject(bytes: Uint8Array): Record<string, unknown> {
+/** @throws FieldFault */
+export function readObject(bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
     value = parseJson(bytes);
@@ -92,11 +97,12 @@ function readObject(bytes: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function readHash(value: unknown): { hash: string | undefined; hashFamily: string | undefined } {
-  if (value === undefined) return { hash: undefined, hashFamily: undefined };
+/** The family of a hash that a login can use, undefined where there is none. @throws FieldFault */
+export function checkHash(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
   if (typeof value !== "string") throw new FieldFault("passwordHash", "is not a string");
   const { family, verdict, reason } = inspectHash(value);
-  if (verdict === "ok") return { hash: value, hashFamily: family };
+  if (verdict === "ok") return family;
   const cause = [family, reason].filter((part) => part !== undefined).join(": ");
   const problem = verdict === "over_ceiling" ? "costs more than a login may" : "is not usable";
   throw new FieldFault("passwordHash", `${problem} (${cause})`);

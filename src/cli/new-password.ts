@@ -42,7 +42,8 @@ function readNewPassword(terminal: Terminal, fromStdin: boolean): Promise<string
   );
 }
 
-async function readPasswordLine(stdin: Readable): Promise<string> {
+/** One line of standard input. @throws CliError */
+export async function readPasswordLine(stdin: Readable): Promise<string> {
   let bytes = Buffer.alloc(0);
   for await (const chunk of stdin as AsyncIterable<Buffer>) {
     bytes = Buffer.concat([bytes, chunk]);

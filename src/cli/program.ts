@@ -10,6 +10,8 @@ import { ConfigError } from "../config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { addKeysCommands } from "./keys.js";
+import { addContractCommand } from "./contract.js";
+import { addDoctorCommand } from "./doctor.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
 import { addUsersCommands } from "./users.js";
@@ -61,6 +63,8 @@ function createProgram(session: Session): Command {
   addServeCommand(program, session);
   addUsersCommands(program, session);
   addKeysCommands(program, session);
+  addDoctorCommand(program, session);
+  addContractCommand(program, session);
   addConfigCommand(program, session);
   return program;
 }

@@ -8,7 +8,9 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { ImportConflict, ImportOutcome, User, UserStore } from "../auth/users.js";
 import { waitForNextSecond, withUsers, type JsonOption, type Session } from "./command.js";
-import { readLines, readUser, type ImportedUser, type Line } from "./import-lines.js";
+import { importFormatOf, type ImportFormat } from "./import-formats.js";
+import { readLines, type ImportedUser, type Line } from "./import-lines.js";
+import { readObjects, type ImportFormatName } from "./import-objects.js";
 import { ImportSummary } from "./import-summary.js";
 import { createProgressBar } from "./progress-bar.js";
 import { CliError, note, safe, toJson, writeLine } from "./terminal.js";
@@ -17,6 +19,9 @@ import { FieldFault } from "./user-fields.js";
 export interface ImportOptions extends JsonOption {
   readonly dryRun: boolean;
   readonly onConflict: ImportConflict;
+  readonly format: ImportFormatName;
+  /** Path of the hash parameters of a Firebase project. */
+  readonly firebaseConfig?: string;
 }
 
 const batchLines = 1000;
@@ -36,11 +41,12 @@ export async function importUsers(
   const interrupted = session.terminal.interruption();
   interrupted.addEventListener("abort", () => source.stream.destroy());
   try {
-    await withUsers(session, (stored) =>
-      withTarget(stored, options, (write) =>
-        importSource(session, options, source, write, interrupted),
-      ),
-    );
+    await withUsers(session, async (stored, config) => {
+      const format = await importFormatOf(options.format, options.firebaseConfig, config);
+      await withTarget(stored, options, (write) =>
+        importSource(session, options, format, source, write, interrupted),
+      );
+    });
   } finally {
     source.stream.destroy();
   }
@@ -49,6 +55,7 @@ export async function importUsers(
 async function importSource(
   session: Session,
   options: ImportOptions,
+  format: ImportFormat,
   source: Source,
   write: Write,
   interrupted: AbortSignal,
@@ -58,7 +65,7 @@ async function importSource(
   const bar = createProgressBar(terminal, clock);
   let replacedAtMs: number | undefined;
   try {
-    for await (const batch of readBatches(source.chunks(interrupted), interrupted)) {
+    for await (const batch of readBatches(source.chunks(interrupted), format, interrupted)) {
       const users = batch.flatMap(({ content }) =>
         content instanceof FieldFault ? [] : content.user,
       );
@@ -145,13 +152,14 @@ interface Entry {
 /** What was read since the last batch is left out when `interrupted`. */
 async function* readBatches(
   chunks: AsyncIterable<Buffer>,
+  format: ImportFormat,
   interrupted: AbortSignal,
 ): AsyncGenerator<readonly Entry[]> {
   let batch: Entry[] = [];
-  for await (const line of readLines(chunks, lineBytesMax)) {
+  for await (const line of readEntries(chunks, format)) {
     if (interrupted.aborted) return;
     if (line.bytes?.every(isBlank)) continue;
-    batch.push({ line: line.number, content: readEntry(line) });
+    batch.push({ line: line.number, content: readEntry(line, format) });
     if (batch.length < batchLines) continue;
     yield batch;
     batch = [];
@@ -161,10 +169,30 @@ async function* readBatches(
 
 const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0d;
 
-function readEntry({ bytes }: Line): ImportedUser | FieldFault {
+const openBracket = 0x5b;
+
+/** One user a line, unless the file is a list or the format says in which member the list is. */
+async function* readEntries(
+  chunks: AsyncIterable<Buffer>,
+  { member }: ImportFormat,
+): AsyncGenerator<Line> {
+  const rest = chunks[Symbol.asyncIterator]();
+  const first = await rest.next();
+  if (first.done) return;
+  const all = (async function* () {
+    yield first.value;
+    yield* { [Symbol.asyncIterator]: () => rest };
+  })();
+  const start = first.value.find((byte) => byte > 0x20 && byte < 0x80);
+  if (start === openBracket) yield* readObjects(all, lineBytesMax, undefined);
+  else if (member !== undefined) yield* readObjects(all, lineBytesMax, member);
+  else yield* readLines(all, lineBytesMax);
+}
+
+function readEntry({ bytes }: Line, format: ImportFormat): ImportedUser | FieldFault {
   if (bytes === undefined) return new FieldFault(undefined, `is over ${lineBytesMax} bytes long`);
   try {
-    return readUser(bytes);
+    return format.read(bytes);
   } catch (error) {
     if (error instanceof FieldFault) return error;
     throw error;

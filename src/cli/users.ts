@@ -18,6 +18,7 @@ import {
   type JsonOption,
   type Session,
 } from "./command.js";
+import { importFormats } from "./import-objects.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 import { writeId } from "./user-fields.js";
 import type { AddOptions } from "./users-add.js";
@@ -71,6 +72,12 @@ function addImportCommand(users: Command, session: Session): void {
         .choices(["fail", "skip", "replace"])
         .default("fail"),
     )
+    .addOption(
+      new Option("--format <format>", "whose export it is; mongodb follows the USERS_ variables")
+        .choices(importFormats)
+        .default("latchkey"),
+    )
+    .option("--firebase-config <path>", "file with the hash parameters of the Firebase project")
     .action(async (file: string, options: ImportOptions) => {
       const { importUsers } = await import("./users-import.js");
       await importUsers(session, file, options);

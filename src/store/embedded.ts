@@ -26,6 +26,7 @@ import {
 } from "./embedded-throttle.js";
 import { idKey, planImport } from "./import-plan.js";
 import type { Store } from "./index.js";
+import type { Finding } from "./inspection.js";
 import { storeUnavailable, withDeadline } from "./unavailable.js";
 
 /** The version of what this module writes; a file of another version is refused. */
@@ -82,6 +83,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       keys: new EmbeddedKeys(file),
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
       secret: () => file.secret(),
+      inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),
       warnings: () => Promise.resolve([]),
       close,
@@ -113,6 +115,11 @@ function prepareFile(dataDir: string, path: string): void {
     const { message } = error as Error;
     throw new EmbeddedStoreError(`${path} cannot be opened: ${message}`, { cause: error });
   }
+}
+
+async function* inspectEmbedded(file: StoreFile, path: string): AsyncGenerator<Finding> {
+  await file.read(() => file.meta.get("format"));
+  yield { level: "ok", check: "connection", message: `the embedded store ${path} can be read` };
 }
 
 /** Marks a new file with the format, or makes sure of it. */
@@ -339,6 +346,10 @@ class EmbeddedUsers implements UserStore {
 
   remove(id: UserId): Promise<boolean> {
     return this.#change(id, (user) => this.#file.removeUser(user));
+  }
+
+  existing(ids: readonly UserId[]): Promise<readonly UserId[]> {
+    return this.#file.read(() => ids.filter((id) => this.#file.userById(id)));
   }
 
   sampleHashes(size: number): Promise<readonly string[]> {

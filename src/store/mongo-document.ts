@@ -42,7 +42,7 @@ export function toDocumentId({ type, value }: UserId): DocumentId {
 }
 
 /** Undefined for an `_id` of a type that has no subject. */
-function toId(id: unknown): UserId | undefined {
+export function toId(id: unknown): UserId | undefined {
   if (typeof id === "string") return toUserId("string", id);
   if (Number.isSafeInteger(id) || id instanceof Long) return toUserId("int", String(id));
   if (id instanceof ObjectId) return toUserId("objectid", id.toHexString());
@@ -84,8 +84,9 @@ const isText = (value: unknown): value is string => typeof value === "string" &&
 
 /** How usernames are compared and what a framework makes of one before it looks for it. */
 export interface UsernameRule {
-  readonly match: UsernameMatch;
+  readonly match?: UsernameMatch;
   readonly case: "lower" | "upper" | undefined;
+  readonly indexesStringsOnly: boolean | undefined;
 }
 
 export interface MappingOptions {
@@ -105,17 +106,20 @@ export class UserMapping {
   readonly usernameKey: UsernameKey;
   /** What MongoDB is to compare usernames by, undefined for its own, byte by byte. */
   readonly collation: CollationOptions | undefined;
+  /** A condition to add to every question for a name. */
+  readonly nameCondition: Document;
   readonly #case: UsernameRule["case"];
   readonly #flag: DisabledFlag;
   readonly #rolesSeparator: string | undefined;
 
   constructor(options: MappingOptions) {
     const { fields, hash = plainHash, rolesSeparator } = options;
-    const { match, case: nameCase } = options.username ?? { match: "exact", case: undefined };
+    const { match = "exact", case: nameCase, indexesStringsOnly } = options.username ?? {};
     this.fields = fields;
     this.hash = hash;
     this.usernameKey = usernameKeyOf(match);
     this.collation = collations[match];
+    this.nameCondition = indexesStringsOnly ? { $type: "string" } : {};
     this.#case = nameCase;
     this.#flag = parseDisabledFlag(fields.disabled);
     this.#rolesSeparator = rolesSeparator;

@@ -16,7 +16,7 @@ import type {
 import { planImport } from "./import-plan.js";
 import type { Occupant, PlannedWrite } from "./import-plan.js";
 import type { MongoCall, UsernameIndex } from "./mongo.js";
-import { toDocumentId, toUpdate } from "./mongo-document.js";
+import { toDocumentId, toId, toUpdate } from "./mongo-document.js";
 import type { UserDocument, UserMapping } from "./mongo-document.js";
 
 const duplicateKey = 11_000;
@@ -188,6 +188,15 @@ export class MongoUsers implements UserStore {
     }
   }
 
+  async existing(ids: readonly UserId[]): Promise<readonly UserId[]> {
+    if (ids.length === 0) return [];
+    const filter = { _id: { $in: ids.map(toDocumentId) } };
+    const found = await this.#call(() =>
+      this.#collection.find(filter, { projection: { _id: 1 } }).toArray(),
+    );
+    return found.flatMap(({ _id }) => toId(_id) ?? []);
+  }
+
   async sampleHashes(size: number): Promise<readonly string[]> {
     const { projection, hashProjection, hash } = this.#mapping;
     const stages = this.#hashes
@@ -204,12 +213,11 @@ export class MongoUsers implements UserStore {
 
   #named(username: string | Document): Filter<UserDocument> {
     const condition = typeof username === "string" ? { $eq: username } : username;
-    // The type is what lets MongoDB use a partial index on strings, as Django makes.
-    return { [this.#mapping.fields.username]: { ...condition, $type: "string" } };
+    return { [this.#mapping.fields.username]: { ...condition, ...this.#mapping.nameCondition } };
   }
 
   #identified(id: UserId): Filter<UserDocument> {
-    return { _id: toDocumentId(id), ...this.#named({}) };
+    return { _id: toDocumentId(id), ...this.#named({ $type: "string" }) };
   }
 
   /** The documents that hold the hashes of those users. */

@@ -4,14 +4,16 @@
  * that every call has here: measured against a frozen server, none of them is certain to end a call.
  */
 import { randomBytes } from "node:crypto";
-import { Binary, MongoClient, MongoError, MongoServerError } from "mongodb";
+import { Binary, BSON, MongoClient, MongoError, MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import type { KeyStore } from "../auth/keys.js";
+import type { User } from "../auth/users.js";
 import type { UsernameMatch } from "../auth/usernames.js";
 import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
 import { UserMapping } from "./mongo-document.js";
+import { inspectMongo } from "./mongo-inspection.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
 import { MongoThrottle, type StoredThrottleDocument } from "./mongo-throttle.js";
 import { MongoUsers } from "./mongo-users.js";
@@ -22,14 +24,18 @@ export class MongoStoreError extends Error {
   override readonly name = "MongoStoreError";
 }
 
-export interface MongoStoreOptions {
-  /** A connection string with database. */
-  readonly uri: string;
-  readonly usersCollection: string;
+/** How users are found in documents. */
+export interface MongoMappingOptions {
   readonly fields: UserFields;
   readonly usernameMatch?: UsernameMatch;
   /** What else is particular to the collection. */
   readonly preset?: Preset | undefined;
+}
+
+export interface MongoStoreOptions extends MongoMappingOptions {
+  /** A connection string with database. */
+  readonly uri: string;
+  readonly usersCollection: string;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
   /** How many of the throttle's documents are kept that it can do without. */
@@ -48,13 +54,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const client = connect(options.uri, deadlineMs);
   const db = client.db();
   const collection = db.collection<UserDocument>(options.usersCollection);
-  const { fields, usernameMatch = "exact", preset = { variables: {} } } = options;
-  const mapping = new UserMapping({
-    fields,
-    username: { match: usernameMatch, case: preset.usernameCase },
-    rolesSeparator: preset.rolesSeparator,
-    ...(preset.hash && { hash: preset.hash }),
-  });
+  const mapping = mappingOf(options);
   const hashes =
     mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
   const index = new UsernameIndex(collection, mapping, deadlineMs);
@@ -78,6 +78,8 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       call,
       options.throttleDocumentsMax,
     ),
+    inspect: (inspection) =>
+      inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),
     secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
@@ -91,6 +93,35 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   };
 }
 
+function mappingOf({ fields, usernameMatch = "exact", preset }: MongoMappingOptions): UserMapping {
+  return new UserMapping({
+    fields,
+    username: {
+      match: usernameMatch,
+      case: preset?.usernameCase,
+      indexesStringsOnly: preset?.indexesStringsOnly,
+    },
+    rolesSeparator: preset?.rolesSeparator,
+    ...(preset?.hash && { hash: preset.hash }),
+  });
+}
+
+/** Reads documents of Extended JSON, as `mongoexport` writes them. */
+export function createExportReader(options: MongoMappingOptions) {
+  const mapping = mappingOf(options);
+  return (document: object): User | undefined => {
+    try {
+      return mapping.user(BSON.EJSON.deserialize(document) as Document);
+    } catch {
+      // A wrapper such as {"$oid":…} that does not hold what it says.
+      return undefined;
+    }
+  };
+}
+
+/** Whoever waits longer for an answer need not wait longer for a server. */
+const connectMsMax = 5000;
+
 function connect(uri: string, deadlineMs: number): MongoClient {
   try {
     return new MongoClient(uri, {
@@ -99,8 +130,8 @@ function connect(uri: string, deadlineMs: number): MongoClient {
       writeConcern: { w: "majority", wtimeoutMS: deadlineMs },
       // A read that is tried again outlives socketTimeoutMS.
       retryReads: false,
-      serverSelectionTimeoutMS: deadlineMs,
-      connectTimeoutMS: deadlineMs,
+      serverSelectionTimeoutMS: Math.min(deadlineMs, connectMsMax),
+      connectTimeoutMS: Math.min(deadlineMs, connectMsMax),
       socketTimeoutMS: deadlineMs,
       waitQueueTimeoutMS: deadlineMs,
     });
@@ -180,7 +211,26 @@ export class UsernameIndex {
 
   async warnings(): Promise<string[]> {
     await this.prepare();
-    const usable = (await this.#indexes()).filter(
+    const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
+    return [
+      ...((await this.isUnique())
+        ? []
+        : [`no unique index on ${where}: two users may get one username`]),
+      ...((await this.#usable()).length > 0
+        ? []
+        : [`no index on ${where}: every login reads the whole collection`]),
+    ];
+  }
+
+  async isUnique(): Promise<boolean> {
+    return (await this.#usable()).some(
+      ({ key, unique }) => unique === true && Object.keys(key).length === 1,
+    );
+  }
+
+  /** The indexes that a search for a username can use. */
+  async #usable() {
+    return (await this.#indexes()).filter(
       ({ key, hidden, partialFilterExpression, collation }) =>
         Object.keys(key)[0] === this.#field &&
         !hidden &&
@@ -188,14 +238,6 @@ export class UsernameIndex {
         collation?.["locale"] === this.#collation?.locale &&
         collation?.["strength"] === this.#collation?.strength,
     );
-    const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
-    const isUnique = usable.some(({ key, unique }) => unique && Object.keys(key).length === 1);
-    return [
-      ...(isUnique ? [] : [`no unique index on ${where}: two users may get one username`]),
-      ...(usable.length > 0
-        ? []
-        : [`no index on ${where}: every login reads the whole collection`]),
-    ];
   }
 
   /** Whether an index that is partial has every string nonetheless, as Django's. */

@@ -1,0 +1,153 @@
+/**
+ * How far the classes of failed login can be told apart by time: the area under the curve (0.5: not
+ * at all, 1: always) of the two most different ones, over interleaved samples, through the service.
+ *
+ *   npm run bench:timing [-- SAMPLES]     (150 of each class unless told otherwise)
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const samples = Number(process.argv[2] ?? 150);
+const usersPerFamily = 20;
+const main = new URL("../dist/src/main.js", import.meta.url).pathname;
+const argon2 =
+  "$argon2id$v=19$m=19456,t=2,p=1$P/wxjcj0dSBr3LFgjFEpdw$YItu6Y3q6Myva0A1PVhq3zfvZcWsTUPTjuP7hyWZm1Q";
+
+const collections = {
+  "argon2id only": { argon2id: argon2 },
+  "bcrypt only": { bcrypt: "$2b$10$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6" },
+  mixed: {
+    argon2id: argon2,
+    bcrypt: "$2b$10$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6",
+    pbkdf2:
+      "pbkdf2_sha256$100000$utFwuspS5BKQ5wiVW3cn56$HYqnf/5trZ6ANvx4GhZVZZw4FkceGTo1VYScZczAUfs=",
+  },
+};
+
+/** The share of pairs in which a value of `b` is the greater one; ties count half. */
+function areaUnderCurve(a, b) {
+  let greater = 0;
+  for (const x of a) for (const y of b) greater += y > x ? 1 : y === x ? 0.5 : 0;
+  const area = greater / (a.length * b.length);
+  return Math.max(area, 1 - area);
+}
+
+/** The two classes that can best be told apart. */
+function mostDifferent(times) {
+  const names = Object.keys(times);
+  const pairs = names.flatMap((a, i) => names.slice(i + 1).map((b) => [a, b]));
+  return pairs
+    .map(([a, b]) => ({ area: areaUnderCurve(times[a], times[b]), a, b }))
+    .sort((x, y) => y.area - x.area)[0];
+}
+
+/** The same times dealt out at random: what is left to tell apart then is noise. */
+function shuffled(times) {
+  const all = Object.values(times)
+    .flat()
+    .map((value) => [Math.random(), value])
+    .sort(([x], [y]) => x - y);
+  return Object.fromEntries(
+    Object.keys(times).map((name, i) => [
+      name,
+      all.slice(i * samples, (i + 1) * samples).map(([, value]) => value),
+    ]),
+  );
+}
+
+function usersOf(hashes) {
+  let id = 0;
+  return Object.entries(hashes).flatMap(([family, passwordHash]) =>
+    Array.from({ length: usersPerFamily }, (_, i) => [
+      { _id: ++id, username: `${family}-${i}`, passwordHash },
+      { _id: ++id, username: `${family}-disabled-${i}`, passwordHash, disabled: true },
+    ]).flat(),
+  );
+}
+
+/** Names by class; each class has all families of the collection in the same proportion. */
+function classesOf(hashes) {
+  const families = Object.keys(hashes);
+  const names = (form) => (i) =>
+    form(families[i % families.length], Math.floor(i / families.length));
+  return {
+    "wrong password": names((family, i) => `${family}-${i % usersPerFamily}`),
+    disabled: names((family, i) => `${family}-disabled-${i % usersPerFamily}`),
+    "no hash": (i) => `hashless-${i % usersPerFamily}`,
+    unknown: (i) => `nobody-${i}`,
+  };
+}
+
+async function measure(label, hashes) {
+  const folder = mkdtempSync(join(tmpdir(), "latchkey-timing-"));
+  const env = {
+    PATH: process.env.PATH,
+    DATA_DIR: folder,
+    PORT: "0",
+    MANAGEMENT_PORT: "0",
+    THROTTLE_FAILURES: "0",
+    REHASH: "off",
+    AUDIT_LOG: "off",
+  };
+  const file = join(folder, "users.ndjson");
+  const hashless = Array.from({ length: usersPerFamily }, (_, i) => ({
+    _id: `h${i}`,
+    username: `hashless-${i}`,
+  }));
+  const lines = [...usersOf(hashes), ...hashless].map((user) => JSON.stringify(user));
+  writeFileSync(file, lines.join("\n"));
+  await once(spawn(process.execPath, [main, "users", "import", file], { env }), "exit");
+  const server = spawn(process.execPath, [main, "serve"], { env });
+  const url = await new Promise((resolve, reject) => {
+    let text = "";
+    server.stdout.on("data", (chunk) => {
+      text += chunk;
+      const found = /"event":"started","url":"([^"]+)"/.exec(text);
+      if (found) resolve(found[1]);
+    });
+    server.once("exit", () => reject(new Error(text)));
+  });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const login = (username) =>
+    new Promise((resolve, reject) => {
+      const body = JSON.stringify({ username, password: "wrong" });
+      const start = process.hrtime.bigint();
+      const req = request(
+        `${url}/api/v1/authentication/login`,
+        { agent, method: "POST" },
+        (res) => {
+          res.resume().once("end", () => resolve(Number(process.hrtime.bigint() - start) / 1e6));
+        },
+      );
+      req.once("error", reject).end(body);
+    });
+
+  const classes = classesOf(hashes);
+  const times = Object.fromEntries(Object.keys(classes).map((name) => [name, []]));
+  for (let i = 0; i < 20; i++) await login(`warm-${i}`);
+  for (let i = 0; i < samples; i++) {
+    // In another order each round, so that no class always follows the same one.
+    for (const name of Object.keys(classes).sort(() => Math.random() - 0.5)) {
+      times[name].push(await login(classes[name](i)));
+    }
+  }
+  agent.destroy();
+  server.kill();
+  await once(server, "exit");
+  rmSync(folder, { recursive: true });
+
+  const names = Object.keys(classes);
+  const { area, a, b } = mostDifferent(times);
+  const chance = mostDifferent(shuffled(times)).area.toFixed(3);
+  const median = (values) => [...values].sort((x, y) => x - y)[values.length >> 1].toFixed(1);
+  const medians = names.map((name) => `${name} ${median(times[name])} ms`).join(", ");
+  return `${label}: ${area.toFixed(3)} between "${a}" and "${b}" ; ${chance} by chance alone (medians: ${medians})`;
+}
+
+for (const [label, hashes] of Object.entries(collections)) {
+  process.stdout.write(`${await measure(label, hashes)}\n`);
+}

@@ -1,0 +1,114 @@
+/**
+ * Takes stock of the users before a cut-over: who can log in and who cannot and why, in memory that
+ * does not grow with them. Depends on passwords and users.
+ */
+import { inspectHash, type HashReport } from "./passwords.js";
+import { userIdsOfSubject, type User, type UserId, type UserStore } from "./users.js";
+
+/** Why a user cannot log in, though nobody disabled him. */
+export type CensusFault = "no_hash" | "unusable" | "over_ceiling" | "shared_subject";
+
+export interface FaultyUsers {
+  readonly fault: CensusFault | "disabled";
+  /** What is wrong with the hash; undefined where it is not the hash. */
+  readonly reason: string | undefined;
+  readonly count: number;
+  /** The first of them. */
+  readonly examples: readonly Pick<User, "id" | "username">[];
+}
+
+export interface HashGroup {
+  readonly family: string;
+  readonly cost: HashReport["cost"];
+  readonly users: number;
+  readonly weak: boolean;
+}
+
+export interface Census {
+  readonly users: number;
+  readonly canLogIn: number;
+  /** The usable hashes, the most frequent first. */
+  readonly hashes: readonly HashGroup[];
+  readonly faults: readonly FaultyUsers[];
+}
+
+const examplesMax = 20;
+const subjectsPerQuestion = 500;
+
+type Users = Pick<UserStore, "list" | "existing">;
+
+/** @throws AuthError `store_unavailable` */
+export async function takeCensus(
+  users: Users,
+  onProgress: (users: number) => void,
+): Promise<Census> {
+  const hashes = new Map<string, { -readonly [K in keyof HashGroup]: HashGroup[K] }>();
+  const faults = new FaultList();
+  let ambiguous: User[] = [];
+  let count = 0;
+  let canLogIn = 0;
+
+  async function settleAmbiguous(): Promise<void> {
+    const asked = ambiguous.flatMap(({ id }) => othersOf(id));
+    const shared = new Set((await users.existing(asked)).map(({ value }) => value));
+    for (const user of ambiguous) {
+      if (!shared.has(user.id.value)) continue;
+      if (canBe(user)) canLogIn--;
+      faults.add("shared_subject", undefined, user);
+    }
+    ambiguous = [];
+  }
+
+  for await (const user of users.list()) {
+    onProgress(++count);
+    if (user.passwordHash !== undefined) {
+      const report = inspectHash(user.passwordHash);
+      if (report.verdict === "ok") {
+        const { family = "", cost, weak } = report;
+        const label = JSON.stringify([family, cost]);
+        const group = hashes.get(label);
+        if (group) group.users++;
+        else hashes.set(label, { family, cost, users: 1, weak });
+      } else {
+        faults.add(report.verdict, [report.family, report.reason].filter(Boolean).join(": "), user);
+      }
+    } else {
+      faults.add("no_hash", undefined, user);
+    }
+    if (user.disabled) faults.add("disabled", undefined, user);
+    if (canBe(user)) canLogIn++;
+    if (othersOf(user.id).length > 0 && ambiguous.push(user) >= subjectsPerQuestion) {
+      await settleAmbiguous();
+    }
+  }
+  await settleAmbiguous();
+  return {
+    users: count,
+    canLogIn,
+    hashes: [...hashes.values()].sort((a, b) => b.users - a.users),
+    faults: faults.list(),
+  };
+}
+
+function canBe({ disabled, passwordHash }: User): boolean {
+  return !disabled && passwordHash !== undefined && inspectHash(passwordHash).verdict === "ok";
+}
+
+/** The ids of other types that would have the same subject. */
+const othersOf = (id: UserId) => userIdsOfSubject(id.value).filter(({ type }) => type !== id.type);
+
+class FaultList {
+  readonly #faults = new Map<string, FaultyUsers & { count: number; examples: User[] }>();
+
+  add(fault: FaultyUsers["fault"], reason: string | undefined, user: User): void {
+    const label = `${fault} ${reason ?? ""}`;
+    const known = this.#faults.get(label) ?? { fault, reason, count: 0, examples: [] };
+    known.count++;
+    if (known.examples.length < examplesMax) known.examples.push(user);
+    this.#faults.set(label, known);
+  }
+
+  list(): FaultyUsers[] {
+    return [...this.#faults.values()].sort((a, b) => b.count - a.count);
+  }
+}

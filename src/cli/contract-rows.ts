@@ -1,0 +1,296 @@
+/**
+ * The contract of the two REST paths as data: what is sent, and what the answer must be. Depends on
+ * nothing.
+ */
+import { createHash } from "node:crypto";
+
+/** What of an answer the contract speaks of, values that differ from call to call by their form. */
+export type Aspects = Readonly<Record<string, string | undefined>>;
+
+export interface ContractRow {
+  readonly name: string;
+  readonly path: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly expected: Aspects;
+}
+
+/** A user who may log in. */
+export interface Credentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+export const tokenPath = "/api/auth/token";
+const loginPath = "/api/v1/authentication/login";
+const bodyBytesOverMax = 65_537;
+
+const everyAnswer = { "cache-control": "no-store", "x-request-id": "present" } as const;
+const json = { ...everyAnswer, "content-type": "application/json;charset=UTF-8" } as const;
+
+const tokenRefused: Aspects = { ...everyAnswer, status: "403", "content-length": "0", body: "" };
+const tokenFault = (status: number, error: string): Aspects => ({
+  ...json,
+  status: String(status),
+  body: `{"timestamp":"<timestamp>","status":${status},"error":"${error}","path":"${tokenPath}"}`,
+});
+const loginFault = (status: number, message: string): Aspects => ({
+  ...json,
+  status: String(status),
+  body: `{"data":"","error":true,"pagination":{"totalPages":1,"maxRows":0,"offset":0,"page":1,"totalRecords":0},"messages":["${message}"]}`,
+});
+const token = {
+  "token header": "typ,alg,kid: JWT RS256",
+  "token claims": "sub,iss,exp,iat",
+} as const;
+const tokenIssued: Aspects = {
+  ...json,
+  ...token,
+  status: "200",
+  body: '{"isSuccess":true,"token":"<jwt>"}',
+};
+const loginAccepted: Aspects = {
+  ...json,
+  ...token,
+  status: "200",
+  "minutes of the message": "those of the token",
+  token_exp: "the token's exp in some time zone",
+  body: '{"message":"Bearer token created and it expires in <n> minutes","data":"<jwt>","error":false,"token_exp":"<token_exp>"}',
+};
+
+const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
+/** A name that nobody has and that is the same at every run, so that no counter grows for long. */
+const nobody = `nobody-${createHash("sha256").update("latchkey contract").digest("hex").slice(0, 12)}`;
+
+function tokenRow(
+  name: string,
+  authorization: string | undefined,
+  more: Partial<ContractRow> = {},
+) {
+  const headers = authorization === undefined ? {} : { authorization };
+  return { name: `token: ${name}`, path: tokenPath, headers, expected: tokenRefused, ...more };
+}
+
+function loginRow(name: string, body: unknown, expected: Aspects): ContractRow {
+  return {
+    name: `login: ${name}`,
+    path: loginPath,
+    headers: { "content-type": "application/json" },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+    expected,
+  };
+}
+
+const otherMethods = ["GET", "PUT", "PATCH", "DELETE"];
+
+/** The rows that need no user. Not one of them makes the server compute more than one hash. */
+export const rows: readonly ContractRow[] = [
+  tokenRow("no authorization", undefined),
+  tokenRow("an unknown scheme", "Digest abc"),
+  tokenRow("a value that is not base64", "Basic !"),
+  tokenRow("a pair without a colon", basic("TestUser")),
+  tokenRow("no password", basic("TestUser:")),
+  tokenRow("an unknown user", basic(`${nobody}:password`)),
+  tokenRow("a username over 256 characters", basic(`${"a".repeat(257)}:password`)),
+  tokenRow("a password over 1024 bytes", basic(`${nobody}:${"a".repeat(1025)}`)),
+  tokenRow("a token that is none", "Bearer a.b.c"),
+  tokenRow("a token over 8 KiB", `Bearer ${"a".repeat(8193)}`),
+  tokenRow("a token without a signature", `Bearer ${unsignedToken()}`),
+  tokenRow("a body, which is ignored", undefined, { body: '{"username":"TestUser"}' }),
+  tokenRow("a body over 64 KiB", undefined, {
+    body: "a".repeat(bodyBytesOverMax),
+    expected: tokenFault(413, "Content Too Large"),
+  }),
+  ...otherMethods.map((method) =>
+    tokenRow(method, undefined, {
+      method,
+      expected: { ...tokenFault(405, "Method Not Allowed"), allow: "POST" },
+    }),
+  ),
+  ...[
+    ["nothing", ""],
+    ["what is not JSON", "username=a&password=b"],
+    ["a list", "[]"],
+    ["a string", '"TestUser"'],
+    ["null", "null"],
+    ["no username", { password: "password" }],
+    ["no password", { username: nobody }],
+    ["an empty username", { username: "", password: "password" }],
+    ["an empty password", { username: nobody, password: "" }],
+    ["a password that is a number", { username: nobody, password: 1 }],
+    ["a username that is null", { username: null, password: "password" }],
+    ["an empty password and a long username", { username: "a".repeat(257), password: "" }],
+  ].map(([name, body]) => loginRow(name as string, body, loginFault(400, "Missing parameter"))),
+  loginRow(
+    "a username over 256 characters",
+    { username: "a".repeat(257), password: "password" },
+    loginFault(400, "Invalid parameter"),
+  ),
+  loginRow(
+    "a password over 1024 bytes",
+    { username: nobody, password: "é".repeat(513) },
+    loginFault(400, "Invalid parameter"),
+  ),
+  loginRow(
+    "an unknown user",
+    { username: nobody, password: "password" },
+    loginFault(401, "Invalid Authorization"),
+  ),
+  loginRow(
+    "a body over 64 KiB",
+    { username: nobody, password: "password", extra: "a".repeat(bodyBytesOverMax) },
+    loginFault(413, "Content Too Large"),
+  ),
+  ...otherMethods.map((method) => ({
+    ...loginRow(method, "", { ...loginFault(405, "Method Not Allowed"), allow: "POST" }),
+    method,
+    ...(method === "GET" && { body: undefined }),
+  })),
+].map(withoutUndefined);
+
+/** The rows that need one; `wrong` ones first, so that the last word is a right password. */
+export function rowsOf({ username, password }: Credentials): readonly ContractRow[] {
+  const right = { username, password };
+  const wrong = `${password}!`;
+  return [
+    tokenRow("a wrong password", basic(`${username}:${wrong}`)),
+    loginRow(
+      "a wrong password",
+      { username, password: wrong },
+      loginFault(401, "Invalid Authorization"),
+    ),
+    tokenRow("a password with a NUL", basic(`${username}:${password}\0`)),
+    tokenRow("Basic", basic(`${username}:${password}`), { expected: tokenIssued }),
+    tokenRow("basic in lower case", basic(`${username}:${password}`).replace("B", "b"), {
+      expected: tokenIssued,
+    }),
+    loginRow("the right pair", right, loginAccepted),
+    {
+      ...loginRow("another content type and more members", { extra: [1], ...right }, loginAccepted),
+      headers: { "content-type": "text/plain" },
+    },
+  ];
+}
+
+/** The rows that need a token of that server. */
+export function rowsOfToken(jwt: string): readonly ContractRow[] {
+  return [
+    tokenRow("Bearer", `Bearer ${jwt}`, { expected: tokenIssued }),
+    tokenRow("a token whose signature is another's", `Bearer ${otherSignature(jwt)}`),
+  ];
+}
+
+function withoutUndefined(
+  row: ContractRow | (Omit<ContractRow, "body"> & { body?: string | undefined }),
+) {
+  const { body, ...rest } = row;
+  return body === undefined ? rest : { ...rest, body };
+}
+
+function unsignedToken(): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  return `${part({ typ: "JWT", alg: "none" })}.${part({ sub: "1", iss: "NomicGameManager.Api", exp: 4_102_444_800, iat: 0 })}.`;
+}
+
+function otherSignature(jwt: string): string {
+  const [header = "", claims = "", signature = ""] = jwt.split(".");
+  const bytes = Buffer.from(signature, "base64url");
+  const last = bytes.length - 1;
+  bytes.writeUInt8((bytes[last] ?? 0) ^ 1, Math.max(last, 0));
+  return [header, claims, bytes.toString("base64url")].join(".");
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+}
+
+const jwtForm = /eyJ[\w-]+\.[\w-]+\.[\w-]*/;
+const tokenExpForm =
+  /"token_exp":"((?:January|February|March|April|May|June|July|August|September|October|November|December), \d\d \d{4} \d\d:\d\d:\d\d)"/;
+
+/** The token in an answer, if there is one. */
+export const tokenOf = ({ body }: Answer): string | undefined => jwtForm.exec(body)?.[0];
+
+/** An answer by the aspects that the contract speaks of. */
+export function aspectsOf(answer: Answer): Aspects {
+  const { status, headers, body } = answer;
+  const header = (name: string) => {
+    const value = headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  };
+  const jwt = tokenOf(answer);
+  return {
+    status: String(status),
+    "content-type": header("content-type"),
+    "cache-control": header("cache-control"),
+    "x-request-id": header("x-request-id") === undefined ? undefined : "present",
+    allow: header("allow"),
+    // Elsewhere it follows from the body.
+    "content-length": body === "" ? header("content-length") : undefined,
+    ...(status === 200 && jwt !== undefined && tokenAspects(jwt, body)),
+    body: body
+      .replace(jwtForm, "<jwt>")
+      .replace(
+        /"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"/,
+        '"timestamp":"<timestamp>"',
+      )
+      .replace(/expires in \d+ minutes/, "expires in <n> minutes")
+      .replace(tokenExpForm, '"token_exp":"<token_exp>"'),
+  };
+}
+
+const quarterOfAnHourMs = 900_000;
+const zoneMsMax = 14 * 3_600_000;
+
+function tokenAspects(jwt: string, body: string): Aspects {
+  const [header = {}, claims = {}] = jwt.split(".").slice(0, 2).map(decode);
+  const { typ, alg } = header;
+  const { exp, iat } = claims as { exp?: number; iat?: number };
+  const minutes = /expires in (\d+) minutes/.exec(body)?.[1];
+  const shown = tokenExpForm.exec(body)?.[1];
+  const lifetimeMinutes = Math.floor(((exp ?? NaN) - (iat ?? NaN)) / 60);
+  const offsetMs = Date.parse(`${shown?.replace(",", "") ?? ""} UTC`) - (exp ?? NaN) * 1000;
+  const isExp = offsetMs % quarterOfAnHourMs === 0 && Math.abs(offsetMs) <= zoneMsMax;
+  return {
+    "token header": `${Object.keys(header).join(",")}: ${String(typ)} ${String(alg)}`,
+    "token claims": Object.keys(claims).slice(0, 4).join(","),
+    ...(minutes !== undefined && {
+      "minutes of the message":
+        Number(minutes) === lifetimeMinutes
+          ? "those of the token"
+          : `${minutes}, not ${lifetimeMinutes}`,
+    }),
+    ...(shown !== undefined && {
+      token_exp: isExp
+        ? "the token's exp in some time zone"
+        : "another instant than the token's exp",
+    }),
+  };
+}
+
+function decode(part: string): Record<string, unknown> {
+  try {
+    return JSON.parse(Buffer.from(part, "base64url").toString()) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+export interface Difference {
+  readonly aspect: string;
+  readonly expected: string | undefined;
+  readonly got: string | undefined;
+}
+
+/** Where two answers, or an answer and the contract, differ. */
+export function differences(expected: Aspects, got: Aspects): Difference[] {
+  const aspects = new Set([...Object.keys(expected), ...Object.keys(got)]);
+  return [...aspects].flatMap((aspect) =>
+    expected[aspect] === got[aspect]
+      ? []
+      : [{ aspect, expected: expected[aspect], got: got[aspect] }],
+  );
+}
