@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
 import { createHashQueue } from "./auth/hash-queue.js";
@@ -33,12 +34,16 @@ import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
 import { createReadiness } from "./server/readiness.js";
+import { watchTlsFiles } from "./server/tls.js";
 import type { Store } from "./store/index.js";
 
 export interface App {
   /** Opens both ports and starts the work in the background. @throws the system's error. */
   start(): Promise<void>;
-  /** Finishes what is in flight within `SHUTDOWN_GRACE`, then stops. The store stays open. */
+  /**
+   * Is not ready but serves for `SHUTDOWN_DELAY`, then finishes what is in flight within
+   * `SHUTDOWN_GRACE` and stops. The store stays open.
+   */
   close(): Promise<void>;
   /** Base URL of the public port, once started. */
   readonly url: string;
@@ -52,6 +57,8 @@ export interface AppDeps {
   readonly keyMaterial: KeyMaterial;
   readonly logger: Logger;
   readonly clock?: KeyClock;
+  /** How often the TLS files are looked at. Default 10 s. */
+  readonly tlsIntervalMs?: number;
 }
 
 const systemClock: KeyClock = { now: () => Date.now(), monotonic: () => performance.now() };
@@ -90,6 +97,7 @@ export function createApp(deps: AppDeps): App {
       onAccess: (entry) => logger.info({ event: "request", ...entry }),
       onFault,
     }),
+    ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     networkOf: connectionCounter(config),
     onRefused: (refusal) => logger.info({ event: "refused", ...refusal }),
   });
@@ -114,6 +122,21 @@ export function createApp(deps: AppDeps): App {
     }
   }
 
+  function watchTls(): () => void {
+    if (keyMaterial.tls === undefined) return () => undefined;
+    return watchTlsFiles({
+      files: keyMaterial.tls.files,
+      current: keyMaterial.tls.material,
+      reload(material) {
+        listener.reloadTls(material);
+        logger.info({ event: "tls_reloaded" }, "the TLS files have changed and are in use");
+      },
+      onError: (err) =>
+        logger.error({ event: "tls_reload_failed", err }, "the old TLS certificate stays in use"),
+      ...(deps.tlsIntervalMs !== undefined && { intervalMs: deps.tlsIntervalMs }),
+    });
+  }
+
   async function warnOfStore(): Promise<void> {
     try {
       (await store.warnings()).forEach(warn);
@@ -123,6 +146,7 @@ export function createApp(deps: AppDeps): App {
   }
   const warn = (text: string) => logger.warn({ event: "setup" }, text);
 
+  let unwatchTls = (): void => undefined;
   let url = "";
   let managementUrl = "";
   return {
@@ -138,7 +162,8 @@ export function createApp(deps: AppDeps): App {
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }
-      url = baseUrl(await listener.listen());
+      url = baseUrl(await listener.listen(), keyMaterial.tls && "https");
+      unwatchTls = watchTls();
       management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
       await once(management, "listening");
       managementUrl = baseUrl(management.address() as AddressInfo);
@@ -156,7 +181,9 @@ export function createApp(deps: AppDeps): App {
     },
     async close() {
       readiness.set("shutdown", "draining");
+      if (managementUrl !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      unwatchTls();
       await throttle.close();
       await keys.stop();
       management.closeAllConnections();
@@ -220,6 +247,6 @@ function tokenPolicyOf(config: Config): TokenPolicy {
   };
 }
 
-function baseUrl({ address, family, port }: AddressInfo): string {
-  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+function baseUrl({ address, family, port }: AddressInfo, scheme = "http"): string {
+  return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }

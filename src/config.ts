@@ -238,12 +238,26 @@ export const variables = {
   ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
+  TLS_CERT_FILE: optional(
+    text,
+    "certificate chain of the public port, PEM; with it TLS is all it speaks",
+  ),
+  TLS_KEY_FILE: optional(text, "private key of that certificate, PEM"),
+  TLS_CLIENT_CA_FILE: optional(
+    text,
+    "authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
+  ),
   LOG_LEVEL: variable(
     oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
     "info",
     "least severe log lines that are written",
   ),
-  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time to finish what is in flight at the end"),
+  SHUTDOWN_DELAY: variable(
+    duration(0, 3600),
+    "0s",
+    "time still served after SIGTERM while `/readyz` says not ready, for load balancers to notice",
+  ),
+  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time after that to finish what is in flight"),
 } as const satisfies Record<string, Variable<unknown>>;
 
 export type VariableName = keyof typeof variables;
@@ -284,6 +298,12 @@ export function parseConfig(env: Environment): Config {
     faults.push(
       `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
     );
+  }
+  if ((config.TLS_CERT_FILE === undefined) !== (config.TLS_KEY_FILE === undefined)) {
+    faults.push("TLS_CERT_FILE and TLS_KEY_FILE must be set together");
+  }
+  if (config.TLS_CLIENT_CA_FILE !== undefined && config.TLS_CERT_FILE === undefined) {
+    faults.push("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE");
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);

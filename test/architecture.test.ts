@@ -11,7 +11,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/config.ts": { parts: [], packages: [] },
   "src/log.ts": { parts: [], packages: ["pino"] },
-  "src/key-material.ts": { parts: ["src/auth", "src/config.ts"], packages: [] },
+  "src/key-material.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
   "src/store": { parts: ["src/auth", "src/config.ts"], packages: ["lmdb", "mongodb"] },
   "src/server": { parts: ["src/auth"], packages: [] },
   "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },

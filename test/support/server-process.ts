@@ -44,7 +44,7 @@ export async function startServerProcess(
     child,
     lines,
     async stop(signal = "SIGTERM") {
-      if (child.exitCode !== null) return child.exitCode;
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       const exited = once(child, "exit") as Promise<[number | null]>;
       child.kill(signal);
       return (await exited)[0];

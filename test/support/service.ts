@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createApp, type App } from "../../src/app.js";
+import { createApp, type App, type AppDeps } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
 import { readKeyMaterial } from "../../src/key-material.js";
 import { createLogger } from "../../src/log.js";
@@ -27,6 +27,7 @@ export const testUser: User = {
 export async function startService(
   env: Environment = {},
   users: readonly User[] = [testUser],
+  deps: Partial<AppDeps> = {},
 ): Promise<RunningService> {
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-"));
   const config = parseConfig({
@@ -43,7 +44,8 @@ export async function startService(
   const store = await openStore(config);
   for (const user of users) await store.users.add(user);
   const keyMaterial = await readKeyMaterial(config);
-  const app = createApp({ config, store, keyMaterial, logger: createLogger(config.LOG_LEVEL) });
+  const logger = createLogger(config.LOG_LEVEL);
+  const app = createApp({ config, store, keyMaterial, logger, ...deps });
   await app.start();
   return {
     url: app.url,
