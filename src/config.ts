@@ -103,6 +103,9 @@ const networks: Parse<readonly string[]> = (value) =>
 const proxies: Parse<number | readonly string[]> = (value) =>
   /^\d+$/.test(value) ? integer(0, 100)(value) : networks(value);
 
+const workers: Parse<number | "auto"> = (value) =>
+  value === "auto" ? value : integer(1, 1024)(value);
+
 const origins: Parse<readonly string[]> = (value) =>
   value.split(",").map((part) => {
     const origin = part.trim();
@@ -143,7 +146,7 @@ const maskUri = (uri: string) => uri.replace(/\/\/.*@/, "//********@").replace(/
 export const variables = {
   HOST: variable(text, "127.0.0.1", "address of the public listener"),
   PORT: variable(integer(0, 65_535), "8080", "its port; 0 takes any free one"),
-  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez` and `/readyz`"),
+  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez`, `/readyz` and `/metrics`"),
   MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
   MONGODB_URI: {
     ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
@@ -203,11 +206,15 @@ export const variables = {
     ...variable(
       integer(1, 1024),
       String(Math.max(1, availableParallelism() - 1)),
-      "password hashes that run at once",
+      "password hashes that run at once, over all workers",
     ),
     defaultMeaning: "cores - 1, at least 1",
   },
-  HASH_QUEUE_MAX: variable(integer(1, 100_000), "256", "logins that wait for their hash"),
+  HASH_QUEUE_MAX: variable(
+    integer(1, 100_000),
+    "256",
+    "logins that wait for their hash, over all workers",
+  ),
   THROTTLE_FAILURES: variable(
     integer(0, 1_000_000),
     "10",
@@ -252,6 +259,16 @@ export const variables = {
     "info",
     "least severe log lines that are written",
   ),
+  LOG_FORMAT: {
+    ...optional(oneOf("json", "pretty"), "one JSON object a line, or lines for people"),
+    defaultMeaning: "`json`, on a terminal `pretty`",
+  },
+  AUDIT_LOG: variable(
+    text,
+    "stdout",
+    "where login attempts and key changes go: a file, `stdout` or `off`",
+  ),
+  WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
   SHUTDOWN_DELAY: variable(
     duration(0, 3600),
     "0s",

@@ -7,12 +7,11 @@ import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { pino } from "pino";
 import { makeCertificate, type Certificate } from "../support/certificates.js";
 import { basic } from "../support/http.js";
 import { fetchHttp2 } from "../support/listener.js";
 import { eventually, runCommand } from "../support/server-process.js";
-import { startService, type RunningService } from "../support/service.js";
+import { keptLogs, startService, type RunningService } from "../support/service.js";
 
 const authorization = basic("TestUser", "password");
 let [first, second, authority, client]: Certificate[] = [];
@@ -93,9 +92,8 @@ describe("the certificate of the configuration", () => {
   test("is replaced without dropping a connection; a broken pair keeps the one in use", async () => {
     write(first);
     const lines: string[] = [];
-    const logger = pino({ base: null }, { write: (line: string) => void lines.push(line) });
     const running = (service = await startService(files(), undefined, {
-      logger,
+      logs: keptLogs(lines),
       tlsIntervalMs: 20,
     }));
     const logged = (event: string) => () =>

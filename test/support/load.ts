@@ -27,6 +27,7 @@ export function startLoad(
   const lost: string[] = [];
   let answered = 0;
   let over = false;
+  const isOn = () => !over;
 
   function note(what: string, status: number): void {
     answered++;
@@ -58,7 +59,7 @@ export function startLoad(
       const code = await once(session, "connect").then(() => undefined, codeOf);
       if (code === "ECONNREFUSED") return;
       if (code !== undefined) lost.push(`h2c: ${code}`);
-      while (!over && goaways.length === 0 && code === undefined) {
+      while (isOn() && goaways.length === 0 && code === undefined) {
         try {
           const call = { ":path": path, authorization };
           note("h2c", (await fetchHttp2(session, call, "")).status);

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { createApp, type App, type AppDeps } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
 import { readKeyMaterial } from "../../src/key-material.js";
-import { createLogger } from "../../src/log.js";
+import { createAudit, createLogger, type Logs } from "../../src/log.js";
 import { openStore, type Store } from "../../src/store/index.js";
 import type { User } from "../../src/auth/users.js";
 
-export interface RunningService extends Omit<App, "start"> {
+export interface RunningService extends Pick<App, "url" | "managementUrl" | "close"> {
   readonly store: Store;
 }
 
@@ -24,6 +24,22 @@ export const testUser: User = {
   tokensValidAfter: undefined,
 };
 
+const silentLogs: Logs = {
+  logger: createLogger("silent", { write: () => undefined }),
+  audit: () => undefined,
+  dropped: () => ({ log: 0, audit: 0 }),
+};
+
+/** Logs that keep every line, from trace on, and the audit events with them. */
+export function keptLogs(lines: string[]): Logs {
+  const write = (line: string) => void lines.push(line);
+  return {
+    logger: createLogger("trace", { write }),
+    audit: createAudit(write),
+    dropped: silentLogs.dropped,
+  };
+}
+
 export async function startService(
   env: Environment = {},
   users: readonly User[] = [testUser],
@@ -33,7 +49,6 @@ export async function startService(
   const config = parseConfig({
     PORT: "0",
     MANAGEMENT_PORT: "0",
-    LOG_LEVEL: "silent",
     // A table of refusals is no attack.
     THROTTLE_FAILURES: "1000",
     THROTTLE_USER_FAILURES: "1000",
@@ -44,8 +59,7 @@ export async function startService(
   const store = await openStore(config);
   for (const user of users) await store.users.add(user);
   const keyMaterial = await readKeyMaterial(config);
-  const logger = createLogger(config.LOG_LEVEL);
-  const app = createApp({ config, store, keyMaterial, logger, ...deps });
+  const app = createApp({ config, store, keyMaterial, logs: silentLogs, ...deps });
   await app.start();
   return {
     url: app.url,
