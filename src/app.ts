@@ -2,8 +2,10 @@
  * The composition root: a configuration and a store in, a service that can be started and stopped
  * out. Nothing else knows which parts belong together.
  */
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
 import { createDecoyCensus } from "./auth/decoy-census.js";
@@ -22,7 +24,9 @@ import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
 import { createTokenRoute } from "./gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
-import type { Logger } from "./log.js";
+import type { Logs } from "./log.js";
+import type { MetricSnapshot } from "./observability/metrics.js";
+import { createObserver } from "./observability/observer.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
 import {
   createClientAddressReader,
@@ -33,36 +37,50 @@ import {
 import { createRequestHandler } from "./server/handler.js";
 import { createListener } from "./server/listener.js";
 import { createManagementServer } from "./server/management.js";
-import { createReadiness } from "./server/readiness.js";
+import { createReadiness, type Readiness } from "./server/readiness.js";
+import { watchTlsFiles } from "./server/tls.js";
 import type { Store } from "./store/index.js";
 
 export interface App {
   /** Opens both ports and starts the work in the background. @throws the system's error. */
   start(): Promise<void>;
-  /** Finishes what is in flight within `SHUTDOWN_GRACE`, then stops. The store stays open. */
+  /**
+   * Is not ready but serves for `SHUTDOWN_DELAY`, then finishes what is in flight within
+   * `SHUTDOWN_GRACE` and stops. The store stays open.
+   */
   close(): Promise<void>;
   /** Base URL of the public port, once started. */
   readonly url: string;
-  /** Base URL of the management port, once started. */
+  /** Base URL of the management port, once started; empty without one. */
   readonly managementUrl: string;
+  readonly readiness: Readiness;
+  /** What the management port shows, as data. */
+  metrics(): Promise<MetricSnapshot>;
 }
 
 export interface AppDeps {
   readonly config: Config;
   readonly store: Store;
   readonly keyMaterial: KeyMaterial;
-  readonly logger: Logger;
+  readonly logs: Logs;
   readonly clock?: KeyClock;
+  /** False for one of several workers, whose primary has it. Default true. */
+  readonly hasManagementPort?: boolean;
+  /** How often the TLS files are looked at. Default 10 s. */
+  readonly tlsIntervalMs?: number;
 }
 
 const systemClock: KeyClock = { now: () => Date.now(), monotonic: () => performance.now() };
 
 export function createApp(deps: AppDeps): App {
-  const { config, store, keyMaterial, logger, clock = systemClock } = deps;
+  const { config, keyMaterial, logs, clock = systemClock, hasManagementPort = true } = deps;
+  const { logger } = logs;
+  const observer = createObserver(logs);
+  const store = observer.observe(deps.store);
   const readiness = createReadiness({ keys: "not loaded yet" });
-  const keys = createManagedKeys(deps, clock, onKeyEvent);
+  const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const throttle = createThrottleOf(deps, clock);
+  const throttle = createThrottleOf({ config, store }, clock);
   const decoy = createDecoy();
   const census = createDecoyCensus({
     users: store.users,
@@ -88,7 +106,7 @@ export function createApp(deps: AppDeps): App {
     throttle,
     queue,
     rehasher,
-    onAttempt: (attempt) => logger.info({ event: "attempt", ...attempt }),
+    onAttempt: observer.onAttempt,
   });
   const service = createAuthService({ users: store.users, gate, tokens });
   const listener = createListener({
@@ -100,21 +118,20 @@ export function createApp(deps: AppDeps): App {
         createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
         ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
       ],
-      rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault }),
+      rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault: observer.onFault }),
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
       clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
-      onAccess: (entry) => logger.info({ event: "request", ...entry }),
-      onFault,
+      onAccess: observer.onAccess,
+      onFault: observer.onFault,
     }),
+    ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     networkOf: connectionCounter(config),
-    onRefused: (refusal) => logger.info({ event: "refused", ...refusal }),
+    onRefused: observer.onRefused,
   });
-  const management = createManagementServer(readiness);
-
-  function onFault(error: unknown, requestId: string): void {
-    logger.error({ event: "fault", requestId, err: error }, "unexpected error");
-  }
+  const management = hasManagementPort
+    ? createManagementServer({ readiness, metrics: metricsPage })
+    : undefined;
 
   function onRehashError(error: unknown): void {
     // Whoever logs in again when it is quieter gets it then.
@@ -123,19 +140,33 @@ export function createApp(deps: AppDeps): App {
   }
 
   function onKeyEvent(event: KeyEvent): void {
+    observer.onKeyEvent(event);
     if (event.type === "refresh_failed") {
       readiness.set("keys", "the store does not answer");
-      logger.error({ event: event.type, err: event.error }, "the signing keys cannot be loaded");
     } else if (event.type === "refresh_recovered") {
       readiness.set("keys", undefined);
-      logger.info({ event: event.type }, "the signing keys are loaded again");
       void warnOfStore();
-    } else if (event.type === "key_unreadable") {
-      logger.error({ event: event.type, kid: event.kid, err: event.error }, "unreadable key");
-    } else {
-      const { type, ...details } = event;
-      logger.info({ event: type, ...details }, "keys changed");
     }
+  }
+
+  async function metricsPage() {
+    const { formatMetrics } = await import("./observability/metrics.js");
+    return formatMetrics([await observer.metrics()]);
+  }
+
+  function watchTls(): () => void {
+    if (keyMaterial.tls === undefined) return () => undefined;
+    return watchTlsFiles({
+      files: keyMaterial.tls.files,
+      current: keyMaterial.tls.material,
+      reload(material) {
+        listener.reloadTls(material);
+        certificateEnd = endOf(material.cert);
+        observer.onTlsReload();
+      },
+      onError: observer.onTlsReload,
+      ...(deps.tlsIntervalMs !== undefined && { intervalMs: deps.tlsIntervalMs }),
+    });
   }
 
   async function warnOfStore(): Promise<void> {
@@ -147,9 +178,13 @@ export function createApp(deps: AppDeps): App {
   }
   const warn = (text: string) => logger.warn({ event: "setup" }, text);
 
+  let certificateEnd = keyMaterial.tls && endOf(keyMaterial.tls.material.cert);
+  let unwatchTls = (): void => undefined;
   let url = "";
   let managementUrl = "";
   return {
+    readiness,
+    metrics: () => observer.metrics(),
     get url() {
       return url;
     },
@@ -162,12 +197,22 @@ export function createApp(deps: AppDeps): App {
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }
-      url = baseUrl(await listener.listen());
-      management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
-      await once(management, "listening");
-      managementUrl = baseUrl(management.address() as AddressInfo);
-      logger.info({ event: "started", url, managementUrl }, "serving");
+      url = baseUrl(await listener.listen(), keyMaterial.tls && "https");
+      unwatchTls = watchTls();
+      if (management) {
+        management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
+        await once(management, "listening");
+        managementUrl = baseUrl(management.address() as AddressInfo);
+        logger.info({ event: "started", url, managementUrl }, "serving");
+      }
       const sampled = census.start();
+      await observer.startMetrics({
+        hashes: () => queue.depth(),
+        keys: () => keys.status(),
+        connections: () => listener.connections(),
+        isReady: () => readiness.isReady(),
+        certificateEnd: () => certificateEnd,
+      });
       try {
         await keys.refresh();
         readiness.set("keys", undefined);
@@ -182,11 +227,14 @@ export function createApp(deps: AppDeps): App {
     },
     async close() {
       readiness.set("shutdown", "draining");
+      if (url !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
       census.stop();
       await rehasher.settled();
+      unwatchTls();
       await throttle.close();
       await keys.stop();
+      if (management === undefined) return;
       management.closeAllConnections();
       management.close();
       await once(management, "close");
@@ -194,7 +242,7 @@ export function createApp(deps: AppDeps): App {
   };
 }
 
-function createThrottleOf({ config, store }: AppDeps, clock: KeyClock) {
+function createThrottleOf({ config, store }: Pick<AppDeps, "config" | "store">, clock: KeyClock) {
   if (config.THROTTLE_FAILURES === 0) return noThrottle;
   return createThrottle({
     store: store.throttle,
@@ -240,6 +288,9 @@ function tokenPolicyOf(config: Config): TokenPolicy {
   };
 }
 
-function baseUrl({ address, family, port }: AddressInfo): string {
-  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+/** When a certificate ends, in seconds since the epoch. */
+const endOf = (certificate: string) => Date.parse(new X509Certificate(certificate).validTo) / 1000;
+
+function baseUrl({ address, family, port }: AddressInfo, scheme = "http"): string {
+  return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }

@@ -111,6 +111,9 @@ const networks: Parse<readonly string[]> = (value) =>
 const proxies: Parse<number | readonly string[]> = (value) =>
   /^\d+$/.test(value) ? integer(0, 100)(value) : networks(value);
 
+const workers: Parse<number | "auto"> = (value) =>
+  value === "auto" ? value : integer(1, 1024)(value);
+
 const origins: Parse<readonly string[]> = (value) =>
   value.split(",").map((part) => {
     const origin = part.trim();
@@ -151,7 +154,7 @@ const maskUri = (uri: string) => uri.replace(/\/\/.*@/, "//********@").replace(/
 export const variables = {
   HOST: variable(text, "127.0.0.1", "address of the public listener"),
   PORT: variable(integer(0, 65_535), "8080", "its port; 0 takes any free one"),
-  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez` and `/readyz`"),
+  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez`, `/readyz` and `/metrics`"),
   MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
   MONGODB_URI: {
     ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
@@ -228,11 +231,15 @@ export const variables = {
     ...variable(
       integer(1, 1024),
       String(Math.max(1, availableParallelism() - 1)),
-      "password hashes that run at once",
+      "password hashes that run at once, over all workers",
     ),
     defaultMeaning: "cores - 1, at least 1",
   },
-  HASH_QUEUE_MAX: variable(integer(1, 100_000), "256", "logins that wait for their hash"),
+  HASH_QUEUE_MAX: variable(
+    integer(1, 100_000),
+    "256",
+    "logins that wait for their hash, over all workers",
+  ),
   THROTTLE_FAILURES: variable(
     integer(0, 1_000_000),
     "10",
@@ -263,12 +270,36 @@ export const variables = {
   ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
+  TLS_CERT_FILE: optional(
+    text,
+    "certificate chain of the public port, PEM; with it TLS is all it speaks",
+  ),
+  TLS_KEY_FILE: optional(text, "private key of that certificate, PEM"),
+  TLS_CLIENT_CA_FILE: optional(
+    text,
+    "authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
+  ),
   LOG_LEVEL: variable(
     oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
     "info",
     "least severe log lines that are written",
   ),
-  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time to finish what is in flight at the end"),
+  LOG_FORMAT: {
+    ...optional(oneOf("json", "pretty"), "one JSON object a line, or lines for people"),
+    defaultMeaning: "`json`, on a terminal `pretty`",
+  },
+  AUDIT_LOG: variable(
+    text,
+    "stdout",
+    "where login attempts and key changes go: a file, `stdout` or `off`",
+  ),
+  WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
+  SHUTDOWN_DELAY: variable(
+    duration(0, 3600),
+    "0s",
+    "time still served after SIGTERM while `/readyz` says not ready, for load balancers to notice",
+  ),
+  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time after that to finish what is in flight"),
 } as const satisfies Record<string, Variable<unknown>>;
 
 export type VariableName = keyof typeof variables;
@@ -309,6 +340,12 @@ export function parseConfig(env: Environment): Config {
     faults.push(
       `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
     );
+  }
+  if ((config.TLS_CERT_FILE === undefined) !== (config.TLS_KEY_FILE === undefined)) {
+    faults.push("TLS_CERT_FILE and TLS_KEY_FILE must be set together");
+  }
+  if (config.TLS_CLIENT_CA_FILE !== undefined && config.TLS_CERT_FILE === undefined) {
+    faults.push("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE");
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);

@@ -1,6 +1,6 @@
 /**
- * The keys that a configuration stands for: those of the files that it names, and the managed ones.
- * Depends on auth, config and the file system.
+ * The keys that a configuration stands for: those of the files that it names, TLS included, and the
+ * managed ones. Depends on auth, the server's TLS, config and the file system.
  */
 import { readFile, stat } from "node:fs/promises";
 import {
@@ -16,15 +16,23 @@ import { ManagedKeys } from "./auth/managed-keys.js";
 import type { KeyClock } from "./auth/ring-replica.js";
 import { generateRsaKey, type RsaPrivateKey } from "./auth/rsa-keys.js";
 import { ConfigError, type Config } from "./config.js";
+import {
+  readTlsFiles,
+  secureContextOptions,
+  type TlsFiles,
+  type TlsMaterial,
+} from "./server/tls.js";
 
 export interface KeyMaterial {
   readonly signing: RsaPrivateKey | undefined;
   readonly trusted: readonly TrustedRsaKey[];
+  /** What the public port speaks TLS with, and where it came from. */
+  readonly tls: { readonly files: TlsFiles; readonly material: TlsMaterial } | undefined;
   /** What an operator should mend, one sentence each. */
   readonly warnings: readonly string[];
 }
 
-/** @throws ConfigError with the faults of both files. */
+/** @throws ConfigError with the faults of all files. */
 export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   const faults: string[] = [];
   const warnings: string[] = [];
@@ -51,8 +59,24 @@ export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
 
   const signing = await read("SIGNING_KEY_FILE", loadSigningKey);
   const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
+  const tls = await readTls(config, faults);
   if (faults.length > 0) throw new ConfigError(faults);
-  return { signing, trusted, warnings };
+  return { signing, trusted, tls, warnings };
+}
+
+async function readTls(config: Config, faults: string[]): Promise<KeyMaterial["tls"]> {
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: caFile } = config;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  const files = { certFile, keyFile, ...(caFile !== undefined && { caFile }) };
+  try {
+    const material = await readTlsFiles(files);
+    secureContextOptions(material);
+    return { files, material };
+  } catch (error) {
+    const { message } = error as Error;
+    faults.push(`${Object.values(files).join(", ")} cannot be used for TLS: ${message}`);
+    return undefined;
+  }
 }
 
 export function createManagedKeys(

@@ -1,26 +1,94 @@
-/** The log: one JSON object a line on standard output. Lines are built from named fields only. */
+/**
+ * What the service writes: the log and the audit events, one JSON object a line, built from named and
+ * bounded fields only. Depends on pino and the sinks.
+ */
+import type { Writable } from "node:stream";
 import { pino, type Logger as PinoLogger } from "pino";
+import { openFileSink, streamSink, type Sink } from "./log-sink.js";
 
 export type Logger = PinoLogger;
 
-export function createLogger(level: string): Logger {
-  return pino({
-    level,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-    serializers: { err: describeError },
-  });
+export interface Logs {
+  readonly logger: Logger;
+  /** Writes one audit event. */
+  readonly audit: (event: object) => void;
+  /** Lines lost so far because a sink was full or failed. */
+  readonly dropped: () => { readonly log: number; readonly audit: number };
 }
 
+export interface LogOptions {
+  readonly level: string;
+  readonly format: "json" | "pretty";
+  /** A file, `stdout` or `off`. */
+  readonly audit: string;
+  readonly stdout: Writable;
+}
+
+export interface OpenLogs extends Logs {
+  /** Writes what is left, as far as the sinks take it within a second. */
+  close(): Promise<void>;
+}
+
+/** @throws the system's error where the audit file cannot be opened. */
+export async function openLogs(options: LogOptions): Promise<OpenLogs> {
+  const stdout = streamSink(options.stdout);
+  const auditSink = options.audit === "stdout" ? stdout : openAuditSink(options.audit);
+  let write = stdout.write;
+  if (options.format === "pretty") {
+    const { prettyLine } = await import("./log-pretty.js");
+    write = (line) => stdout.write(prettyLine(line));
+  }
+  const logger = createLogger(options.level, { write });
+  const auditWrite = auditSink === stdout ? write : auditSink?.write;
+  return {
+    logger,
+    audit: auditWrite ? createAudit(auditWrite) : () => undefined,
+    dropped: () => ({
+      log: stdout.dropped(),
+      audit: auditSink === stdout ? 0 : (auditSink?.dropped() ?? 0),
+    }),
+    async close() {
+      await Promise.all([stdout.flush(flushMs), auditSink?.flush(flushMs)]);
+    },
+  };
+}
+
+const flushMs = 1000;
+
+function openAuditSink(target: string): Sink | undefined {
+  return target === "off" ? undefined : openFileSink(target);
+}
+
+export function createLogger(level: string, destination: { write(line: string): void }): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: (error: unknown) => describeError(error) },
+    },
+    destination,
+  );
+}
+
+export function createAudit(write: (line: string) => void): Logs["audit"] {
+  return (event) =>
+    write(`${JSON.stringify({ time: new Date().toISOString(), stream: "audit", ...event })}\n`);
+}
+
+const messageMax = 1000;
+const stackMax = 4000;
+const causesMax = 3;
+
 /** What is logged of an error, and of its causes: never its other properties. */
-function describeError(error: unknown): object {
+function describeError(error: unknown, causesLeft = causesMax): object {
   if (!(error instanceof Error)) return { type: typeof error };
   const { name, message, stack, cause } = error;
   return {
     type: name,
-    message,
-    stack,
-    ...(cause !== undefined && { cause: describeError(cause) }),
+    message: message.slice(0, messageMax),
+    stack: stack?.slice(0, stackMax),
+    ...(cause !== undefined && causesLeft > 0 && { cause: describeError(cause, causesLeft - 1) }),
   };
 }

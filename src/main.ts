@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The process: the only file that touches it. Hands it to the command line as plain values. */
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "./cli/program.js";
 import type { Terminal } from "./cli/terminal.js";
 
@@ -20,6 +20,7 @@ const terminal: Terminal = {
     }
     return controller.signal;
   },
+  onHangup: (listener) => void process.on("SIGHUP", listener),
 };
 
 // Whoever writes hears of a failure through its callback.
@@ -27,5 +28,8 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", () => 
 
 process.exitCode = await run(process.argv.slice(2), terminal, {
   now: Date.now,
-  sleep: setTimeout,
+  sleep,
 });
+
+// Whoever does not read our output does not keep us from ending.
+setTimeout(() => process.exit(), 1000).unref();

@@ -11,8 +11,14 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/presets.ts": { parts: ["src/auth"], packages: [] },
   "src/config.ts": { parts: ["src/auth", "src/presets.ts"], packages: [] },
-  "src/log.ts": { parts: [], packages: ["pino"] },
-  "src/key-material.ts": { parts: ["src/auth", "src/config.ts"], packages: [] },
+  "src/log-sink.ts": { parts: [], packages: [] },
+  "src/log-pretty.ts": { parts: [], packages: [] },
+  "src/log.ts": { parts: ["src/log-sink.ts", "src/log-pretty.ts"], packages: ["pino"] },
+  "src/observability": {
+    parts: ["src/auth", "src/log.ts", "src/server", "src/store"],
+    packages: ["prom-client"],
+  },
+  "src/key-material.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
   "src/store": {
     parts: ["src/auth", "src/config.ts", "src/presets.ts"],
     packages: ["lmdb", "mongodb"],
@@ -30,14 +36,20 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "src/gateway",
       "src/key-material.ts",
       "src/log.ts",
+      "src/observability",
       "src/rpc",
       "src/server",
       "src/store",
     ],
     packages: [],
   },
+  "src/workers.ts": {
+    parts: ["src/app.ts", "src/config.ts", "src/log.ts", "src/observability", "src/server"],
+    packages: [],
+  },
   "src/cli": {
     parts: [
+      "src/workers.ts",
       "src/app.ts",
       "src/auth",
       "src/config.ts",
@@ -53,6 +65,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
 /** Packages that a single file of its part may import. */
 const keptTo: Readonly<Record<string, RegExp>> = {
   mongodb: /^src\/store\/mongo[\w-]*\.ts$/,
+  "prom-client": /^src\/observability\/metrics\.ts$/,
   lmdb: /^src\/store\/embedded[\w-]*\.ts$/,
 };
 

@@ -5,10 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App } from "../app.js";
-import { likelyTypos, parseConfig, type Environment } from "../config.js";
+import { ConfigError, likelyTypos, parseConfig, type Config, type Environment } from "../config.js";
+import type { KeyMaterial } from "../key-material.js";
+import type { Logs } from "../log.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
-import { CliError, warn, writeLine } from "./terminal.js";
+import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
 
 export function addServeCommand(program: Command, { terminal }: Session): void {
   program
@@ -22,7 +24,7 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
       try {
         const env = demoFolder === undefined ? terminal.env : demoEnv(terminal.env, demoFolder);
         for (const typo of likelyTypos(env)) await warn(terminal, typo);
-        await serve(env, stop, async (app, store) => {
+        await serve(env, stop, terminal, async (app, store) => {
           if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store));
         });
       } finally {
@@ -35,21 +37,62 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
 async function serve(
   env: Environment,
   stop: AbortSignal,
+  terminal: Terminal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ createApp }, { readKeyMaterial }, { createLogger }, { openStore }] = await Promise.all([
-    import("../app.js"),
-    import("../key-material.js"),
-    import("../log.js"),
-    import("../store/index.js"),
-  ]);
+  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, workerCount, WorkersFailed }] =
+    await Promise.all([import("../key-material.js"), import("../log.js"), import("../workers.js")]);
   const config = parseConfig(env);
   const keyMaterial = await readKeyMaterial(config);
+  const { stdout } = terminal;
+  const logs = await openLogs({
+    level: config.LOG_LEVEL,
+    format: config.LOG_FORMAT ?? (stdout.isTTY ? "pretty" : "json"),
+    audit: config.AUDIT_LOG,
+    stdout,
+  }).catch((error: unknown) => {
+    throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
+  });
+  const isPrimary = !isWorker && workerCount(config) > 1;
+  try {
+    if (isPrimary) {
+      const onHangup = (listener: () => void) => terminal.onHangup(listener);
+      await runPrimary(config, logs.logger, stop, onHangup).catch((error: unknown) => {
+        if (!(error instanceof WorkersFailed)) throw error;
+        throw new CliError("workers_failed", error.message, error.exitCode);
+      });
+    } else {
+      terminal.onHangup(() => undefined);
+      await serveAlone(config, keyMaterial, logs, stop, onStarted);
+    }
+  } finally {
+    await logs.close();
+  }
+}
+
+/** One process: the only one, or a worker. */
+async function serveAlone(
+  config: Config,
+  keyMaterial: KeyMaterial,
+  logs: Logs,
+  interruption: AbortSignal,
+  onStarted: (app: App, store: Store) => Promise<void>,
+): Promise<void> {
+  const [{ createApp }, { openStore }, { isWorker, leavePrimary, primaryStop, reportToPrimary }] =
+    await Promise.all([import("../app.js"), import("../store/index.js"), import("../workers.js")]);
+  const stop = AbortSignal.any([interruption, primaryStop()]);
   const store = await openStore(config);
   try {
-    const app = createApp({ config, store, keyMaterial, logger: createLogger(config.LOG_LEVEL) });
+    const app = createApp({
+      config,
+      store,
+      keyMaterial,
+      logs,
+      hasManagementPort: !isWorker,
+    });
     try {
       await app.start().catch(explainStartFailure);
+      reportToPrimary(app);
       await onStarted(app, store);
       if (!stop.aborted) {
         await new Promise((resolve) => stop.addEventListener("abort", resolve, { once: true }));
@@ -59,6 +102,7 @@ async function serve(
     }
   } finally {
     await store.close();
+    leavePrimary();
   }
 }
 
@@ -81,6 +125,7 @@ function demoEnv({ PORT, LOG_LEVEL }: Environment, dataDir: string): Environment
     DATA_DIR: dataDir,
     KEY_ENCRYPTION_KEY: randomBytes(32).toString("hex"),
     LOG_LEVEL: LOG_LEVEL ?? "warn",
+    AUDIT_LOG: "off",
   };
 }
 

@@ -8,13 +8,15 @@ import type { Environment } from "../config.js";
 export interface Terminal {
   readonly env: Environment;
   readonly stdin: Readable & { readonly isTTY?: boolean };
-  readonly stdout: Writable & { readonly columns?: number };
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   /**
    * From the call on, SIGINT and SIGTERM abort the signal instead of ending the process; its reason
    * is the exit code. A second one ends the process.
    */
   interruption(): AbortSignal;
+  /** From the call on, SIGHUP calls the listener instead of ending the process. */
+  onHangup(listener: () => void): void;
 }
 
 /** Why a command ends without having done its work: one sentence, a code for machines, an exit code. */

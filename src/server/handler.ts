@@ -25,7 +25,7 @@ export interface AccessEntry {
   readonly method: string;
   readonly httpVersion: string;
   readonly status: number;
-  /** `ok`, a domain code, or undefined where no use case was reached. */
+  /** `ok`, a domain code, `aborted` by the client, or undefined where no use case was reached. */
   readonly outcome: string | undefined;
   readonly durationMs: number;
 }
@@ -99,7 +99,7 @@ export function createRequestHandler(
         method: methods.has(req.method ?? "") ? (req.method ?? "") : "other",
         httpVersion: req.httpVersion,
         status: res.statusCode,
-        outcome: exchange.outcome,
+        outcome: exchange.outcome ?? (res.headersSent ? undefined : "aborted"),
         durationMs: Math.round((performance.now() - start) * 1000) / 1000,
       });
     });

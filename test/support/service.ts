@@ -2,14 +2,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createApp, type App } from "../../src/app.js";
+import { createApp, type App, type AppDeps } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
 import { readKeyMaterial } from "../../src/key-material.js";
-import { createLogger } from "../../src/log.js";
+import { createAudit, createLogger, type Logs } from "../../src/log.js";
 import { openStore, type Store } from "../../src/store/index.js";
 import type { User } from "../../src/auth/users.js";
 
-export interface RunningService extends Omit<App, "start"> {
+export interface RunningService extends Pick<App, "url" | "managementUrl" | "close"> {
   readonly store: Store;
 }
 
@@ -24,15 +24,31 @@ export const testUser: User = {
   tokensValidAfter: undefined,
 };
 
+const silentLogs: Logs = {
+  logger: createLogger("silent", { write: () => undefined }),
+  audit: () => undefined,
+  dropped: () => ({ log: 0, audit: 0 }),
+};
+
+/** Logs that keep every line, from trace on, and the audit events with them. */
+export function keptLogs(lines: string[]): Logs {
+  const write = (line: string) => void lines.push(line);
+  return {
+    logger: createLogger("trace", { write }),
+    audit: createAudit(write),
+    dropped: silentLogs.dropped,
+  };
+}
+
 export async function startService(
   env: Environment = {},
   users: readonly User[] = [testUser],
+  deps: Partial<AppDeps> = {},
 ): Promise<RunningService> {
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-"));
   const config = parseConfig({
     PORT: "0",
     MANAGEMENT_PORT: "0",
-    LOG_LEVEL: "silent",
     // A table of refusals is no attack.
     THROTTLE_FAILURES: "1000",
     THROTTLE_USER_FAILURES: "1000",
@@ -43,7 +59,7 @@ export async function startService(
   const store = await openStore(config);
   for (const user of users) await store.users.add(user);
   const keyMaterial = await readKeyMaterial(config);
-  const app = createApp({ config, store, keyMaterial, logger: createLogger(config.LOG_LEVEL) });
+  const app = createApp({ config, store, keyMaterial, logs: silentLogs, ...deps });
   await app.start();
   return {
     url: app.url,

@@ -21,6 +21,7 @@ async function runAt(times: number[], args: string[], input = "") {
     stdout,
     stderr: new PassThrough(),
     interruption: () => new AbortController().signal,
+    onHangup: () => undefined,
   };
   const code = await run(args, terminal, {
     now: () => (nowMs = times.shift() ?? nowMs),

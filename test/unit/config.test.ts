@@ -29,6 +29,9 @@ describe("parseConfig", () => {
     ["USERS_USERNAME_FIELD", { USERS_USERNAME_FIELD: "$where" }],
     ["USERS_DISABLED_FIELD", { USERS_DISABLED_FIELD: "!!a" }],
     ["LOG_LEVEL", { LOG_LEVEL: "loud" }],
+    ["TLS_KEY_FILE", { TLS_CERT_FILE: "cert.pem" }],
+    ["TLS_CERT_FILE", { TLS_KEY_FILE: "key.pem" }],
+    ["TLS_CLIENT_CA_FILE", { TLS_CLIENT_CA_FILE: "ca.pem" }],
   ])("refuses a wrong %s", (name, env) => {
     expect(() => parseConfig(env)).toThrow(name);
   });

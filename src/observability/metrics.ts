@@ -1,0 +1,219 @@
+/**
+ * The metrics page. No label has a value that a client can choose: routes are those that are served,
+ * outcomes and reasons our own words. Depends on auth, the server's types and prom-client, which takes
+ * its time to load: only the observer imports this, once the service listens.
+ */
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  Counter,
+  Gauge,
+  Histogram,
+  Registry,
+} from "prom-client";
+import type { AttemptEvent } from "../auth/gate.js";
+import type { KeyEvent } from "../auth/key-events.js";
+import type { ManagedKeys } from "../auth/managed-keys.js";
+import type { Refusal } from "../server/connections.js";
+import type { AccessEntry } from "../server/handler.js";
+import type { StoreCall } from "./observed-store.js";
+
+/** What is counted as it happens. */
+export type Observation =
+  | { readonly kind: "request"; readonly entry: AccessEntry }
+  | { readonly kind: "attempt"; readonly event: AttemptEvent }
+  | { readonly kind: "store"; readonly call: StoreCall }
+  | { readonly kind: "refusal"; readonly refusal: Refusal }
+  | { readonly kind: "key"; readonly event: KeyEvent }
+  | { readonly kind: "tls_reload"; readonly outcome: "ok" | "failed" };
+
+/** What is looked at when somebody asks. */
+export interface MetricSources {
+  hashes(): { readonly running: number; readonly waiting: number };
+  keys(): ReturnType<ManagedKeys["status"]>;
+  connections(): number;
+  isReady(): boolean;
+  /** Lines that the log and the audit log have lost. */
+  dropped(): { readonly log: number; readonly audit: number };
+  /** When the TLS certificate ends, in seconds since the epoch. */
+  certificateEnd(): number | undefined;
+}
+
+/** Metrics as data, to be sent to another process and summed there. */
+export type MetricSnapshot = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
+
+export interface MetricsPage {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export interface Metrics {
+  record(observation: Observation): void;
+  snapshot(): Promise<MetricSnapshot>;
+}
+
+const requestSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+export function createMetrics(sources: MetricSources): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+
+  const requests = new Counter({
+    name: "latchkey_requests_total",
+    help: "Requests answered, by route and outcome (ok, a domain code, http_STATUS or aborted).",
+    labelNames: ["route", "outcome"],
+    registers,
+  });
+  const durations = new Histogram({
+    name: "latchkey_request_duration_seconds",
+    help: "Time from a request's headers to the end of its answer.",
+    labelNames: ["route"],
+    buckets: requestSeconds,
+    registers,
+  });
+  const attempts = new Counter({
+    name: "latchkey_login_attempts_total",
+    help: "Password checks by surface and reason; throttled_by_… are the throttle's refusals.",
+    labelNames: ["surface", "reason"],
+    registers,
+  });
+  const hashWaits = new Histogram({
+    name: "latchkey_hash_wait_seconds",
+    help: "Time from a login's arrival to the start of its hash, throttle and store included.",
+    buckets: requestSeconds,
+    registers,
+  });
+  const storeSeconds = new Histogram({
+    name: "latchkey_store_duration_seconds",
+    help: "Time of a call to the store.",
+    labelNames: ["operation"],
+    buckets: requestSeconds,
+    registers,
+  });
+  const storeErrors = new Counter({
+    name: "latchkey_store_errors_total",
+    help: "Calls to the store that failed.",
+    labelNames: ["operation"],
+    registers,
+  });
+  const refusals = new Counter({
+    name: "latchkey_refusals_total",
+    help: "Connections and requests refused before they reached a route.",
+    labelNames: ["reason"],
+    registers,
+  });
+  const keyEvents = new Counter({
+    name: "latchkey_key_events_total",
+    help: "What this process did to signing keys, and its failures to load them.",
+    labelNames: ["type"],
+    registers,
+  });
+  const tlsReloads = new Counter({
+    name: "latchkey_tls_reloads_total",
+    help: "Changes of the TLS files, by whether they could be used.",
+    labelNames: ["outcome"],
+    registers,
+  });
+
+  gauge("latchkey_hashes_running", "Password hashes that run.", () => sources.hashes().running);
+  gauge("latchkey_hashes_waiting", "Logins that wait for a hash.", () => sources.hashes().waiting);
+  gauge("latchkey_connections", "Open connections of the public port.", () =>
+    sources.connections(),
+  );
+  gauge("latchkey_ready", "1 while /readyz says so.", () => Number(sources.isReady()), "min");
+  gauge(
+    "latchkey_key_next_step_seconds",
+    "Time until a managed key changes its state by itself; absent while there is none.",
+    () => sources.keys().secondsUntilNextStep,
+    "min",
+  );
+  gauge(
+    "latchkey_tls_certificate_end_seconds",
+    "When the TLS certificate ends, in seconds since the epoch; absent without TLS.",
+    () => sources.certificateEnd(),
+    "min",
+  );
+  new Gauge({
+    name: "latchkey_keys",
+    help: "Managed keys by state.",
+    labelNames: ["state"],
+    aggregator: "max",
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(sources.keys().keys)) this.set({ state }, count);
+    },
+  });
+  new Counter({
+    name: "latchkey_log_lines_dropped_total",
+    help: "Lines lost because their sink was full or failed.",
+    labelNames: ["stream"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [stream, count] of Object.entries(sources.dropped())) this.inc({ stream }, count);
+    },
+  });
+
+  function gauge(
+    name: string,
+    help: string,
+    read: () => number | undefined,
+    aggregator: "sum" | "min" = "sum",
+  ): void {
+    const collect = function (this: Gauge) {
+      const value = read();
+      if (value === undefined) this.remove();
+      else this.set(value);
+    };
+    new Gauge({ name, help, aggregator, registers, collect });
+  }
+
+  return {
+    record(observation) {
+      switch (observation.kind) {
+        case "request": {
+          const { route, outcome, status, durationMs } = observation.entry;
+          requests.inc({ route, outcome: outcome ?? (status < 400 ? "ok" : `http_${status}`) });
+          durations.observe({ route }, durationMs / 1000);
+          break;
+        }
+        case "attempt": {
+          const { surface, reason, waitedMs } = observation.event;
+          attempts.inc({ surface, reason });
+          if (waitedMs !== undefined) hashWaits.observe(waitedMs / 1000);
+          break;
+        }
+        case "store": {
+          const { operation, durationMs, failed } = observation.call;
+          storeSeconds.observe({ operation }, durationMs / 1000);
+          if (failed) storeErrors.inc({ operation });
+          break;
+        }
+        case "refusal":
+          refusals.inc({ reason: observation.refusal.reason });
+          break;
+        case "key":
+          keyEvents.inc({ type: observation.event.type });
+          break;
+        case "tls_reload":
+          tlsReloads.inc({ outcome: observation.outcome });
+      }
+    },
+    snapshot: () => registry.getMetricsAsJSON(),
+  };
+}
+
+/** One page of the metrics of one process or of several, summed. */
+export async function formatMetrics(snapshots: readonly MetricSnapshot[]): Promise<MetricsPage> {
+  const registry = AggregatorRegistry.aggregate([...snapshots]);
+  return { contentType: registry.contentType, body: await registry.metrics() };
+}
+
+/** What only ever grows, of two snapshots: so that the sum does not shrink when a process ends. */
+export async function sumCounters(a: MetricSnapshot, b: MetricSnapshot): Promise<MetricSnapshot> {
+  const counters = [a, b].map((metrics) =>
+    metrics.filter(({ type }) => ["counter", "histogram"].includes(String(type))),
+  );
+  return AggregatorRegistry.aggregate(counters).getMetricsAsJSON();
+}

@@ -1,0 +1,55 @@
+/** A store that tells how long each call took. Depends on the ports alone. */
+import type { Store } from "../store/index.js";
+
+export interface StoreCall {
+  /** The port and its method, as `users.findByUsername`. */
+  readonly operation: string;
+  readonly durationMs: number;
+  readonly failed: boolean;
+}
+
+export function observeStore(store: Store, onCall: (call: StoreCall) => void): Store {
+  return {
+    ...store,
+    users: observePort("users", store.users, onCall),
+    keys: observePort("keys", store.keys, onCall),
+    throttle: observePort("throttle", store.throttle, onCall),
+  };
+}
+
+type Method = (...args: unknown[]) => unknown;
+
+/** The port with every method timed that returns a promise. */
+function observePort<T extends object>(
+  name: string,
+  port: T,
+  onCall: (call: StoreCall) => void,
+): T {
+  const methods = new Map<string | symbol, Method>();
+  function observed(property: string | symbol, method: Method): Method {
+    const operation = `${name}.${String(property)}`;
+    return (...args) => {
+      const startMs = performance.now();
+      const result = method.apply(port, args);
+      if (!(result instanceof Promise)) return result;
+      const tell = (failed: boolean) =>
+        onCall({ operation, durationMs: performance.now() - startMs, failed });
+      result.then(
+        () => tell(false),
+        () => tell(true),
+      );
+      return result;
+    };
+  }
+  return new Proxy(port, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property, target);
+      if (typeof value !== "function") return value;
+      let method = methods.get(property);
+      if (method === undefined) {
+        methods.set(property, (method = observed(property, value as Method)));
+      }
+      return method;
+    },
+  });
+}

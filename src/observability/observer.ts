@@ -1,0 +1,86 @@
+/**
+ * Everything that the service tells of itself: log lines, audit events and metrics. The rest of the
+ * code calls the observer and knows none of them. Depends on auth, the server's types and the log.
+ */
+import type { AttemptEvent } from "../auth/gate.js";
+import type { KeyEvent } from "../auth/key-events.js";
+import type { Logs } from "../log.js";
+import type { Refusal } from "../server/connections.js";
+import type { AccessEntry } from "../server/handler.js";
+import type { Store } from "../store/index.js";
+import type { Metrics, MetricSnapshot, MetricSources, Observation } from "./metrics.js";
+import { observeStore } from "./observed-store.js";
+
+export interface Observer {
+  readonly onAccess: (entry: AccessEntry) => void;
+  readonly onFault: (error: unknown, requestId: string) => void;
+  readonly onAttempt: (event: AttemptEvent) => void;
+  readonly onRefused: (refusal: Refusal) => void;
+  readonly onKeyEvent: (event: KeyEvent) => void;
+  /** Without an error the new certificate is in use. */
+  readonly onTlsReload: (error?: unknown) => void;
+  observe(store: Store): Store;
+  /** Loads what metrics need; what has happened before is counted too. */
+  startMetrics(sources: Omit<MetricSources, "dropped">): Promise<void>;
+  /** Empty before the metrics have started. */
+  metrics(): Promise<MetricSnapshot>;
+}
+
+export function createObserver({ logger, audit, dropped }: Logs): Observer {
+  let early: Observation[] = [];
+  let metrics: Metrics | undefined;
+  function record(observation: Observation): void {
+    if (metrics === undefined) early.push(observation);
+    else metrics.record(observation);
+  }
+
+  return {
+    onAccess(entry) {
+      logger.info({ event: "request", ...entry });
+      record({ kind: "request", entry });
+    },
+    onFault(error, requestId) {
+      logger.error({ event: "fault", requestId, err: error }, "unexpected error");
+    },
+    onAttempt(event) {
+      audit({ event: "attempt", ...event });
+      record({ kind: "attempt", event });
+    },
+    onRefused(refusal) {
+      logger.info({ event: "refused", ...refusal });
+      record({ kind: "refusal", refusal });
+    },
+    onKeyEvent(event) {
+      const { type, ...details } = event;
+      if (type === "refresh_failed") {
+        logger.error({ event: type, err: event.error }, "the signing keys cannot be loaded");
+      } else if (type === "refresh_recovered") {
+        logger.info({ event: type }, "the signing keys are loaded again");
+      } else if (type === "key_unreadable") {
+        logger.error({ event: type, kid: event.kid, err: event.error }, "unreadable key");
+      } else {
+        audit({ event: type, ...details });
+      }
+      record({ kind: "key", event });
+    },
+    onTlsReload(error) {
+      if (error === undefined) {
+        logger.info({ event: "tls_reloaded" }, "the TLS files have changed and are in use");
+      } else {
+        logger.error(
+          { event: "tls_reload_failed", err: error },
+          "the old TLS certificate stays in use",
+        );
+      }
+      record({ kind: "tls_reload", outcome: error === undefined ? "ok" : "failed" });
+    },
+    observe: (store) => observeStore(store, (call) => record({ kind: "store", call })),
+    async startMetrics(sources) {
+      const { createMetrics } = await import("./metrics.js");
+      metrics = createMetrics({ ...sources, dropped });
+      early.forEach((observation) => metrics?.record(observation));
+      early = [];
+    },
+    metrics: () => metrics?.snapshot() ?? Promise.resolve([]),
+  };
+}

@@ -1,0 +1,122 @@
+/** Several worker processes on one port, as an operator runs them. */
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { shareOf } from "../../src/workers.js";
+import { startLoad } from "../support/load.js";
+import {
+  eventually,
+  runCommand,
+  startServerProcess,
+  type ServerProcess,
+} from "../support/server-process.js";
+
+const user = { username: "ann", password: "correct horse battery" };
+let dataDir: string;
+let server: ServerProcess | undefined;
+beforeEach(async () => {
+  dataDir = mkdtempSync(join(tmpdir(), "latchkey-"));
+  const add = ["users", "add", user.username, "--password-stdin"];
+  const added = await runCommand(add, { DATA_DIR: dataDir }, user.password);
+  expect(added).toMatchObject({ exitCode: 0 });
+});
+afterEach(async () => {
+  await server?.stop("SIGKILL");
+  server = undefined;
+  rmSync(dataDir, { recursive: true });
+});
+
+const start = async (env: Record<string, string> = {}) =>
+  (server = await startServerProcess({ DATA_DIR: dataDir, WORKERS: "2", ...env }));
+
+const workersOf = ({ child }: ServerProcess) =>
+  execFileSync("pgrep", ["-P", String(child.pid)], { encoding: "utf8" })
+    .trim()
+    .split("\n")
+    .map(Number);
+
+const isLogged = (running: ServerProcess, event: string) =>
+  eventually(
+    () => Promise.resolve(running.lines.some((line) => line["event"] === event)),
+    Boolean,
+    25_000,
+  );
+
+async function requestsSeen({ managementUrl }: ServerProcess): Promise<number> {
+  const page = await (await fetch(`${managementUrl}/metrics`)).text();
+  const [, count] = /latchkey_requests_total\{.*outcome="ok"\} (\d+)/.exec(page) ?? [];
+  return Number(count ?? 0);
+}
+
+test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost or uncounted", async () => {
+  const running = await start();
+  await eventually(
+    async () => (await fetch(`${running.managementUrl}/readyz`)).status,
+    (status) => status === 200,
+  );
+  const before = workersOf(running);
+  expect(before).toHaveLength(2);
+  const load = startLoad(running.url, user);
+  await eventually(
+    () => Promise.resolve(load.answered()),
+    (answered) => answered > 30,
+  );
+  const seen = await requestsSeen(running);
+  expect(seen).toBeGreaterThan(20);
+  running.child.kill("SIGHUP");
+  await isLogged(running, "rolled");
+  await eventually(
+    () => Promise.resolve(workersOf(running)),
+    (pids) => pids.length === 2 && !pids.some((pid) => before.includes(pid)),
+    25_000,
+  );
+  expect(await requestsSeen(running)).toBeGreaterThan(seen);
+  const answered = load.answered();
+  await eventually(
+    () => Promise.resolve(load.answered()),
+    (now) => now > answered + 10,
+  );
+  expect(await running.stop()).toBe(0);
+  expect(await load.ended()).toEqual([]);
+}, 90_000);
+
+test("one that dies is replaced", async () => {
+  const running = await start();
+  const [victim = 0] = workersOf(running);
+  process.kill(victim, "SIGKILL");
+  await isLogged(running, "worker_ended");
+  await eventually(
+    () => Promise.resolve(workersOf(running)),
+    (pids) => pids.length === 2 && !pids.includes(victim),
+  );
+  await eventually(
+    async () => (await fetch(`${running.managementUrl}/readyz`)).status,
+    (status) => status === 200,
+    25_000,
+  );
+  expect(await running.stop()).toBe(0);
+}, 60_000);
+
+test("workers that cannot start end the service with their exit code and their words", async () => {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as { port: number };
+  const env = { DATA_DIR: dataDir, WORKERS: "2", MANAGEMENT_PORT: "0", PORT: String(port) };
+  const result = await runCommand(["serve"], env);
+  taken.close();
+  expect(result.exitCode).toBe(1);
+  expect(result.stderr.match(/cannot listen/g)).toHaveLength(1);
+});
+
+test.each([
+  [7, 2, [4, 3]],
+  [2, 2, [1, 1]],
+  [1, 3, [1, 1, 1]],
+  [256, 3, [86, 85, 85]],
+])("%i shared out among %i", (total, workers, shares) => {
+  expect(shares.map((_, index) => shareOf(total, workers, index))).toEqual(shares);
+});
