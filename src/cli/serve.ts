@@ -40,11 +40,8 @@ async function serve(
   terminal: Terminal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ readKeyMaterial }, { openLogs }, workers] = await Promise.all([
-    import("../key-material.js"),
-    import("../log.js"),
-    import("../workers.js"),
-  ]);
+  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, workerCount, WorkersFailed }] =
+    await Promise.all([import("../key-material.js"), import("../log.js"), import("../workers.js")]);
   const config = parseConfig(env);
   const keyMaterial = await readKeyMaterial(config);
   const { stdout } = terminal;
@@ -56,12 +53,12 @@ async function serve(
   }).catch((error: unknown) => {
     throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
   });
-  const isPrimary = !workers.isWorker && workers.workerCount(config) > 1;
+  const isPrimary = !isWorker && workerCount(config) > 1;
   try {
     if (isPrimary) {
       const onHangup = (listener: () => void) => terminal.onHangup(listener);
-      await workers.runPrimary(config, logs.logger, stop, onHangup).catch((error: unknown) => {
-        if (!(error instanceof workers.WorkersFailed)) throw error;
+      await runPrimary(config, logs.logger, stop, onHangup).catch((error: unknown) => {
+        if (!(error instanceof WorkersFailed)) throw error;
         throw new CliError("workers_failed", error.message, error.exitCode);
       });
     } else {
@@ -81,12 +78,9 @@ async function serveAlone(
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ createApp }, { openStore }, workers] = await Promise.all([
-    import("../app.js"),
-    import("../store/index.js"),
-    import("../workers.js"),
-  ]);
-  const stop = AbortSignal.any([interruption, workers.primaryStop()]);
+  const [{ createApp }, { openStore }, { isWorker, leavePrimary, primaryStop, reportToPrimary }] =
+    await Promise.all([import("../app.js"), import("../store/index.js"), import("../workers.js")]);
+  const stop = AbortSignal.any([interruption, primaryStop()]);
   const store = await openStore(config);
   try {
     const app = createApp({
@@ -94,11 +88,11 @@ async function serveAlone(
       store,
       keyMaterial,
       logs,
-      hasManagementPort: !workers.isWorker,
+      hasManagementPort: !isWorker,
     });
     try {
       await app.start().catch(explainStartFailure);
-      workers.reportToPrimary(app);
+      reportToPrimary(app);
       await onStarted(app, store);
       if (!stop.aborted) {
         await new Promise((resolve) => stop.addEventListener("abort", resolve, { once: true }));
@@ -108,7 +102,7 @@ async function serveAlone(
     }
   } finally {
     await store.close();
-    workers.leavePrimary();
+    leavePrimary();
   }
 }
 
