@@ -16,9 +16,8 @@ import { createDecoy, hashPassword } from "./auth/passwords.js";
 import { createRehasher, noRehasher } from "./auth/passwords/rehash.js";
 import type { KeyClock } from "./auth/keys/ring-replica.js";
 import { createAuthService } from "./auth/service.js";
-import { createThrottle, noThrottle } from "./auth/throttle.js";
+import { noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
-import { usernameKeyOf } from "./auth/usernames.js";
 import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
@@ -30,7 +29,6 @@ import { createObserver } from "./observability/observer.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
 import {
   createClientAddressReader,
-  createExemption,
   createNetworkMatcher,
   networkOf,
 } from "./server/client-address.js";
@@ -40,6 +38,7 @@ import { createManagementServer } from "./server/management.js";
 import { createReadiness, type Readiness } from "./server/readiness.js";
 import { watchTlsFiles } from "./server/tls.js";
 import type { Store } from "./store/index.js";
+import { createConfiguredThrottle } from "./throttling.js";
 
 export interface App {
   /** Opens both ports and starts the work in the background. @throws the system's error. */
@@ -80,7 +79,7 @@ export function createApp(deps: AppDeps): App {
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
-  const throttle = createThrottleOf({ config, store }, clock);
+  const throttle = createConfiguredThrottle(config, store, clock) ?? noThrottle;
   const decoy = createDecoy();
   const census = createDecoyCensus({
     users: store.users,
@@ -240,22 +239,6 @@ export function createApp(deps: AppDeps): App {
       await once(management, "close");
     },
   };
-}
-
-function createThrottleOf({ config, store }: Pick<AppDeps, "config" | "store">, clock: KeyClock) {
-  if (config.THROTTLE_FAILURES === 0) return noThrottle;
-  return createThrottle({
-    store: store.throttle,
-    limits: {
-      failures: config.THROTTLE_FAILURES,
-      userFailures: config.THROTTLE_USER_FAILURES,
-      networkFailures: config.THROTTLE_NETWORK_FAILURES,
-      windowSeconds: config.THROTTLE_WINDOW,
-    },
-    isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
-    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
-    clock,
-  });
 }
 
 /** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */

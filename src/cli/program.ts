@@ -14,6 +14,7 @@ import { addContractCommand } from "./contract.js";
 import { addDoctorCommand } from "./doctor.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
+import { addThrottleCommands } from "./throttle.js";
 import { addUsersCommands } from "./users.js";
 
 const exitCodesHelp = `
@@ -63,6 +64,7 @@ function createProgram(session: Session): Command {
   addServeCommand(program, session);
   addUsersCommands(program, session);
   addKeysCommands(program, session);
+  addThrottleCommands(program, session);
   addDoctorCommand(program, session);
   addContractCommand(program, session);
   addConfigCommand(program, session);

@@ -19,6 +19,7 @@ import {
   type Session,
 } from "./command.js";
 import { importFormats } from "./import-objects.js";
+import { addUnlockCommand } from "./throttle.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 import { writeId } from "./user-fields.js";
 import type { AddOptions } from "./users-add.js";
@@ -31,6 +32,7 @@ export function addUsersCommands(program: Command, session: Session): void {
   addViewCommands(users, session);
   for (const change of changes) addChangeCommand(users, session, change);
   addPasswdCommand(users, session);
+  addUnlockCommand(users, session);
 }
 
 const passwordStdinOption = () =>
