@@ -1,0 +1,105 @@
+/**
+ * `npm run bench:flood`: logins at four times the hash capacity beside a steady stream of token
+ * re-issues. Prints what the flood does to the re-issues, against the same stream alone.
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const main = resolve(import.meta.dirname, "../dist/src/main.js");
+const folder = mkdtempSync(join(tmpdir(), "latchkey-flood-"));
+const password = "correct horse battery";
+const env = {
+  PATH: process.env.PATH,
+  DATA_DIR: folder,
+  PORT: "0",
+  MANAGEMENT_PORT: "0",
+  HASH_QUEUE_MAX: "32",
+  LOG_LEVEL: "warn",
+  AUDIT_LOG: "off",
+};
+const seconds = 15;
+const renewalsPerSecond = 200;
+
+const quantile = (figures, q) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length * q)];
+
+function call(url, agent, path, headers, body = "") {
+  const start = performance.now();
+  return new Promise((done, failed) => {
+    const req = request(new URL(path, url), { method: "POST", agent, headers }, (res) => {
+      let text = "";
+      res.on("data", (chunk) => (text += chunk));
+      res.once("end", () =>
+        done({ status: res.statusCode, ms: performance.now() - start, body: text }),
+      );
+    });
+    req.once("error", failed);
+    req.end(body);
+  });
+}
+
+/** Calls at a fixed rate, whatever the answers take; resolves with all answers. */
+async function steadily(perSecond, forSeconds, once) {
+  const answers = [];
+  const start = performance.now();
+  for (let i = 0; i < perSecond * forSeconds; i++) {
+    const waitMs = start + (i * 1000) / perSecond - performance.now();
+    if (waitMs > 1) await sleep(waitMs);
+    answers.push(once());
+  }
+  return Promise.all(answers);
+}
+
+execFileSync(process.execPath, [main, "users", "add", "bench", "--password-stdin"], {
+  env,
+  input: `${password}\n`,
+});
+const server = spawn(process.execPath, [main, "serve"], { env: { ...env, LOG_LEVEL: "info" } });
+try {
+  const url = await new Promise((started) =>
+    createInterface({ input: server.stdout }).on("line", (line) => {
+      const entry = JSON.parse(line);
+      if (entry.event === "started") started(entry.url);
+    }),
+  );
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const floodAgent = new Agent({ keepAlive: true, maxSockets: 256 });
+  const basic = `Basic ${Buffer.from(`bench:${password}`).toString("base64")}`;
+  const login = (by) => call(url, by, "/api/auth/token", { authorization: basic });
+  const { token } = JSON.parse((await login(agent)).body);
+  const renew = () => call(url, agent, "/api/auth/token", { authorization: `Bearer ${token}` });
+
+  const hashStart = performance.now();
+  for (let i = 0; i < 30; i++) await login(agent);
+  const perSecond = 30_000 / (performance.now() - hashStart);
+  await steadily(renewalsPerSecond, 3, renew);
+
+  const alone = await steadily(renewalsPerSecond, seconds, renew);
+  const [beside, flood] = await Promise.all([
+    steadily(renewalsPerSecond, seconds, renew),
+    steadily(Math.ceil(4 * perSecond), seconds, () => login(floodAgent)),
+  ]);
+
+  const ms = (answers) => answers.map((answer) => answer.ms);
+  const accepted = flood.filter(({ status }) => status === 200);
+  const shed = flood.filter(({ status }) => status === 503);
+  const [p99Alone, p99Beside] = [quantile(ms(alone), 0.99), quantile(ms(beside), 0.99)];
+  const failed = [...alone, ...beside].filter(({ status }) => status !== 200).length;
+  console.log(
+    `hash capacity: ${perSecond.toFixed(0)} logins/s; offered: ${Math.ceil(4 * perSecond)}/s`,
+  );
+  console.log(`re-issues: ${beside.length} beside the flood, ${failed} failed`);
+  console.log(
+    `re-issue p99: ${p99Alone.toFixed(1)} ms alone, ${p99Beside.toFixed(1)} ms beside the flood, ratio ${(p99Beside / p99Alone).toFixed(2)}`,
+  );
+  console.log(
+    `logins: ${accepted.length} accepted, ${shed.length} shed at a median of ${quantile(ms(shed), 0.5)?.toFixed(1)} ms, ${flood.length - accepted.length - shed.length} others`,
+  );
+} finally {
+  server.kill("SIGTERM");
+  rmSync(folder, { recursive: true, force: true });
+}
