@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { decodeJwt } from "jose";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
 import { startTestMongo, type TestMongo } from "../support/mongo.js";
+import { testUser } from "../support/service.js";
 import { runCommand, startServerProcess, type ServerProcess } from "../support/server-process.js";
 
 let mongo: TestMongo | undefined;
@@ -58,6 +59,17 @@ describe.each(stores)("on %s", (_, envOf) => {
     };
   }
   const both = (status: number) => [status, status];
+
+  test("the row of the old server's table logs in as it is, and its id is the subject", async () => {
+    if (env === undefined) return;
+    const { username, passwordHash } = testUser;
+    const row = JSON.stringify({ _id: 1, username, passwordHash });
+    await latchkey(["users", "import", "-"], `${row}\n`);
+    const { statuses, tokens } = await issue(basic("TestUser", "password"));
+    expect(statuses).toEqual(both(200));
+    expect(decodeJwt(tokens[0] ?? "").sub).toBe("1");
+    await latchkey(["users", "remove", "TestUser"]);
+  });
 
   test("users, passwords and revocations are felt by the next request on every server", async () => {
     if (env === undefined) return;
