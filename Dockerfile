@@ -15,10 +15,9 @@ ENV NODE_ENV=production HOST=0.0.0.0 MANAGEMENT_HOST=0.0.0.0 DATA_DIR=/data
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules node_modules
 COPY --from=build /build/dist dist
-COPY --chown=nonroot:nonroot deploy/data /data
-COPY deploy/healthcheck.mjs ./
+COPY --chown=nonroot:nonroot deploy/volume /data
 VOLUME /data
 EXPOSE 8080 9090
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/nodejs/bin/node", "healthcheck.mjs"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/nodejs/bin/node", "-e", "fetch(`http://127.0.0.1:${process.env.MANAGEMENT_PORT || 9090}/livez`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["/nodejs/bin/node", "dist/src/main.js"]
 CMD ["serve"]

@@ -9,12 +9,12 @@ import {
   loadSigningKey,
   loadTrustedKeys,
   type TrustedRsaKey,
-} from "./auth/key-files.js";
-import type { KeyEvent } from "./auth/key-events.js";
+} from "./auth/keys/files.js";
+import type { KeyEvent } from "./auth/keys/events.js";
 import type { KeyStore } from "./auth/keys.js";
-import { ManagedKeys } from "./auth/managed-keys.js";
-import type { KeyClock } from "./auth/ring-replica.js";
-import { generateRsaKey, type RsaPrivateKey } from "./auth/rsa-keys.js";
+import { ManagedKeys } from "./auth/keys/managed-keys.js";
+import type { KeyClock } from "./auth/keys/ring-replica.js";
+import { generateRsaKey, type RsaPrivateKey } from "./auth/keys/rsa.js";
 import { ConfigError, type Config } from "./config.js";
 import {
   readTlsFiles,

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { availableParallelism } from "node:os";
 import type { App } from "./app.js";
 import type { Config } from "./config.js";
-import type { Logger } from "./log.js";
+import type { Logger } from "./observability/log.js";
 import type { MetricSnapshot } from "./observability/metrics.js";
 import { createManagementServer } from "./server/management.js";
 

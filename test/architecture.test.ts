@@ -11,12 +11,9 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/presets.ts": { parts: ["src/auth"], packages: [] },
   "src/config.ts": { parts: ["src/auth", "src/presets.ts"], packages: [] },
-  "src/log-sink.ts": { parts: [], packages: [] },
-  "src/log-pretty.ts": { parts: [], packages: [] },
-  "src/log.ts": { parts: ["src/log-sink.ts", "src/log-pretty.ts"], packages: ["pino"] },
   "src/observability": {
-    parts: ["src/auth", "src/log.ts", "src/server", "src/store"],
-    packages: ["prom-client"],
+    parts: ["src/auth", "src/server", "src/store"],
+    packages: ["pino", "prom-client"],
   },
   "src/key-material.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
   "src/store": {
@@ -35,7 +32,6 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "src/config.ts",
       "src/gateway",
       "src/key-material.ts",
-      "src/log.ts",
       "src/observability",
       "src/rpc",
       "src/server",
@@ -44,7 +40,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
     packages: [],
   },
   "src/workers.ts": {
-    parts: ["src/app.ts", "src/config.ts", "src/log.ts", "src/observability", "src/server"],
+    parts: ["src/app.ts", "src/config.ts", "src/observability", "src/server"],
     packages: [],
   },
   "src/cli": {
@@ -54,7 +50,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "src/auth",
       "src/config.ts",
       "src/key-material.ts",
-      "src/log.ts",
+      "src/observability",
       "src/store",
     ],
     packages: ["commander", "latchkey"],

@@ -6,7 +6,7 @@ import type { PasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
 import type { HashPlace, HashQueue } from "./hash-queue.js";
 import { inspectHash, verifyPassword, type Decoy } from "./passwords.js";
-import type { Rehasher } from "./rehash.js";
+import type { Rehasher } from "./passwords/rehash.js";
 import { Throttled, type Permit, type Throttle, type ThrottleScope } from "./throttle.js";
 import type { User, UserStore } from "./users.js";
 

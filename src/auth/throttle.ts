@@ -10,7 +10,7 @@
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { AuthError } from "./errors.js";
-import { createLedger, type Seen, type Step } from "./throttle-ledger.js";
+import { createLedger, type Seen, type Step } from "./throttle/ledger.js";
 import {
   addKnown,
   claim,
@@ -23,10 +23,10 @@ import {
   type Claim,
   type Decision,
   type ThrottleRecord,
-} from "./throttle-record.js";
-import { createSeat } from "./throttle-seat.js";
-import type { ThrottleStore } from "./throttle-store.js";
-import { foldUsername } from "./username-fold.js";
+} from "./throttle/record.js";
+import { createSeat } from "./throttle/seat.js";
+import type { ThrottleStore } from "./throttle/store.js";
+import { foldUsername } from "./throttle/username-fold.js";
 import type { UsernameKey } from "./usernames.js";
 
 export interface ThrottleLimits {

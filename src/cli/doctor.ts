@@ -1,6 +1,6 @@
 /** `latchkey doctor`. Depends on the configuration, the keys, the store and the census. */
 import type { Command } from "commander";
-import type { Census, FaultyUsers } from "../auth/census.js";
+import type { Census, FaultyUsers } from "../auth/passwords/census.js";
 import { likelyTypos, parseConfig, type Config } from "../config.js";
 import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/index.js";
@@ -47,7 +47,7 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
     for await (const finding of store.inspect({ fix: options.fix, now: () => clock.now() })) {
       await report(finding);
     }
-    const { takeCensus } = await import("../auth/census.js");
+    const { takeCensus } = await import("../auth/passwords/census.js");
     const census = await takeCensus(store.users, (users) => bar.show(undefined, `${users} users`));
     for (const finding of censusFindings(census, config)) await report(finding);
     if (options.json) {
@@ -91,7 +91,7 @@ async function* keyFindings(
 ): AsyncGenerator<Finding> {
   const [{ readKeyMaterial }, { inspectKeys }] = await Promise.all([
     import("../key-material.js"),
-    import("../auth/key-inspection.js"),
+    import("../auth/keys/inspection.js"),
   ]);
   const material = await readKeyMaterial(config);
   for (const message of material.warnings) yield { level: "warning", check: "keys", message };

@@ -4,9 +4,9 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { InvalidArgumentError, type Command } from "commander";
-import { freshnessMs, KeyOperationError } from "../auth/key-ring.js";
-import type { KeyListing } from "../auth/key-view.js";
-import type { KeyImportRequest, ManagedKeys, SigningChange } from "../auth/managed-keys.js";
+import { freshnessMs, KeyOperationError } from "../auth/keys/ring.js";
+import type { KeyListing } from "../auth/keys/view.js";
+import type { KeyImportRequest, ManagedKeys, SigningChange } from "../auth/keys/managed-keys.js";
 import { duration, type Config } from "../config.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import { CliError, formatTable, note, safe, toJson, warn, writeLine } from "./terminal.js";
@@ -156,7 +156,7 @@ async function importKeys(session: Session, file: string, options: ImportOptions
   const requests = await readRequests(session, file, options);
   await withKeys(session, async (keys, config) => {
     if (sign && !config.KEY_ENCRYPTION_KEY) {
-      const { unsealedWarning } = await import("../auth/key-sealing.js");
+      const { unsealedWarning } = await import("../auth/keys/sealing.js");
       await warn(terminal, unsealedWarning, json);
     }
     for (const request of requests) {
@@ -189,7 +189,7 @@ async function readRequests(
   file: string,
   { sign = false, keep, issuer, json }: ImportOptions,
 ): Promise<KeyImportRequest[]> {
-  const { KeyFileError, keyFileWarning, loadAnyKeys } = await import("../auth/key-files.js");
+  const { KeyFileError, keyFileWarning, loadAnyKeys } = await import("../auth/keys/files.js");
   const [bytes, mode] = await Promise.all([readFile(file), stat(file)]).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     throw new CliError("file_unreadable", `${file} cannot be read: ${code ?? "unknown"}`);

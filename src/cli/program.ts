@@ -5,7 +5,7 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
-import { KeyOperationError } from "../auth/key-ring.js";
+import { KeyOperationError } from "../auth/keys/ring.js";
 import { ConfigError } from "../config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import type { App } from "../app.js";
 import { ConfigError, likelyTypos, parseConfig, type Config, type Environment } from "../config.js";
 import type { KeyMaterial } from "../key-material.js";
-import type { Logs } from "../log.js";
+import type { Logs } from "../observability/log.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -41,7 +41,11 @@ async function serve(
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
   const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, workerCount, WorkersFailed }] =
-    await Promise.all([import("../key-material.js"), import("../log.js"), import("../workers.js")]);
+    await Promise.all([
+      import("../key-material.js"),
+      import("../observability/log.js"),
+      import("../workers.js"),
+    ]);
   const config = parseConfig(env);
   const keyMaterial = await readKeyMaterial(config);
   const { stdout } = terminal;

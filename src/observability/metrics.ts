@@ -12,8 +12,8 @@ import {
   Registry,
 } from "prom-client";
 import type { AttemptEvent } from "../auth/gate.js";
-import type { KeyEvent } from "../auth/key-events.js";
-import type { ManagedKeys } from "../auth/managed-keys.js";
+import type { KeyEvent } from "../auth/keys/events.js";
+import type { ManagedKeys } from "../auth/keys/managed-keys.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { StoreCall } from "./observed-store.js";

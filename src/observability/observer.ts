@@ -3,8 +3,8 @@
  * code calls the observer and knows none of them. Depends on auth, the server's types and the log.
  */
 import type { AttemptEvent } from "../auth/gate.js";
-import type { KeyEvent } from "../auth/key-events.js";
-import type { Logs } from "../log.js";
+import type { KeyEvent } from "../auth/keys/events.js";
+import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { Store } from "../store/index.js";

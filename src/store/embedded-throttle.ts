@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Database, RootDatabase } from "lmdb";
-import type { ThrottleDocument, ThrottleStore } from "../auth/throttle-store.js";
+import type { ThrottleDocument, ThrottleStore } from "../auth/throttle/store.js";
 import type { StoreFile } from "./embedded.js";
 
 interface StoredDocument extends ThrottleDocument {

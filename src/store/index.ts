@@ -2,7 +2,7 @@
  * The stores behind the domain's ports, and the choice between them. Depends on auth and config.
  */
 import type { KeyStore } from "../auth/keys.js";
-import type { ThrottleStore } from "../auth/throttle-store.js";
+import type { ThrottleStore } from "../auth/throttle/store.js";
 import type { User, UserStore } from "../auth/users.js";
 import type { Config } from "../config.js";
 import type { Finding, InspectionOptions } from "./inspection.js";

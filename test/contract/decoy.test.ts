@@ -1,6 +1,6 @@
 /** The decoy follows the hashes of the collection, on the stores themselves. */
 import { describe, expect, test } from "@jest/globals";
-import { createDecoyCensus } from "../../src/auth/decoy-census.js";
+import { createDecoyCensus } from "../../src/auth/passwords/decoy-census.js";
 import { createDecoy, inspectHash } from "../../src/auth/passwords.js";
 import type { Store } from "../../src/store/index.js";
 import { storeNames, useStores } from "../support/stores.js";

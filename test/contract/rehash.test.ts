@@ -4,7 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import { hash as bcrypt } from "@node-rs/bcrypt";
 import { AuthError } from "../../src/auth/errors.js";
 import { hashPassword, inspectHash, verifyPassword } from "../../src/auth/passwords.js";
-import { createRehasher } from "../../src/auth/rehash.js";
+import { createRehasher } from "../../src/auth/passwords/rehash.js";
 import type { UserStore } from "../../src/auth/users.js";
 import { basic, createHttpClient } from "../support/http.js";
 import { startService } from "../support/service.js";

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createGate, type AttemptEvent } from "../../src/auth/gate.js";
 import { createHashQueue } from "../../src/auth/hash-queue.js";
-import { noRehasher } from "../../src/auth/rehash.js";
+import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords.js";
 import {
   createThrottle,
@@ -11,7 +11,7 @@ import {
   type ThrottleEntry,
   type ThrottleLimits,
 } from "../../src/auth/throttle.js";
-import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle-store.js";
+import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/store.js";
 import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
 import type { User } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/index.js";

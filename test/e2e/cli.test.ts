@@ -41,7 +41,7 @@ describe("help", () => {
   test("of the whole names the commands and the exit codes", async () => {
     const { code, stdout } = await cli.run(["--help"]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/users .*\n.*keys .*\n.*config .*/);
+    expect(stdout).toMatch(/users [^]*keys [^]*config /);
     expect(stdout).toContain("78");
   });
 

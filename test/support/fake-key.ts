@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import type { RsaPrivateKey } from "../../src/auth/rsa-keys.js";
+import type { RsaPrivateKey } from "../../src/auth/keys/rsa.js";
 
 const anyKey = generateKeyPairSync("ed25519");
 

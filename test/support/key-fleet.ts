@@ -4,10 +4,10 @@
  * time that a promise is broken.
  */
 import { AuthError } from "../../src/auth/errors.js";
-import { freshnessMs, type Ring, type RingKeyState } from "../../src/auth/key-ring.js";
+import { freshnessMs, type Ring, type RingKeyState } from "../../src/auth/keys/ring.js";
 import type { KeyStore, PublishedKeySet } from "../../src/auth/keys.js";
-import { ManagedKeys } from "../../src/auth/managed-keys.js";
-import type { RsaPrivateKey } from "../../src/auth/rsa-keys.js";
+import { ManagedKeys } from "../../src/auth/keys/managed-keys.js";
+import type { RsaPrivateKey } from "../../src/auth/keys/rsa.js";
 import { fakeKey } from "./fake-key.js";
 import { MemoryKeyStore } from "./memory-key-store.js";
 import { seededRandom, VirtualTime } from "./virtual-time.js";

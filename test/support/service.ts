@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createApp, type App, type AppDeps } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
 import { readKeyMaterial } from "../../src/key-material.js";
-import { createAudit, createLogger, type Logs } from "../../src/log.js";
+import { createAudit, createLogger, type Logs } from "../../src/observability/log.js";
 import { openStore, type Store } from "../../src/store/index.js";
 import type { User } from "../../src/auth/users.js";
 

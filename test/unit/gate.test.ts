@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import { createGate, safeUsername, type Attempt, type AttemptEvent } from "../../src/auth/gate.js";
 import { createHashQueue } from "../../src/auth/hash-queue.js";
-import { noRehasher } from "../../src/auth/rehash.js";
+import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords.js";
 import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle.js";
 import type { User } from "../../src/auth/users.js";

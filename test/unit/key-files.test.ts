@@ -6,7 +6,7 @@ import {
   loadAnyKeys,
   loadSigningKey,
   loadTrustedKeys,
-} from "../../src/auth/key-files.js";
+} from "../../src/auth/keys/files.js";
 
 /** Files that test/support/key-vectors/make.sh made with openssl and Python's cryptography. */
 const vector = (name: string) =>

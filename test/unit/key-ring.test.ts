@@ -13,7 +13,7 @@ import {
   type NewKey,
   type Ring,
   type RotationPolicy,
-} from "../../src/auth/key-ring.js";
+} from "../../src/auth/keys/ring.js";
 
 const day = 86_400_000;
 const policy: RotationPolicy = {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { createDecipheriv, randomBytes } from "node:crypto";
-import { createKeySealer, KeyEncryptionError } from "../../src/auth/key-sealing.js";
+import { createKeySealer, KeyEncryptionError } from "../../src/auth/keys/sealing.js";
 
 const secret = Buffer.from("the private key, in DER");
 const [old, current] = [randomBytes(32), randomBytes(32)];

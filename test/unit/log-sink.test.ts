@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
-import { createSink, openFileSink, putTo, streamSink } from "../../src/log-sink.js";
+import { createSink, openFileSink, putTo, streamSink } from "../../src/observability/log-sink.js";
 
 let folder: string;
 beforeEach(() => {

@@ -2,11 +2,11 @@ import { describe, expect, test } from "@jest/globals";
 import { randomBytes } from "node:crypto";
 import { createLocalJWKSet, jwtVerify, SignJWT, type JSONWebKeySet } from "jose";
 import { AuthError } from "../../src/auth/errors.js";
-import type { KeyEvent } from "../../src/auth/key-events.js";
-import { KeyEncryptionError } from "../../src/auth/key-sealing.js";
-import { ManagedKeys, type ManagedKeysOptions } from "../../src/auth/managed-keys.js";
-import { KeyRingError } from "../../src/auth/ring-replica.js";
-import { generateRsaKey } from "../../src/auth/rsa-keys.js";
+import type { KeyEvent } from "../../src/auth/keys/events.js";
+import { KeyEncryptionError } from "../../src/auth/keys/sealing.js";
+import { ManagedKeys, type ManagedKeysOptions } from "../../src/auth/keys/managed-keys.js";
+import { KeyRingError } from "../../src/auth/keys/ring-replica.js";
+import { generateRsaKey } from "../../src/auth/keys/rsa.js";
 import { fakeKey } from "../support/fake-key.js";
 import { MemoryKeyStore } from "../support/memory-key-store.js";
 

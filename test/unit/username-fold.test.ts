@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { foldUsername } from "../../src/auth/username-fold.js";
+import { foldUsername } from "../../src/auth/throttle/username-fold.js";
 
 describe("foldUsername", () => {
   test.each([

@@ -1,12 +1,12 @@
 /**
  * Changes the throttle's records one after the other: within a process by turns, between processes by
- * compare-and-set, all that is asked for at one time in one write. Depends on errors, throttle-store and
- * throttle-record.
+ * compare-and-set, all that is asked for at one time in one write. Depends on errors, store and
+ * record.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { AuthError } from "./errors.js";
-import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./throttle-record.js";
-import type { ThrottleStore } from "./throttle-store.js";
+import { AuthError } from "../errors.js";
+import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
+import type { ThrottleStore } from "./store.js";
 
 /** A record as it was seen in the store; a change may start from it without another look. */
 export interface Seen {

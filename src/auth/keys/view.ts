@@ -1,9 +1,9 @@
 /**
  * What a key ring and the keys from files look like together: to those who verify tokens, and to the
- * operator. Depends on key-ring and node:crypto.
+ * operator. Depends on the ring and node:crypto.
  */
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
-import type { TrustedRsaKey } from "./key-files.js";
+import type { TrustedRsaKey } from "./files.js";
 import {
   isRevoked,
   nextStepOf,
@@ -11,9 +11,9 @@ import {
   type RingKey,
   type RingKeyState,
   type RotationPolicy,
-} from "./key-ring.js";
-import type { PublishedKeySet, VerificationKey } from "./keys.js";
-import type { RsaKey } from "./rsa-keys.js";
+} from "./ring.js";
+import type { PublishedKeySet, VerificationKey } from "../keys.js";
+import type { RsaKey } from "./rsa.js";
 
 /** The keys from files; revoked ones count as absent. */
 export interface FileKeys {

@@ -2,8 +2,8 @@
  * Keeps the decoy like the collection: now and then it is shown hashes drawn from it at random.
  * Depends on passwords and users.
  */
-import type { Decoy } from "./passwords.js";
-import type { UserStore } from "./users.js";
+import type { Decoy } from "../passwords.js";
+import type { UserStore } from "../users.js";
 
 export interface DecoyCensus {
   /** Takes the first sample; the others follow by themselves until `stop`. Never rejects. */

@@ -1,10 +1,10 @@
 /**
  * One replica's view of the key ring: what it last read, how old that is, and changes by
- * compare-and-set. Depends on key-ring, errors and the store's port.
+ * compare-and-set. Depends on the ring, errors and the store's port.
  */
-import { AuthError } from "./errors.js";
-import { freshnessMs, type Ring, type RingKey } from "./key-ring.js";
-import type { KeyStore } from "./keys.js";
+import { AuthError } from "../errors.js";
+import { freshnessMs, type Ring, type RingKey } from "./ring.js";
+import type { KeyStore } from "../keys.js";
 
 export interface KeyClock {
   /** Milliseconds since the epoch; may be wrong and may jump. */

@@ -1,5 +1,5 @@
 /**
- * Key files as operators have them: PEM, DER and JWKS, from whatever tool. Depends on rsa-keys and
+ * Key files as operators have them: PEM, DER and JWKS, from whatever tool. Depends on rsa and
  * node:crypto; reads no file itself. No message ever holds any of the file's text.
  */
 import {
@@ -10,13 +10,7 @@ import {
   verify,
   X509Certificate,
 } from "node:crypto";
-import {
-  rsaKeyFaults,
-  toRsaKey,
-  toRsaPrivateKey,
-  type RsaKey,
-  type RsaPrivateKey,
-} from "./rsa-keys.js";
+import { rsaKeyFaults, toRsaKey, toRsaPrivateKey, type RsaKey, type RsaPrivateKey } from "./rsa.js";
 
 /** A public key of an old server. `kid` is the file's own where it names one. */
 export interface TrustedRsaKey extends RsaKey {

@@ -1,9 +1,9 @@
 /**
  * One of a limited number of seats, each held by one process at a time. Depends on node:crypto,
- * errors and throttle-store.
+ * errors and store.
  */
 import { randomUUID } from "node:crypto";
-import type { ThrottleStore } from "./throttle-store.js";
+import type { ThrottleStore } from "./store.js";
 
 export interface Seat {
   /** Whether this process holds one for certain. */

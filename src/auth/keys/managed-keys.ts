@@ -4,9 +4,9 @@
  * in auth and node:crypto.
  */
 import { createPrivateKey, type KeyObject } from "node:crypto";
-import { AuthError } from "./errors.js";
-import { keyEvents, type KeyEvent } from "./key-events.js";
-import type { TrustedRsaKey } from "./key-files.js";
+import { AuthError } from "../errors.js";
+import { keyEvents, type KeyEvent } from "./events.js";
+import type { TrustedRsaKey } from "./files.js";
 import {
   emptyRing,
   freshnessMs,
@@ -27,18 +27,18 @@ import {
   type RingKey,
   type RingKeyState,
   type RotationPolicy,
-} from "./key-ring.js";
-import { createKeySealer, type KeySealer } from "./key-sealing.js";
+} from "./ring.js";
+import { createKeySealer, type KeySealer } from "./sealing.js";
 import {
   listingOf,
   publishedDocumentOf,
   verificationKeysOf,
   type FileKeys,
   type KeyListing,
-} from "./key-view.js";
-import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "./keys.js";
+} from "./view.js";
+import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "../keys.js";
 import { RingReplica, type KeyClock } from "./ring-replica.js";
-import type { RsaPrivateKey } from "./rsa-keys.js";
+import type { RsaPrivateKey } from "./rsa.js";
 
 export interface ManagedKeysOptions {
   readonly store: KeyStore;

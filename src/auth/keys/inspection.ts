@@ -1,6 +1,6 @@
-/** What can be said of the stored signing keys without touching them. Depends on key-ring and key-sealing. */
-import { signingKeyOf, type Ring } from "./key-ring.js";
-import { createKeySealer, KeyEncryptionError, unsealedWarning } from "./key-sealing.js";
+/** What can be said of the stored signing keys without touching them. Depends on its neighbours. */
+import { signingKeyOf, type Ring } from "./ring.js";
+import { createKeySealer, KeyEncryptionError, unsealedWarning } from "./sealing.js";
 
 export interface KeyVerdict {
   readonly level: "ok" | "warning" | "error";

@@ -1,7 +1,7 @@
 /**
- * What a change of the key ring is called in the audit log and in metrics. Depends on key-ring.
+ * What a change of the key ring is called in the audit log and in metrics. Depends on the ring.
  */
-import { isRevoked, type Ring } from "./key-ring.js";
+import { isRevoked, type Ring } from "./ring.js";
 
 /** What happened to a key, told once by the replica that did it, and by every one that sees it. */
 export interface KeyChange {
