@@ -6,7 +6,8 @@ import { MongoServerError } from "mongodb";
 import type { Collection, Db, Document } from "mongodb";
 import type { User } from "../auth/users.js";
 import type { Finding, InspectionOptions } from "./inspection.js";
-import type { MongoCall, UsernameIndex } from "./mongo.js";
+import type { UsernameIndex } from "./mongo.js";
+import type { MongoCall } from "./mongo-connection.js";
 import type { UserDocument, UserMapping } from "./mongo-document.js";
 
 const clockWarningMs = 1000;

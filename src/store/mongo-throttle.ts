@@ -4,7 +4,7 @@
 import { randomUUID } from "node:crypto";
 import { MongoServerError, type Collection } from "mongodb";
 import type { ThrottleDocument, ThrottleStore } from "../auth/throttle/store.js";
-import type { MongoCall } from "./mongo.js";
+import type { MongoCall } from "./mongo-connection.js";
 
 export interface StoredThrottleDocument {
   readonly _id: string;

@@ -15,7 +15,8 @@ import type {
 } from "../auth/users.js";
 import { planImport } from "./import-plan.js";
 import type { Occupant, PlannedWrite } from "./import-plan.js";
-import type { MongoCall, UsernameIndex } from "./mongo.js";
+import type { UsernameIndex } from "./mongo.js";
+import type { MongoCall } from "./mongo-connection.js";
 import { toDocumentId, toId, toUpdate } from "./mongo-document.js";
 import type { UserDocument, UserMapping } from "./mongo-document.js";
 

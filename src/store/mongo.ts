@@ -1,28 +1,22 @@
 /**
  * The store on MongoDB: a users collection as it is found, and a collection of our own for the keys.
- * Depends on mongodb and the domain's ports. The driver's own timeouts only tidy up after the deadline
- * that every call has here: measured against a frozen server, none of them is certain to end a call.
+ * Depends on mongodb and the domain's ports.
  */
 import { randomBytes } from "node:crypto";
-import { Binary, BSON, MongoClient, MongoError, MongoServerError } from "mongodb";
+import { Binary, BSON, MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document } from "mongodb";
-import { AuthError } from "../auth/errors.js";
 import type { KeyStore } from "../auth/keys.js";
 import type { User } from "../auth/users.js";
 import type { UsernameMatch } from "../auth/usernames.js";
 import type { Preset } from "../presets.js";
 import type { Store } from "./index.js";
+import { MongoConnection, type MongoCall } from "./mongo-connection.js";
 import { UserMapping } from "./mongo-document.js";
 import { inspectMongo } from "./mongo-inspection.js";
 import type { UserDocument, UserFields } from "./mongo-document.js";
 import { MongoThrottle, type StoredThrottleDocument } from "./mongo-throttle.js";
 import { MongoUsers } from "./mongo-users.js";
-import { storeUnavailable, withDeadline } from "./unavailable.js";
-
-/** The driver cannot make sense of the connection string. */
-export class MongoStoreError extends Error {
-  override readonly name = "MongoStoreError";
-}
+import { withDeadline } from "./unavailable.js";
 
 /** How users are found in documents. */
 export interface MongoMappingOptions {
@@ -42,31 +36,21 @@ export interface MongoStoreOptions extends MongoMappingOptions {
   readonly throttleDocumentsMax?: number;
 }
 
-/** Runs something of the driver's: bounded in time, its errors made ours. */
-export type MongoCall = <T>(work: () => Promise<T>) => Promise<T>;
-
 /**
  * Does not wait for the database, which may come and go: every call tries anew.
  * @throws MongoStoreError
  */
 export function openMongoStore(options: MongoStoreOptions): Store {
   const { deadlineMs = 2500 } = options;
-  const client = connect(options.uri, deadlineMs);
-  const db = client.db();
+  const connection = new MongoConnection(options.uri, deadlineMs);
+  const { db } = connection;
   const collection = db.collection<UserDocument>(options.usersCollection);
   const mapping = mappingOf(options);
   const hashes =
     mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
   const index = new UsernameIndex(collection, mapping, deadlineMs);
-  // A first connection that failed is final for the driver, so every call may be the first one.
-  let connected: Promise<unknown> | undefined;
-  const connectedOnce = () =>
-    (connected ??= client.connect().catch((error: unknown) => {
-      connected = undefined;
-      throw error;
-    }));
   const call: MongoCall = async (work) => {
-    const result = await withDeadline(deadlineMs, connectedOnce().then(work).catch(rethrow));
+    const result = await connection.call(work);
     void index.prepare().catch(() => undefined);
     return result;
   };
@@ -85,11 +69,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       await call(() => db.command({ ping: 1 }));
     },
     warnings: () => call(() => index.warnings()),
-    async close() {
-      // The driver would connect again for the next call.
-      connected = Promise.reject(storeUnavailable("the store is closed"));
-      await Promise.allSettled([connected, withDeadline(deadlineMs, client.close())]);
-    },
+    close: () => connection.close(),
   };
 }
 
@@ -117,44 +97,6 @@ export function createExportReader(options: MongoMappingOptions) {
       return undefined;
     }
   };
-}
-
-/** Whoever waits longer for an answer need not wait longer for a server. */
-const connectMsMax = 5000;
-
-function connect(uri: string, deadlineMs: number): MongoClient {
-  try {
-    return new MongoClient(uri, {
-      appName: "latchkey",
-      readPreference: "primary",
-      writeConcern: { w: "majority", wtimeoutMS: deadlineMs },
-      // A read that is tried again outlives socketTimeoutMS.
-      retryReads: false,
-      serverSelectionTimeoutMS: Math.min(deadlineMs, connectMsMax),
-      connectTimeoutMS: Math.min(deadlineMs, connectMsMax),
-      socketTimeoutMS: deadlineMs,
-      waitQueueTimeoutMS: deadlineMs,
-    });
-  } catch (error) {
-    throw new MongoStoreError(`MONGODB_URI cannot be used: ${(error as Error).message}`);
-  }
-}
-
-/** Server errors that say something about the document and nothing about the server. */
-const documentFaults: unknown[] = [66, 121, 10_334, 11_000, 17_280];
-
-function rethrow(error: unknown): never {
-  if (error instanceof MongoServerError && documentFaults.includes(error.code)) {
-    throw new AuthError("internal", `MongoDB refused a document: ${error.codeName ?? ""}`, {
-      cause: error,
-    });
-  }
-  // Name resolution and certificate files fail with errors of the system.
-  const isSystem = error instanceof Error && "syscall" in error;
-  if (error instanceof MongoError || isSystem) {
-    throw storeUnavailable("MongoDB does not answer", error);
-  }
-  throw error;
 }
 
 const namespaceNotFound = 26;

@@ -30,9 +30,23 @@ afterAll(() => mongo?.dispose());
 const describeMongo = mongo ? describe : describe.skip;
 const newDatabase = () => mongo?.newDatabase() ?? "";
 
+const opened: Store[] = [];
+// A test that fails leaves its stores open, and they would keep the process alive.
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((store) => store.close()));
+});
+
 function openAt(uri: string, more: { fields?: UserFields; deadlineMs?: number } = {}): Store {
   // A deadline for a busy machine: what is tested here is not how soon.
-  return openMongoStore({ uri, usersCollection: "users", fields, deadlineMs: 20_000, ...more });
+  const store = openMongoStore({
+    uri,
+    usersCollection: "users",
+    fields,
+    deadlineMs: 20_000,
+    ...more,
+  });
+  opened.push(store);
+  return store;
 }
 
 describeMongo("with a server", () => {

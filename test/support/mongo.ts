@@ -83,7 +83,10 @@ export async function startMongoServer(): Promise<MongoServer | undefined> {
     // SecantusDB says goodbye as a replica set without members, and a driver that believes it has
     // nobody left to ask.
     uri: (database) => `mongodb://127.0.0.1:${port}/${database}?directConnection=true`,
-    freeze: () => void process.kill(running.pid, "SIGSTOP"),
+    freeze() {
+      process.kill(running.pid, "SIGSTOP");
+      while (!isStopped(running.pid));
+    },
     thaw: () => void process.kill(running.pid, "SIGCONT"),
     stop: () => running.stop(),
     async start() {
@@ -174,6 +177,12 @@ async function launch(argv: readonly string[], port: number) {
   }
   await stop();
   throw new Error(`${argv[0] ?? ""} did not start`);
+}
+
+/** The signal takes effect a moment after `kill` returns. */
+function isStopped(pid: number): boolean {
+  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
+  return !/^[^T]/.test(stdout.trim());
 }
 
 function accepts(port: number): Promise<boolean> {
