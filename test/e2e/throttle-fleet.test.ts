@@ -88,7 +88,9 @@ function fail(name: string): never {
 async function count(attempts: number, username: string, secret: string) {
   const surfaces = servers.flatMap(({ url }) => attemptsAt(url));
   const verdicts = await Promise.all(
-    Array.from({ length: attempts }, (_, i) => surfaces[i % surfaces.length]?.(username, secret)),
+    Array.from({ length: attempts }, async (_, i) =>
+      surfaces[i % surfaces.length]?.(username, secret),
+    ),
   );
   const counts: Record<string, number> = {};
   for (const verdict of verdicts) counts[verdict ?? ""] = (counts[verdict ?? ""] ?? 0) + 1;

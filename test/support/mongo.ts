@@ -80,9 +80,7 @@ export async function startMongoServer(): Promise<MongoServer | undefined> {
   const argv = command(port, folder);
   let running = await launch(argv, port);
   return {
-    // SecantusDB says goodbye as a replica set without members, and a driver that believes it has
-    // nobody left to ask.
-    uri: (database) => `mongodb://127.0.0.1:${port}/${database}?directConnection=true`,
+    uri: (database) => `mongodb://127.0.0.1:${port}/${database}`,
     freeze() {
       process.kill(running.pid, "SIGSTOP");
       while (!isStopped(running.pid));
