@@ -49,32 +49,44 @@ export class BodyTooLarge extends Error {}
 /** The client went away before its request was whole; nobody waits for an answer. */
 export class ClientGone extends Error {}
 
-/** @throws BodyTooLarge, at once where the size is declared. @throws ClientGone */
+/**
+ * How much of a body that is too large is still read, and for how long, before it is refused. A client
+ * that is answered in the middle of its sending may never read the answer.
+ */
+const refusedBytesMax = 1_048_576;
+const refusedTimeoutMs = 1000;
+
+/** @throws BodyTooLarge @throws ClientGone */
 export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    if (Number(req.headers["content-length"]) > bytesMax) {
-      reject(new BodyTooLarge());
-      return;
-    }
     const chunks: Buffer[] = [];
     let length = 0;
+    let timer: NodeJS.Timeout | undefined;
+    const refuse = () => {
+      clearTimeout(timer);
+      req.off("data", onData).resume();
+      reject(new BodyTooLarge());
+    };
     const onData = (chunk: Buffer) => {
       length += chunk.length;
-      if (length > bytesMax) {
-        req.off("data", onData).resume();
-        reject(new BodyTooLarge());
-      } else {
-        chunks.push(chunk);
-      }
+      if (length <= bytesMax) chunks.push(chunk);
+      else if (length > refusedBytesMax) refuse();
+      else timer ??= setTimeout(refuse, refusedTimeoutMs);
     };
-    req.on("data", onData);
-    req.once("end", () =>
-      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
-    );
     const onGone = () => {
+      clearTimeout(timer);
       // Every request closes in the end, and an error that nobody waits for has its price too.
       if (!req.complete || req.errored) reject(new ClientGone());
     };
+    if (Number(req.headers["content-length"]) > refusedBytesMax) {
+      refuse();
+      return;
+    }
+    req.on("data", onData);
+    req.once("end", () => {
+      if (length > bytesMax) refuse();
+      else resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+    });
     req.once("error", onGone);
     req.once("close", onGone);
   });
