@@ -60,12 +60,20 @@ execFileSync(process.execPath, [main, "users", "add", "bench", "--password-stdin
 });
 const server = spawn(process.execPath, [main, "serve"], { env: { ...env, LOG_LEVEL: "info" } });
 try {
-  const url = await new Promise((started) =>
+  const { url, managementUrl } = await new Promise((started) =>
     createInterface({ input: server.stdout }).on("line", (line) => {
       const entry = JSON.parse(line);
-      if (entry.event === "started") started(entry.url);
+      if (entry.event === "started") started(entry);
     }),
   );
+  /** Since the last time it was asked for, in milliseconds. */
+  const loopDelay = async (which) => {
+    const page = await (await fetch(`${managementUrl}/metrics`)).text();
+    return (
+      1000 *
+      Number(new RegExp(`^nodejs_eventloop_lag_${which}_seconds (\\S+)`, "m").exec(page)?.[1])
+    );
+  };
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const floodAgent = new Agent({ keepAlive: true, maxSockets: 256 });
   const basic = `Basic ${Buffer.from(`bench:${password}`).toString("base64")}`;
@@ -79,10 +87,13 @@ try {
   await steadily(renewalsPerSecond, 3, renew);
 
   const alone = await steadily(renewalsPerSecond, seconds, renew);
+  await loopDelay("p99");
   const [beside, flood] = await Promise.all([
     steadily(renewalsPerSecond, seconds, renew),
     steadily(Math.ceil(4 * perSecond), seconds, () => login(floodAgent)),
   ]);
+
+  const loopDelayMs = await loopDelay("p99");
 
   const ms = (answers) => answers.map((answer) => answer.ms);
   const accepted = flood.filter(({ status }) => status === 200);
@@ -95,6 +106,9 @@ try {
   console.log(`re-issues: ${beside.length} beside the flood, ${failed} failed`);
   console.log(
     `re-issue p99: ${p99Alone.toFixed(1)} ms alone, ${p99Beside.toFixed(1)} ms beside the flood, ratio ${(p99Beside / p99Alone).toFixed(2)}`,
+  );
+  console.log(
+    `event loop delay p99 beside the flood: ${loopDelayMs.toFixed(1)} ms (timer resolution included)`,
   );
   console.log(
     `logins: ${accepted.length} accepted, ${shed.length} shed at a median of ${quantile(ms(shed), 0.5)?.toFixed(1)} ms, ${flood.length - accepted.length - shed.length} others`,
