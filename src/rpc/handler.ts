@@ -19,13 +19,12 @@ import {
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
 import { createAsyncIterable, createMethodUrl } from "@connectrpc/connect/protocol";
-import { AuthError } from "../auth/errors.js";
 import type { AuthService as Service } from "../auth/service.js";
-import { send, type Answer, type Exchange } from "../server/exchange.js";
+import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
-import { exchangeKey } from "./context.js";
+import { exchangeKey, exchangeOf } from "./context.js";
 import { toConnectError } from "./errors.js";
 import { createHealthImpl, type Readiness } from "./health.js";
 import { reflectionRoutes } from "./reflection.js";
@@ -47,8 +46,7 @@ export interface RpcHandler {
 
 export interface RpcOptions {
   readonly routes: (router: ConnectRouter) => void;
-  /** Told of every error that the caller sees as `internal`. */
-  readonly onFault: (error: unknown, requestId: string) => void;
+  readonly onFault: OnFault;
 }
 
 export function authRoutes(service: Service, readiness: Readiness): RpcOptions["routes"] {
@@ -131,26 +129,18 @@ function collectUnaryRpcs(router: ConnectRouter, rpcs: Map<string, UnaryRpc>): C
 
 const isUnary = (method: DescMethod): method is DescMethodUnary => method.methodKind === "unary";
 
-/** What the caller gets to see of an error; one that is not of the domain is told of. */
-function explain(
-  error: unknown,
-  exchange: Exchange | undefined,
-  onFault: RpcOptions["onFault"],
-): ConnectError {
-  const requestId = exchange?.requestId ?? "";
-  const ours = AuthError.from(error);
-  if (exchange) exchange.outcome = ours.code;
-  if (ours.code === "internal") onFault(error, requestId);
-  return toConnectError(ours, requestId);
+/** What the caller gets to see of an error. */
+function explain(error: unknown, exchange: Exchange, onFault: OnFault): ConnectError {
+  return toConnectError(exchange.fail(error, onFault), exchange.requestId);
 }
 
-function createErrorInterceptor(onFault: RpcOptions["onFault"]): Interceptor {
+function createErrorInterceptor(onFault: OnFault): Interceptor {
   return (next) => async (request) => {
     try {
       return await next(request);
     } catch (error) {
       if (error instanceof ConnectError) throw error;
-      throw explain(error, request.contextValues.get(exchangeKey), onFault);
+      throw explain(error, exchangeOf(request.contextValues), onFault);
     }
   };
 }

@@ -1,11 +1,15 @@
 /**
- * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on node alone.
+ * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on auth's errors and on node.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { AuthError } from "../auth/errors.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
+
+/** Told of every error that the caller sees as `internal`. */
+export type OnFault = (error: unknown, requestId: string) => void;
 
 /** What every surface gets to know of a request beside the request itself. */
 export class Exchange {
@@ -21,6 +25,14 @@ export class Exchange {
     /** Of the client, as far as it can be told: see client-address. */
     readonly clientAddress: string,
   ) {}
+
+  /** The error as one of the domain's, noted as the outcome; `onFault` is told of one that is ours. */
+  fail(error: unknown, onFault: OnFault): AuthError {
+    const domainError = AuthError.from(error);
+    this.outcome = domainError.code;
+    if (domainError.code === "internal") onFault(error, this.requestId);
+    return domainError;
+  }
 
   /** Aborts when nobody waits for the answer any more. Made when asked for: most never are. */
   get signal(): AbortSignal {

@@ -1,9 +1,8 @@
 /**
  * The way of every HTTP request: request id, CORS, route or rpc, access log. Whatever goes wrong
- * below ends here in an answer that says nothing. Depends on auth's errors and on node.
+ * below ends here in an answer that says nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
-import { AuthError } from "../auth/errors.js";
 import {
   BodyTooLarge,
   ClientGone,
@@ -14,6 +13,7 @@ import {
   Exchange,
   type NodeRequest,
   type NodeResponse,
+  type OnFault,
 } from "./exchange.js";
 import type { Route } from "./route.js";
 
@@ -42,8 +42,7 @@ export interface HandlerOptions {
   readonly cors: CorsHeaders;
   readonly clientAddressOf: (req: NodeRequest) => string;
   readonly onAccess: (entry: AccessEntry) => void;
-  /** Told of every error that the caller sees as `internal`. */
-  readonly onFault: (error: unknown, requestId: string) => void;
+  readonly onFault: OnFault;
 }
 
 /** The header names that browsers need to be told of. */
@@ -78,10 +77,7 @@ export function createRequestHandler(
     } catch (error) {
       if (error instanceof ClientGone) throw error;
       if (error instanceof BodyTooLarge) return route.refuse(413);
-      const ours = AuthError.from(error);
-      exchange.outcome = ours.code;
-      if (ours.code === "internal") options.onFault(error, exchange.requestId);
-      return route.fail(ours);
+      return route.fail(exchange.fail(error, options.onFault));
     }
   }
 
