@@ -8,6 +8,7 @@ import type { App } from "../app.js";
 import { ConfigError, likelyTypos, parseConfig, type Config, type Environment } from "../config.js";
 import type { KeyMaterial } from "../key-material.js";
 import type { Logs } from "../observability/log.js";
+import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -58,6 +59,8 @@ async function serve(
     throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
   });
   const isPrimary = !isWorker && workerCount(config) > 1;
+  const tracing = readTracingConfig(env);
+  if (!isWorker) tracing.faults.forEach((fault) => logs.logger.warn({ event: "setup" }, fault));
   try {
     if (isPrimary) {
       const onHangup = (listener: () => void) => terminal.onHangup(listener);
@@ -67,7 +70,7 @@ async function serve(
       });
     } else {
       terminal.onHangup(() => undefined);
-      await serveAlone(config, keyMaterial, logs, stop, onStarted);
+      await serveAlone(config, keyMaterial, logs, tracing, stop, onStarted);
     }
   } finally {
     await logs.close();
@@ -79,6 +82,7 @@ async function serveAlone(
   config: Config,
   keyMaterial: KeyMaterial,
   logs: Logs,
+  tracing: TracingConfig,
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
@@ -92,6 +96,7 @@ async function serveAlone(
       store,
       keyMaterial,
       logs,
+      tracing: await openTracing(tracing, config, logs),
       hasManagementPort: !isWorker,
     });
     try {
@@ -108,6 +113,14 @@ async function serveAlone(
     await store.close();
     leavePrimary();
   }
+}
+
+/** The SDK takes its time to load: nobody else does. */
+async function openTracing({ isOn, followsCallers }: TracingConfig, config: Config, logs: Logs) {
+  if (!isOn) return undefined;
+  const { startTracing } = await import("../observability/tracing.js");
+  const storeSystem = config.MONGODB_URI === undefined ? "lmdb" : "mongodb";
+  return startTracing({ storeSystem, followsCallers, logger: logs.logger });
 }
 
 /** What only the operator can mend is said in one sentence. */
