@@ -1,5 +1,6 @@
 /** What a collector gets to see of a real process, and what becomes of the process without one. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -175,6 +176,32 @@ describe("a trace", () => {
         "rpc.status_code": isGrpc ? "UNAUTHENTICATED" : "unauthenticated",
       });
     }
+  });
+
+  test("is its request's alone, whatever else is on the connection", async () => {
+    const running = await startTraced();
+    if (running === undefined) return;
+    const auth = createAuthClient(createGrpcTransport({ baseUrl: running.url }));
+    const logins = Array.from({ length: 8 }, () => newParent());
+    const issued = await Promise.all(
+      logins.map(({ traceparent }) =>
+        auth.issueToken({}, { headers: { authorization, traceparent } }),
+      ),
+    );
+    for (const { traceId } of logins) {
+      const { children } = await traceOf(running.collector, traceId);
+      const names = children.map(({ name }) => name).filter((name) => !/^throttle/.test(name));
+      expect(names.sort()).toEqual(["hash.compute", "hash.wait", "users.findByUsername"]);
+    }
+    const client = createHttpClient(running.url);
+    for (const { accessToken } of issued) {
+      const { traceId, traceparent } = newParent();
+      const headers = { authorization: `Bearer ${accessToken}`, traceparent };
+      expect((await client.call("/api/auth/token", { headers })).status).toBe(200);
+      const { children } = await traceOf(running.collector, traceId);
+      expect(children.map(({ name }) => name)).toEqual(["users.findBySubject"]);
+    }
+    client.close();
   });
 
   test("of a store that is down has its error, and the caller's fault is none", async () => {
