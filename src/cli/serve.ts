@@ -5,7 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App } from "../app.js";
-import { ConfigError, likelyTypos, parseConfig, type Config, type Environment } from "../config.js";
+import {
+  ConfigError,
+  likelyTypos,
+  parseConfig,
+  workerCount,
+  type Config,
+  type Environment,
+} from "../config.js";
 import type { KeyMaterial } from "../key-material.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
@@ -41,7 +48,7 @@ async function serve(
   terminal: Terminal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, workerCount, WorkersFailed }] =
+  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
     await Promise.all([
       import("../key-material.js"),
       import("../observability/log.js"),
