@@ -15,6 +15,7 @@ import {
 } from "../config.js";
 import type { KeyMaterial } from "../key-material.js";
 import type { Logs } from "../observability/log.js";
+import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -65,6 +66,8 @@ async function serve(
     throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
   });
   const isPrimary = !isWorker && workerCount(config) > 1;
+  const tracing = readTracingConfig(env);
+  if (!isWorker) tracing.faults.forEach((fault) => logs.logger.warn({ event: "setup" }, fault));
   try {
     if (isPrimary) {
       const onHangup = (listener: () => void) => terminal.onHangup(listener);
@@ -74,7 +77,7 @@ async function serve(
       });
     } else {
       terminal.onHangup(() => undefined);
-      await serveAlone(config, keyMaterial, logs, stop, onStarted);
+      await serveAlone(config, keyMaterial, logs, tracing, stop, onStarted);
     }
   } finally {
     await logs.close();
@@ -86,6 +89,7 @@ async function serveAlone(
   config: Config,
   keyMaterial: KeyMaterial,
   logs: Logs,
+  tracing: TracingConfig,
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
@@ -99,6 +103,7 @@ async function serveAlone(
       store,
       keyMaterial,
       logs,
+      tracing: await openTracing(tracing, config, logs),
       hasManagementPort: !isWorker,
     });
     try {
@@ -115,6 +120,14 @@ async function serveAlone(
     await store.close();
     leavePrimary();
   }
+}
+
+/** The SDK takes its time to load: nobody else does. */
+async function openTracing({ isOn, followsCallers }: TracingConfig, config: Config, logs: Logs) {
+  if (!isOn) return undefined;
+  const { startTracing } = await import("../observability/tracing.js");
+  const storeSystem = config.MONGODB_URI === undefined ? "lmdb" : "mongodb";
+  return startTracing({ storeSystem, followsCallers, logger: logs.logger });
 }
 
 /** What only the operator can mend is said in one sentence. */
