@@ -50,6 +50,8 @@ function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]
 const onOff: Parse<boolean> = (value) => oneOf("on", "off")(value) === "on";
 
 const timeZone: Parse<string> = (value) => {
+  // Asking takes some milliseconds of every start.
+  if (value === "UTC") return value;
   try {
     return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
   } catch {
@@ -380,7 +382,12 @@ export function likelyTypos(env: Environment): string[] {
   const names = Object.keys(variables);
   return Object.keys(env).flatMap((name) => {
     if (names.includes(name)) return [];
-    const near = names.find((ours) => ours.length > 4 && editDistance(name, ours) <= 2);
+    const near = names.find(
+      (ours) =>
+        ours.length > 4 &&
+        Math.abs(ours.length - name.length) <= 2 &&
+        editDistance(name, ours) <= 2,
+    );
     return near === undefined
       ? []
       : [`${name} is not a variable of Latchkey; did you mean ${near}?`];

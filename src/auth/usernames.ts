@@ -12,13 +12,15 @@ export type UsernameKey = (username: string) => string;
 
 const sensitivities = { "ignore-case": "accent", "ignore-case-and-accents": "base" } as const;
 
-const keys: Readonly<Record<UsernameMatch, UsernameKey>> = {
-  exact: (username) => username,
-  "ignore-case": collationKey("ignore-case"),
-  "ignore-case-and-accents": collationKey("ignore-case-and-accents"),
-};
+const collationKeys = new Map<UsernameMatch, UsernameKey>();
 
-export const usernameKeyOf = (match: UsernameMatch): UsernameKey => keys[match];
+/** Made when asked for: a collator takes 10 ms, and most need none. */
+export function usernameKeyOf(match: UsernameMatch): UsernameKey {
+  if (match === "exact") return (username) => username;
+  const key = collationKeys.get(match) ?? collationKey(match);
+  collationKeys.set(match, key);
+  return key;
+}
 
 const cacheCharactersMax = 10_000;
 
