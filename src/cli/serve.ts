@@ -1,13 +1,11 @@
 /** `serve`: runs the service until it is told to stop. Depends on app, store and config. */
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import type { App } from "../app.js";
-import { ConfigError, likelyTypos, parseConfig, type Config, type Environment } from "../config.js";
-import type { KeyMaterial } from "../key-material.js";
-import type { Logs } from "../observability/log.js";
+import type { App, AppDeps } from "../app.js";
+import { ConfigError, likelyTypos, parseConfig, type Environment } from "../config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -67,7 +65,12 @@ async function serve(
       });
     } else {
       terminal.onHangup(() => undefined);
-      await serveAlone(config, keyMaterial, logs, stop, onStarted);
+      // Whoever sets a number means it, and a primary has set one for each worker.
+      const quietHashConcurrency = env["HASH_CONCURRENCY"]
+        ? config.HASH_CONCURRENCY
+        : availableParallelism();
+      const deps = { config, keyMaterial, logs, quietHashConcurrency };
+      await serveAlone(deps, stop, onStarted);
     }
   } finally {
     await logs.close();
@@ -76,24 +79,16 @@ async function serve(
 
 /** One process: the only one, or a worker. */
 async function serveAlone(
-  config: Config,
-  keyMaterial: KeyMaterial,
-  logs: Logs,
+  deps: Omit<AppDeps, "store">,
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
   const [{ createApp }, { openStore }, { isWorker, leavePrimary, primaryStop, reportToPrimary }] =
     await Promise.all([import("../app.js"), import("../store/index.js"), import("../workers.js")]);
   const stop = AbortSignal.any([interruption, primaryStop()]);
-  const store = await openStore(config);
+  const store = await openStore(deps.config);
   try {
-    const app = createApp({
-      config,
-      store,
-      keyMaterial,
-      logs,
-      hasManagementPort: !isWorker,
-    });
+    const app = createApp({ ...deps, store, hasManagementPort: !isWorker });
     try {
       await app.start().catch(explainStartFailure);
       reportToPrimary(app);
