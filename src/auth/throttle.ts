@@ -130,12 +130,12 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   const windowMs = limits.windowSeconds * 1000;
   const ledger = createLedger({ store, windowMs, clock });
   const seat = createSeat({ store, seats: limits.failures, clock });
-  let secret: Uint8Array | undefined;
+  const secret = once(options.secret);
   /** The pairs that a check is under way for without a place taken. */
   const unreserved = new Set<string>();
 
   async function subjectOf(username: string, network: string): Promise<Subject> {
-    const key = (secret ??= await options.secret());
+    const key = await secret();
     const name = foldUsername(options.usernameKey(username));
     const hash = (...parts: string[]) =>
       createHmac("sha256", key).update(JSON.stringify(parts)).digest("base64url");
@@ -375,4 +375,14 @@ function limitOf(scope: ThrottleScope, limits: ThrottleLimits): number {
     network: limits.networkFailures,
   };
   return by[scope];
+}
+
+/** Asks once for all; after a failure again. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () =>
+    (answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    }));
 }
