@@ -204,7 +204,8 @@ export function createApp(deps: AppDeps): App {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
       if (HASH_CONCURRENCY > hashesMax) {
-        warn(
+        logger.info(
+          { event: "setup" },
           `of ${HASH_CONCURRENCY} hashes only ${hashesMax} run at once: set UV_THREADPOOL_SIZE to ${HASH_CONCURRENCY + 1}`,
         );
       }

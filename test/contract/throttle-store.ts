@@ -409,6 +409,31 @@ export function runThrottleContract(
       await attempt(throttle, "right");
     });
 
+    test("what is stored names neither strangers nor known networks, and tells nothing to other deployments", async () => {
+      const keysOf = async () => {
+        const other = await newPlace();
+        const store = await other.open();
+        const throttle = await newReplica({}, store);
+        await attempt(throttle, "right", "alice", "192.0.2.1");
+        await attempt(throttle, "wrong", "mallory", "192.0.2.1");
+        await throttle.close();
+        const stored = await collect(store.throttle.list());
+        const { counters, known } = JSON.parse(
+          stored.find(({ document }) => /"known":\{"/.test(document))?.document ?? "{}",
+        ) as Record<"counters" | "known", object>;
+        const records = stored.filter(({ key }) => key.includes(":"));
+        expect(JSON.stringify(records.filter(({ key }) => key.startsWith("user:")))).not.toMatch(
+          /alice|mallory|192\.0\.2/i,
+        );
+        await store.close();
+        await other.dispose();
+        return [...records.map(({ key }) => key), ...Object.keys({ ...counters, ...known })];
+      };
+      const [ours, theirs] = [await keysOf(), await keysOf()];
+      expect(ours.length).toBeGreaterThanOrEqual(4);
+      expect(ours.filter((key) => theirs.includes(key))).toEqual(["all"]);
+    });
+
     test("lists what is counted and forgets it on demand", async () => {
       const throttle = await newReplica({ failures: 2 });
       for (let i = 0; i < 2; i++) {

@@ -2,7 +2,7 @@
 import { afterEach, expect, jest, test } from "@jest/globals";
 import { setTimeout as sleep } from "node:timers/promises";
 import { basic } from "../support/http.js";
-import { startService, testUser, type RunningService } from "../support/service.js";
+import { keptLogs, startService, testUser, type RunningService } from "../support/service.js";
 
 jest.setTimeout(120_000);
 
@@ -102,7 +102,9 @@ test("hashes take every core until a token comes to be renewed", async () => {
 
 test("a thread is left to signatures, whatever HASH_CONCURRENCY says", async () => {
   const env = { HASH_CONCURRENCY: "8", UV_THREADPOOL_SIZE: "3", REHASH: "off" };
-  service = await startService(env, [user("slow", longHash)]);
+  const lines: string[] = [];
+  service = await startService(env, [user("slow", longHash)], { logs: keptLogs(lines) });
+  expect(lines.join()).toContain("of 8 hashes only 2 run at once: set UV_THREADPOOL_SIZE to 9");
   const logins = Promise.all(Array.from({ length: 6 }, () => login("slow")));
   expect(await mostRunning(logins)).toBe(2);
 });
