@@ -108,3 +108,35 @@ test("a thread is left to signatures, whatever HASH_CONCURRENCY says", async () 
   const logins = Promise.all(Array.from({ length: 6 }, () => login("slow")));
   expect(await mostRunning(logins)).toBe(2);
 });
+
+test("who leaves or runs out of time in the queue is never hashed, and is told of in the audit log", async () => {
+  const lines: string[] = [];
+  const env = { HASH_CONCURRENCY: "1", REHASH: "off" };
+  service = await startService(env, [user("slow", longHash)], { logs: keptLogs(lines) });
+  const logins = Array.from({ length: 6 }, () => login("slow"));
+  await sleep(50);
+  const body = JSON.stringify({ username: "slow", password: "password" });
+  const rest = () =>
+    fetch(`${service?.url}/api/v1/authentication/login`, {
+      method: "POST",
+      body,
+      signal: AbortSignal.timeout(50),
+    }).catch(() => undefined);
+  const rpc = () =>
+    fetch(`${service?.url}/auth.v1.AuthService/Login`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "connect-timeout-ms": "50" },
+      body,
+    });
+  await Promise.all(Array.from({ length: 3 }, () => [rest(), rpc()]).flat());
+  expect((await Promise.all(logins)).map(({ status }) => status)).toEqual(Array(6).fill(200));
+  const attempts = lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ event }) => event === "attempt");
+  const left = attempts.filter(({ reason }) => reason === "aborted");
+  expect(left.map(({ surface }) => surface).sort()).toEqual(
+    ["rest_login", "rpc_login"].flatMap((surface) => Array<string>(3).fill(surface)),
+  );
+  expect(left.every(({ waitedMs }) => waitedMs === undefined)).toBe(true);
+  expect(attempts).toHaveLength(12);
+});
