@@ -31,9 +31,9 @@ const login = (username: string, address?: string) => call(basic(username, "pass
 /** The most hashes that were seen to run at once while `work` went on. */
 async function mostRunning(work: Promise<unknown>): Promise<number> {
   let most = 0;
-  let isOver = false;
-  void work.finally(() => (isOver = true));
-  while (!isOver) {
+  const state = { isOver: false };
+  void work.finally(() => (state.isOver = true));
+  while (!state.isOver) {
     const page = await (await fetch(`${service?.managementUrl}/metrics`)).text();
     most = Math.max(most, Number(/^latchkey_hashes_running (\d+)/m.exec(page)?.[1]));
     await sleep(10);
@@ -86,16 +86,16 @@ test("hashes take every core until a token comes to be renewed", async () => {
   const logins = () => Promise.all(Array.from({ length: 6 }, () => login("slow")));
   expect(await mostRunning(logins())).toBe(2);
 
-  let isOver = false;
+  const state = { isOver: false };
   const renewals = (async () => {
-    while (!isOver) {
+    while (!state.isOver) {
       expect((await call(`Bearer ${token}`)).status).toBe(200);
       await sleep(100);
     }
   })();
   await sleep(300);
   const most = await mostRunning(logins());
-  isOver = true;
+  state.isOver = true;
   await renewals;
   expect(most).toBe(1);
 });
