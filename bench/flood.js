@@ -136,7 +136,10 @@ async function measureQuiet(client, token) {
   let count = 0;
   const start = performance.now();
   const clients = Array.from({ length: 16 }, async () => {
-    while (!isOver) count += Number((await client.login()).status === 200);
+    while (!isOver) {
+      const { status } = await client.login();
+      if (status === 200) count++;
+    }
   });
   await sleep(windowMs);
   const perSecond = (count * 1000) / (performance.now() - start);
