@@ -375,6 +375,11 @@ export function describeConfig(env: Environment): Record<VariableName, string | 
   return Object.fromEntries(rows) as Record<VariableName, string | undefined>;
 }
 
+/** How many processes share the port. */
+export function workerCount({ WORKERS }: Pick<Config, "WORKERS">): number {
+  return WORKERS === "auto" ? availableParallelism() : WORKERS;
+}
+
 /** One sentence for each variable that is not ours but nearly is. */
 export function likelyTypos(env: Environment): string[] {
   const names = Object.keys(variables);

@@ -7,9 +7,8 @@ import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { availableParallelism } from "node:os";
 import type { App } from "./app.js";
-import type { Config } from "./config.js";
+import { workerCount, type Config } from "./config.js";
 import type { Logger } from "./observability/log.js";
 import type { MetricSnapshot } from "./observability/metrics.js";
 import { createManagementServer } from "./server/management.js";
@@ -23,9 +22,6 @@ type Report =
   | { readonly type: "metrics"; readonly id: number; readonly metrics: MetricSnapshot };
 
 export const isWorker = cluster.isWorker;
-
-export const workerCount = ({ WORKERS }: Config) =>
-  WORKERS === "auto" ? availableParallelism() : WORKERS;
 
 /** What of a number that is meant for the whole machine is that worker's, at least 1. */
 export function shareOf(total: number, workers: number, index: number): number {

@@ -13,8 +13,17 @@ const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
 export function parseJson(bytes: Uint8Array): unknown {
   const text = utf8.decode(bytes);
   const value: unknown = JSON.parse(text);
-  assertUnambiguous(text);
+  if (!isCanonical(text, value)) assertUnambiguous(text);
   return value;
+}
+
+/** Longer text may be nested too deep for JSON.stringify, which is the cheaper check by half. */
+const shortLength = 1024;
+
+/** Whether the text is what its value is written as: then each name is there once. */
+function isCanonical(text: string, value: unknown): boolean {
+  // An escape can be half of a surrogate pair, and is written back as that.
+  return text.length <= shortLength && !text.includes("\\") && JSON.stringify(value) === text;
 }
 
 /** Walks over text that is known to be JSON. */

@@ -6,7 +6,7 @@ import { AuthError } from "./errors.js";
 import type { Attempt, Gate } from "./gate.js";
 import type { HashWidth } from "./hash-width.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
-import type { User, UserStore } from "./users.js";
+import type { Account, UserStore } from "./users.js";
 
 export interface AuthService {
   /**
@@ -60,6 +60,6 @@ export function createAuthService(deps: {
 }
 
 /** `iat` has whole seconds, so a token of the very second of the revocation is refused too. */
-function isRevoked({ tokensValidAfter }: User, issuedAtSeconds: number): boolean {
+function isRevoked({ tokensValidAfter }: Account, issuedAtSeconds: number): boolean {
   return tokensValidAfter !== undefined && issuedAtSeconds * 1000 <= tokensValidAfter.getTime();
 }

@@ -28,6 +28,9 @@ export interface User {
   readonly tokensValidAfter: Date | undefined;
 }
 
+/** What the renewal of a token needs of its user: all but the hash. */
+export type Account = Omit<User, "passwordHash">;
+
 /** What may be changed of a user in place; a field that is absent stays as it is. */
 export interface UserChange {
   readonly passwordHash?: string;
@@ -58,10 +61,10 @@ export interface UserStore {
   /** The user of that name, compared as `USERNAME_MATCH` says. */
   findByUsername(username: string): Promise<User | undefined>;
   /**
-   * The user whose `_id` as a string is `subject`, whatever the type of the `_id`; undefined where
+   * The account whose `_id` as a string is `subject`, whatever the type of the `_id`; undefined where
    * none has it or where two do, as `1` and `"1"`.
    */
-  findBySubject(subject: string): Promise<User | undefined>;
+  findBySubject(subject: string): Promise<Account | undefined>;
   /** Adds a user. Atomic: of any number of racing calls with one `_id` or username, one adds. */
   add(user: User): Promise<"added" | "id_taken" | "username_taken">;
   /**

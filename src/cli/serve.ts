@@ -5,7 +5,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App, AppDeps } from "../app.js";
-import { ConfigError, likelyTypos, parseConfig, type Environment } from "../config.js";
+import { ConfigError, likelyTypos, parseConfig, workerCount, type Environment } from "../config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -38,7 +38,7 @@ async function serve(
   terminal: Terminal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, workerCount, WorkersFailed }] =
+  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
     await Promise.all([
       import("../key-material.js"),
       import("../observability/log.js"),

@@ -97,6 +97,9 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
       const response = await handler(
         body ? { ...request, body: createAsyncIterable([body]) } : request,
       );
+      for (const [name, value] of Object.entries(exchange.headers)) {
+        if (value !== undefined) res.setHeader(name, value);
+      }
       await universalResponseToNodeResponse(response, res);
     },
   };

@@ -80,7 +80,7 @@ export function networkOf(address: string): string {
 /** An address in the one spelling that we count by, or undefined where the text is none. */
 function parseAddress(text: string): string | undefined {
   // A link-local address of a socket names its interface.
-  const address = text.replace(/%.*$/, "");
+  const address = text.replace(/%.*$/, "").replace(/^::ffff:(?=[\d.]+$)/, "");
   if (isIPv4(address)) return address;
   if (!isIPv6(address)) return undefined;
   const groups = groupsOf(address);

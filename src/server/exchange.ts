@@ -13,6 +13,8 @@ export type OnFault = (error: unknown, requestId: string) => void;
 
 /** What every surface gets to know of a request beside the request itself. */
 export class Exchange {
+  /** Those of every answer; `send` adds the answer's own. */
+  readonly headers: OutgoingHttpHeaders;
   /** How a use case ended: `ok` or a domain code; undefined while none was reached. */
   outcome: string | undefined;
   #abort: AbortController | undefined;
@@ -24,7 +26,9 @@ export class Exchange {
     readonly requestId: string,
     /** Of the client, as far as it can be told: see client-address. */
     readonly clientAddress: string,
-  ) {}
+  ) {
+    this.headers = { "x-request-id": requestId };
+  }
 
   /** The error as one of the domain's, noted as the outcome; `onFault` is told of one that is ours. */
   fail(error: unknown, onFault: OnFault): AuthError {
@@ -90,6 +94,10 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
       // Every request closes in the end, and an error that nobody waits for has its price too.
       if (!req.complete || req.errored) reject(new ClientGone());
     };
+    if (!hasBody(req)) {
+      resolve(noBytes);
+      return;
+    }
     if (Number(req.headers["content-length"]) > refusedBytesMax) {
       refuse();
       return;
@@ -104,16 +112,24 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
   });
 }
 
+const noBytes = Buffer.alloc(0);
+
+/** Whether there is one to wait for (RFC 9112 section 6.3; RFC 9113 section 8.1: END_STREAM). */
+function hasBody(req: NodeRequest): boolean {
+  if ("stream" in req) return !req.stream.endAfterHeaders;
+  const { "content-length": length, "transfer-encoding": encoding } = req.headers;
+  return encoding !== undefined || (length !== undefined && length !== "0");
+}
+
 /** Writes the whole answer. */
-export function send({ res }: Exchange, answer: Answer): void {
-  const { status, headers, body = "", trailers } = answer;
-  if (trailers === undefined) {
-    // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
-    const length = status !== 204 && status !== 304 && Buffer.byteLength(body);
-    res.writeHead(status, { ...headers, ...(length !== false && { "content-length": length }) });
-  } else {
-    res.writeHead(status, headers);
-    res.addTrailers(trailers);
+export function send({ res, headers: common }: Exchange, answer: Answer): void {
+  const { status, body = "", trailers } = answer;
+  const headers: OutgoingHttpHeaders = { ...common, ...answer.headers };
+  // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
+  if (trailers === undefined && status !== 204 && status !== 304) {
+    headers["content-length"] = Buffer.byteLength(body);
   }
+  res.writeHead(status, headers);
+  if (trailers) res.addTrailers(trailers);
   res.end(body);
 }

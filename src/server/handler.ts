@@ -85,7 +85,6 @@ export function createRequestHandler(
     const start = performance.now();
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
     const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req));
-    res.setHeader("x-request-id", exchange.requestId);
     // Which of two a caller means is not for us to guess; node would take the first.
     if (isRepeated("authorization", req.rawHeaders)) delete req.headers.authorization;
     res.once("close", () => {
@@ -134,11 +133,11 @@ function requestIdOf({ headers }: NodeRequest): string {
 /** Adds the headers for a listed origin; true if that was a preflight and is answered. */
 function answerCors(exchange: Exchange, { corsOrigins, cors }: HandlerOptions): boolean {
   if (corsOrigins.length === 0) return false;
-  const { req, res } = exchange;
-  res.setHeader("vary", "origin");
+  const { req, headers } = exchange;
+  headers.vary = "origin";
   const { origin } = req.headers;
   if (origin === undefined || !corsOrigins.includes(origin)) return false;
-  res.setHeader("access-control-allow-origin", origin);
+  headers["access-control-allow-origin"] = origin;
   if (req.method === "OPTIONS" && req.headers["access-control-request-method"] !== undefined) {
     send(exchange, {
       status: 204,
@@ -150,6 +149,6 @@ function answerCors(exchange: Exchange, { corsOrigins, cors }: HandlerOptions): 
     });
     return true;
   }
-  res.setHeader("access-control-expose-headers", cors.exposedHeaders.join(", "));
+  headers["access-control-expose-headers"] = cors.exposedHeaders.join(", ");
   return false;
 }

@@ -2,7 +2,7 @@
  * The store for one machine: one LMDB file, shared by any number of processes. Depends on lmdb and
  * the domain's ports.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { closeSync, fstatSync, mkdirSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
@@ -11,6 +11,7 @@ import type { KeyStore } from "../auth/keys.js";
 import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
 import { userIdsOfSubject } from "../auth/users.js";
 import type {
+  Account,
   ImportConflict,
   ImportOutcome,
   User,
@@ -142,7 +143,7 @@ type UserRecord = Omit<User, "tokensValidAfter"> & {
 };
 
 /** LMDB bounds the length of a key, so that the key of a text is its digest. */
-const digest = (text: string) => createHash("sha256").update(text, "utf16le").digest();
+const digest = (text: string) => hash("sha256", Buffer.from(text, "utf16le"), "buffer");
 
 /** The databases within the file, and the only two ways to them. */
 export class StoreFile {
@@ -291,10 +292,13 @@ class EmbeddedUsers implements UserStore {
     return this.#file.read(() => this.#file.userByUsername(username));
   }
 
-  findBySubject(subject: string): Promise<User | undefined> {
+  findBySubject(subject: string): Promise<Account | undefined> {
     return this.#file.read(() => {
       const users = userIdsOfSubject(subject).flatMap((id) => this.#file.userById(id) ?? []);
-      return users.length === 1 ? users[0] : undefined;
+      const [user, another] = users;
+      if (user === undefined || another) return undefined;
+      const { id, username, disabled, roles, tokensValidAfter } = user;
+      return { id, username, disabled, roles, tokensValidAfter };
     });
   }
 

@@ -5,7 +5,7 @@
 import { Binary, Long, ObjectId, UUID } from "mongodb";
 import type { CollationOptions, Document } from "mongodb";
 import { toUserId } from "../auth/users.js";
-import type { User, UserChange, UserId } from "../auth/users.js";
+import type { Account, User, UserChange, UserId } from "../auth/users.js";
 import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
 import { plainHash, type HashLayout } from "../presets.js";
 import { parseDisabledFlag, type DisabledFlag } from "./disabled-flag.js";
@@ -100,6 +100,8 @@ export class UserMapping {
   readonly fields: UserFields;
   /** The mapped fields and nothing else. */
   readonly projection: Readonly<Record<string, 1>>;
+  /** The same without the hash. */
+  readonly accountProjection: Readonly<Record<string, 1>>;
   /** The same of the collection that the hashes are in. */
   readonly hashProjection: Readonly<Record<string, 1>>;
   readonly hash: HashLayout;
@@ -129,6 +131,7 @@ export class UserMapping {
       ...this.#hashPaths(),
       ...(hash.collection ? [hash.collection.userId] : []),
     ]);
+    this.accountProjection = projectionOf(paths);
     this.projection = projectionOf([...paths, ...(hash.collection ? [] : this.#hashPaths())]);
   }
 
@@ -192,18 +195,21 @@ export class UserMapping {
     };
   }
 
-  /**
-   * Undefined where the username is not a string or the `_id` is of a type without a subject.
-   * @param hashes where the hash is, if in another document.
-   */
-  user(document: Document, hashes?: Document): User | undefined {
-    const { id, username, passwordHash, tokensValidAfter } = this.occupant(document, hashes);
-    if (id === undefined || username === undefined) return undefined;
+  /** @param hashes where the hash is, if in another document. */
+  user(document: Document, hashes: Document = document): User | undefined {
+    const account = this.account(document);
+    return account && { ...account, passwordHash: this.passwordHash(hashes) };
+  }
+
+  /** Undefined where the username is not a string or the `_id` is of a type without a subject. */
+  account(document: Document): Account | undefined {
+    const id = toId(document["_id"]);
+    const username = at(document, this.fields.username);
+    if (id === undefined || typeof username !== "string") return undefined;
     return {
       id,
       username,
-      passwordHash,
-      tokensValidAfter,
+      tokensValidAfter: toInstant(at(document, this.fields.tokensValidAfter)),
       disabled: this.#flag.isDisabled(at(document, this.#flag.path)),
       roles: toRoles(at(document, this.fields.roles), this.#rolesSeparator),
     };

@@ -1,11 +1,13 @@
 /**
  * The users in MongoDB. Depends on mongodb and the domain's ports.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { MongoBulkWriteError, ObjectId } from "mongodb";
 import type { Collection, Document, Filter, FindOptions } from "mongodb";
 import { AuthError } from "../auth/errors.js";
 import { userIdsOfSubject } from "../auth/users.js";
 import type {
+  Account,
   ImportConflict,
   ImportOutcome,
   User,
@@ -29,6 +31,22 @@ const nobody = new ObjectId();
 
 /** A user's document, and the one that holds his hash: often the same, empty where there is none. */
 type Found = readonly [document: UserDocument, hashes: Document];
+
+/** Accounts that are asked for together. */
+interface Batch {
+  readonly subjects: Set<string>;
+  /** By subject; more than one where several types of `_id` give the same. */
+  readonly found: Promise<ReadonlyMap<string, readonly UserDocument[]>>;
+}
+
+function groupBySubject(documents: readonly UserDocument[]): Awaited<Batch["found"]> {
+  const groups = new Map<string, UserDocument[]>();
+  for (const document of documents) {
+    const subject = toId(document._id)?.value;
+    if (subject !== undefined) groups.set(subject, [...(groups.get(subject) ?? []), document]);
+  }
+  return groups;
+}
 
 const idText = (id: unknown) => `${typeof id}:${String(id)}`;
 
@@ -60,6 +78,7 @@ export class MongoUsers implements UserStore {
   /** Where the hashes are, if in a collection of their own. */
   readonly #hashes: Collection<UserDocument> | undefined;
   readonly #collation: Pick<FindOptions, "collation">;
+  #batch: Batch | undefined;
 
   constructor(
     collection: Collection<UserDocument>,
@@ -84,9 +103,26 @@ export class MongoUsers implements UserStore {
     return user && this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
   }
 
-  findBySubject(subject: string): Promise<User | undefined> {
-    const ids = userIdsOfSubject(subject).map(toDocumentId);
-    return this.#findOnly({ _id: { $in: ids } });
+  async findBySubject(subject: string): Promise<Account | undefined> {
+    const batch = (this.#batch ??= this.#newBatch());
+    batch.subjects.add(subject);
+    const [document, another] = (await batch.found).get(subject) ?? [];
+    return document && !another ? this.#mapping.account(document) : undefined;
+  }
+
+  /** Reads that are due in one turn of the event loop are one question, asked when the turn is over. */
+  #newBatch(): Batch {
+    const subjects = new Set<string>();
+    const find = () => {
+      this.#batch = undefined;
+      const ids = [...subjects].flatMap(userIdsOfSubject).map(toDocumentId);
+      const projection = this.#mapping.accountProjection;
+      return this.#collection.find({ _id: { $in: ids } }, { projection }).toArray();
+    };
+    const found = nextTurn()
+      .then(() => this.#call(find))
+      .then((documents) => groupBySubject(documents));
+    return { subjects, found };
   }
 
   async add(user: User): Promise<"added" | "id_taken" | "username_taken"> {

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { Binary, Decimal128, Double, Int32, Long, MongoClient, UUID } from "mongodb";
 import type { Collection, Document } from "mongodb";
@@ -47,6 +49,24 @@ function openAt(uri: string, more: { fields?: UserFields; deadlineMs?: number } 
   });
   opened.push(store);
   return store;
+}
+
+/** A way to the server that counts the messages with that text in them. */
+async function startCountingProxy(uri: string, text: string) {
+  const url = new URL(uri);
+  const port = Number(url.port);
+  let count = 0;
+  const proxy = createServer((client) => {
+    const server = connect(port, url.hostname);
+    client.on("data", (chunk) => (count += chunk.toString("latin1").split(text).length - 1));
+    client.pipe(server).pipe(client);
+    for (const socket of [client, server]) socket.on("error", () => socket.destroy());
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  url.port = String((proxy.address() as AddressInfo).port);
+  // Else the driver goes on to where the server says that it is.
+  url.search = "?directConnection=true";
+  return { uri: url.href, count: () => count, close: () => proxy.close() };
 }
 
 describeMongo("with a server", () => {
@@ -138,6 +158,26 @@ describeMongo("mongo: adopted documents", () => {
     }
     expect((await collect(users)).map(({ username }) => username)).toEqual(["bob"]);
     expect(await users.add(newUser())).toBe("username_taken");
+  });
+
+  test("subjects that are asked for in one turn of the event loop are one question", async () => {
+    await put({ _id: 1, username: "alice" });
+    await put({ _id: 2, username: "bob" });
+    await put({ _id: "2", username: "bob too" });
+    await put({ _id: "carol", username: "carol" });
+    const questions = await startCountingProxy(uri, "\x04$in\0");
+    const { users } = (store = openAt(questions.uri));
+    await users.findBySubject("1");
+    const before = questions.count();
+    const asked = ["1", "2", "carol", "nobody", "1"];
+    const found = await Promise.all(asked.map((subject) => users.findBySubject(subject)));
+    expect(found.map((account) => account?.username)).toEqual([
+      ...["alice", undefined, "carol", undefined, "alice"],
+    ]);
+    expect(questions.count() - before).toBe(1);
+    await users.update({ type: "int", value: "1" }, { disabled: true });
+    expect((await users.findBySubject("1"))?.disabled).toBe(true);
+    questions.close();
   });
 
   test("an _id that only MongoDB finds equal is taken", async () => {
@@ -240,7 +280,7 @@ describeMongo("mongo: adopted documents", () => {
     "the hash %j is none",
     async (passwordHash) => {
       await put({ _id: 1, username: "alice", passwordHash });
-      expect((await adopt().findBySubject("1"))?.passwordHash).toBeUndefined();
+      expect((await adopt().findByUsername("alice"))?.passwordHash).toBeUndefined();
     },
   );
 

@@ -2,7 +2,7 @@
  * What every store promises, sentence by sentence of the ports in `src/auth`: the same tests for each.
  */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { ImportConflict, User, UserId, UserIdType } from "../../src/auth/users.js";
+import type { Account, ImportConflict, User, UserId, UserIdType } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/index.js";
 import { newUser, seedUser } from "../support/users.js";
 
@@ -96,6 +96,10 @@ const titled = <T extends string[]>(row: [...T]): [string, ...T] => [
   ...row,
 ];
 
+function accountOf({ id, username, disabled, roles, tokensValidAfter }: User): Account {
+  return { id, username, disabled, roles, tokensValidAfter };
+}
+
 export function runUserStoreContract(name: string, newPlace: NewPlace): void {
   describe(`${name}: users`, () => {
     const stores = useStores(newPlace);
@@ -112,10 +116,10 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
         });
         expect(await users().add(user)).toBe("added");
         expect(await users().findByUsername("alice")).toEqual(user);
-        expect(await users().findBySubject(value)).toEqual(user);
+        expect(await users().findBySubject(value)).toEqual(accountOf(user));
         expect(await collect(users().list())).toEqual([user]);
         expect(await users().update(user.id, { disabled: false })).toBe(true);
-        expect(await users().findBySubject(value)).toEqual({ ...user, disabled: false });
+        expect(await users().findBySubject(value)).toEqual({ ...accountOf(user), disabled: false });
         expect(await users().remove(user.id)).toBe(true);
         expect(await users().findBySubject(value)).toBeUndefined();
       },
@@ -124,7 +128,7 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
     test("the user of the old server goes in and comes out as he was", async () => {
       expect(await users().import([seedUser], { ...failing, dryRun: false })).toEqual(["added"]);
       expect(await users().findByUsername("TestUser")).toEqual(seedUser);
-      expect(await users().findBySubject("1")).toEqual(seedUser);
+      expect(await users().findBySubject("1")).toEqual(accountOf(seedUser));
     });
 
     test("a user without a hash has none", async () => {
@@ -179,7 +183,7 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
         expect(await users().findByUsername("alice")).toEqual(one);
         expect(await users().findByUsername("bob")).toEqual(two);
         expect(await users().remove(one.id)).toBe(true);
-        expect(await users().findBySubject(value)).toEqual(two);
+        expect(await users().findBySubject(value)).toEqual(accountOf(two));
       },
     );
 

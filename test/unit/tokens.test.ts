@@ -20,7 +20,7 @@ const policy: TokenPolicy = {
   leewaySeconds: 10,
   maxSessionSeconds: 86_400,
 };
-const tokens = createTokens(policy, keys, clock);
+const tokens = createTokens({ policy, keys, clock, hasSpareCores: true });
 const user: User = {
   id: { type: "int", value: "1" },
   username: "TestUser",
@@ -44,7 +44,10 @@ describe("issue", () => {
   });
 
   test("jose verifies it, with audience and roles where there are any", async () => {
-    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
+    const configured = createTokens({
+      ...{ policy: { ...policy, audience: "api" }, keys, clock },
+      hasSpareCores: true,
+    });
     const { accessToken } = await configured.issue({ ...user, roles: ["a", "b"] }, now - 60);
     const { payload } = await jwtVerify(accessToken, current.publicKey, {
       algorithms: ["RS256"],
@@ -106,7 +109,10 @@ describe("verify accepts", () => {
     const expected = { subject: "1", issuedAtSeconds: now - 60, authTimeSeconds: now - 60 };
     expect(await tokens.verify(withKid)).toEqual(expected);
     expect(await tokens.verify(withoutKid)).toEqual(expected);
-    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
+    const configured = createTokens({
+      ...{ policy: { ...policy, audience: "api" }, keys, clock },
+      hasSpareCores: true,
+    });
     expect(await configured.verify(withoutKid)).toEqual(expected);
   });
 
@@ -116,7 +122,10 @@ describe("verify accepts", () => {
   });
 
   test("a list of audiences that holds ours", async () => {
-    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
+    const configured = createTokens({
+      ...{ policy: { ...policy, audience: "api" }, keys, clock },
+      hasSpareCores: true,
+    });
     expect(await configured.verify(await make({ aud: ["other", "api"] }))).toBeDefined();
   });
 });
@@ -223,7 +232,10 @@ describe("verify refuses as invalid", () => {
   });
 
   test("another audience, and none", async () => {
-    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
+    const configured = createTokens({
+      ...{ policy: { ...policy, audience: "api" }, keys, clock },
+      hasSpareCores: true,
+    });
     for (const aud of ["other", ["other"], undefined, 1]) {
       const token = makeRaw(goodHeader, JSON.stringify({ ...claims, aud }));
       await expect(configured.verify(token)).rejects.toThrow(
