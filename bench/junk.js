@@ -23,7 +23,13 @@ const store = config.MONGODB_URI
   ? openMongoStore({
       uri: config.MONGODB_URI,
       usersCollection: "users",
-      fields: { username: "username" },
+      fields: {
+        username: "username",
+        password: "passwordHash",
+        disabled: "disabled",
+        roles: "roles",
+        tokensValidAfter: "tokensValidAfter",
+      },
       deadlineMs: 30_000,
       throttleDocumentsMax,
     })
