@@ -1,6 +1,7 @@
-/** The physical limit: one verification and one signature, with nothing around them. */
+/** The physical limits: the operations that a request cannot do without, with nothing around them. */
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { verify as verifyHash } from "@node-rs/argon2";
 
 /** CPU microseconds of the two operations, the median of rounds. */
 export function measureLimit(keyFile, rounds = 5, count = 1000) {
@@ -18,4 +19,15 @@ export function measureLimit(keyFile, rounds = 5, count = 1000) {
     return (user + system) / count;
   });
   return figures.sort((a, b) => a - b)[Math.floor(rounds / 2)];
+}
+
+/** Argon2 verifications a second with nothing around them, two at a time. */
+export async function measureHashes(encoded, password, count) {
+  let left = count;
+  const loop = async () => {
+    while (left-- > 0) await verifyHash(encoded, password);
+  };
+  const time = performance.now();
+  await Promise.all([loop(), loop()]);
+  return (count * 1000) / (performance.now() - time);
 }

@@ -1,30 +1,40 @@
 /**
  * `npm run bench`: CPU time per request of Latchkey and of its peers, measured in turn in one run, as a
- * ratio to the two RSA operations that a re-issue cannot do without.
+ * ratio to the two RSA operations that a re-issue cannot do without; logins against the hashes alone,
+ * and the time to the first answer.
  *
  *   npm run bench -- --rounds 5 --json new.json
  *   npm run bench -- --compare old.json
+ *   npm run bench -- --only re-issue --users 1000000
+ *   BENCH_MONGODB_URI=mongodb://127.0.0.1/bench npm run bench -- --only MongoDB
  */
 import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { hash } from "@node-rs/argon2";
 import { SignJWT } from "jose";
-import { measureLimit } from "./limit.js";
+import { measureHashes, measureLimit } from "./limit.js";
 import { loadHttp1, loadHttp2 } from "./load.js";
 
 const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
-    requests: { type: "string", default: "2000" },
+    requests: { type: "string", default: "5000" },
+    users: { type: "string" },
     only: { type: "string", default: "" },
     json: { type: "string" },
     compare: { type: "string" },
   },
 });
+const concurrency = 16;
+/** Requests before those that count: the compiler goes on for that long. */
+const warmup = 15_000;
+const requests = Number(options.requests);
+
 const here = import.meta.dirname;
 const main = resolve(here, "../dist/src/main.js");
 const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
@@ -32,9 +42,8 @@ const keyFile = join(folder, "key.pem");
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
 writeFileSync(keyFile, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
 
+const password = "correct horse battery";
 const rpcPath = "/auth.v1.AuthService/IssueToken";
-const emptyEnvelope = Buffer.alloc(5);
-const credentials = JSON.stringify({ username: "bench", password: "correct horse battery" });
 
 /** How a row calls; `token` is one that the server accepts. */
 const calls = {
@@ -42,7 +51,7 @@ const calls = {
   login: () => ({
     path: "/api/v1/authentication/login",
     headers: { "content-type": "application/json" },
-    body: credentials,
+    body: JSON.stringify({ username: "bench", password }),
   }),
   connectJson: (token) => ({
     path: rpcPath,
@@ -60,26 +69,60 @@ const calls = {
       "content-type": "application/grpc",
       te: "trailers",
     },
-    body: emptyEnvelope,
+    body: Buffer.alloc(5),
+  }),
+  clientCredentials: () => ({
+    path: "/token",
+    headers: { "content-type": "application/x-www-form-urlencoded" },
+    body: "grant_type=client_credentials&client_id=bench&client_secret=bench",
   }),
   keySet: () => ({ method: "GET", path: "/.well-known/jwks.json", headers: {} }),
   static: () => ({ method: "GET", path: "/static", headers: {} }),
 };
 
-const latchkey = { command: [main, "serve"], env: {} };
-const mongo = process.env.BENCH_MONGODB_URI;
+const latchkey = (env = {}) => ({ command: [main, "serve"], env });
 const peer = (file, env = {}) => ({ command: [join(here, "peers", file)], env });
-const loginRequests = Math.ceil(Number(options.requests) / 10);
+const mongo = process.env.BENCH_MONGODB_URI && { MONGODB_URI: process.env.BENCH_MONGODB_URI };
+const many = options.users && { DATA_DIR: join(folder, "many") };
+const bare = {
+  command: [
+    "-e",
+    `const s = require("http").createServer((_, res) => res.end("{}")).listen(0, "127.0.0.1", () =>
+      console.log(JSON.stringify({ event: "started", url: "http://127.0.0.1:" + s.address().port })))`,
+  ],
+  env: {},
+};
 
 const rows = [
-  ["REST re-issue", latchkey, loadHttp1, calls.rest],
+  ["REST re-issue", latchkey(), loadHttp1, calls.rest],
   ["  bare node:http, jose", peer("node-http-jose.js"), loadHttp1, calls.rest],
   ["  Fastify, fast-jwt", peer("fastify-fast-jwt.js"), loadHttp1, calls.rest],
-  ["Connect JSON, HTTP/1.1", latchkey, loadHttp1, calls.connectJson],
-  ["Connect binary, HTTP/1.1", latchkey, loadHttp1, calls.connectBinary],
+  [
+    "  oidc-provider, client credentials",
+    peer("oidc-provider.js"),
+    loadHttp1,
+    calls.clientCredentials,
+  ],
+  ["REST re-issue, 2 workers", latchkey({ WORKERS: "2" }), loadHttp1, calls.rest],
+  ...(many
+    ? [[`REST re-issue, ${options.users} users`, latchkey(many), loadHttp1, calls.rest]]
+    : []),
+  ...(mongo
+    ? [
+        ["REST re-issue, MongoDB", latchkey(mongo), loadHttp1, calls.rest],
+        [
+          "  bare node:http, jose, MongoDB",
+          peer("node-http-jose.js", mongo),
+          loadHttp1,
+          calls.rest,
+        ],
+      ]
+    : []),
+  ["Connect JSON, HTTP/1.1", latchkey(), loadHttp1, calls.connectJson],
+  ["Connect binary, HTTP/1.1", latchkey(), loadHttp1, calls.connectBinary],
   ["  stock connect-node, JSON", peer("connect-node.js"), loadHttp1, calls.connectJson],
-  ["Connect binary, h2c", latchkey, loadHttp2, calls.connectBinary],
-  ["gRPC, h2c", latchkey, loadHttp2, calls.grpc],
+  ["Connect binary, h2c", latchkey(), loadHttp2, calls.connectBinary],
+  ["gRPC, h2c", latchkey(), loadHttp2, calls.grpc],
   ["  bare grpc-js", peer("grpc-js.js"), loadHttp2, calls.grpc],
   [
     "  stock connect-node, gRPC",
@@ -87,19 +130,8 @@ const rows = [
     loadHttp2,
     calls.grpc,
   ],
-  ["key set", latchkey, loadHttp1, calls.keySet],
+  ["key set", latchkey(), loadHttp1, calls.keySet],
   ["  bare node:http, static", peer("node-http-jose.js"), loadHttp1, calls.static],
-  ["REST login", latchkey, loadHttp1, calls.login, loginRequests],
-  ...(mongo
-    ? [
-        [
-          "REST re-issue, MongoDB",
-          { ...latchkey, env: { MONGODB_URI: mongo } },
-          loadHttp1,
-          calls.rest,
-        ],
-      ]
-    : []),
 ].filter(([name]) => name.includes(options.only));
 
 async function start({ command, env }) {
@@ -111,7 +143,6 @@ async function start({ command, env }) {
       DATA_DIR: join(folder, "data"),
       PORT: "0",
       MANAGEMENT_PORT: "0",
-      LOG_LEVEL: "info",
       ...env,
     },
     stdio: ["ignore", "pipe", "inherit"],
@@ -120,7 +151,7 @@ async function start({ command, env }) {
   const url = await new Promise((started, failed) => {
     child.once("exit", (code) => failed(new Error(`${command[0]} ended with ${code}`)));
     lines.on("line", (line) => {
-      const { event, url } = JSON.parse(line);
+      const { event, url } = line.startsWith("{") ? JSON.parse(line) : {};
       if (event === "started") started(url);
     });
   });
@@ -135,28 +166,60 @@ async function start({ command, env }) {
   };
 }
 
-/** User and system time of a process, all threads, in microseconds; the kernel counts in 10 ms. */
-function cpuMicros(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+/** A process and its children. */
+function family(pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ");
+  return [pid, ...children.filter(Boolean).flatMap(family)];
 }
 
-function command(...args) {
+/** User and system time of a server, in microseconds; the kernel counts in 10 ms. */
+function cpuMicros(pid) {
+  return family(pid)
+    .map((id) => readFileSync(`/proc/${id}/stat`, "latin1").split(") ")[1].split(" "))
+    .reduce((sum, fields) => sum + (Number(fields[11]) + Number(fields[12])) * 10_000, 0);
+}
+
+/** Resident memory of a server, in MiB. */
+function residentMiB(pid) {
+  return family(pid)
+    .map((id) => /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "latin1"))[1])
+    .reduce((sum, kibibytes) => sum + kibibytes / 1024, 0);
+}
+
+function command(args, env, input) {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, [main, ...args], {
-      env: { PATH: process.env.PATH, DATA_DIR: join(folder, "data"), ...(mongo && args.mongo) },
+      env: { PATH: process.env.PATH, DATA_DIR: join(folder, "data"), ...env },
       stdio: ["pipe", "ignore", "inherit"],
     });
-    child.stdin.end("correct horse battery\n");
+    child.stdin.end(input);
     child.once("exit", (code) => (code === 0 ? done() : failed(new Error(args.join(" ")))));
   });
 }
 
-const median = (figures) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)];
-const quantile = (figures, q) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length * q)];
+async function addUsers(env) {
+  await command(["users", "add", "bench", "--id", "1", "--password-stdin"], env, `${password}\n`);
+}
+
+async function importUsers(count) {
+  const file = join(folder, "users.ndjson");
+  const passwordHash = await hash(password);
+  const out = createWriteStream(file);
+  for (let id = 1; id <= count; id++) {
+    const username = id === 1 ? "bench" : `user${id}`;
+    if (!out.write(`${JSON.stringify({ _id: id, username, passwordHash })}\n`))
+      await new Promise((drained) => out.once("drain", drained));
+  }
+  await new Promise((ended) => out.end(ended));
+  await command(["users", "import", file], many);
+}
+
+const sorted = (figures) => figures.toSorted((a, b) => a - b);
+const median = (figures) => sorted(figures)[Math.floor(figures.length / 2)];
+const quantile = (figures, q) => sorted(figures)[Math.floor(figures.length * q)];
 
 const issuedAt = Math.floor(Date.now() / 1000) + 5;
-const token = () =>
+const token = (kid) =>
   new SignJWT({
     sub: "1",
     iss: "NomicGameManager.Api",
@@ -165,41 +228,70 @@ const token = () =>
     nbf: issuedAt,
     jti: "bench",
     auth_time: issuedAt,
-  });
+  })
+    .setProtectedHeader({ typ: "JWT", alg: "RS256", kid })
+    .sign(privateKey);
 
-async function measure([, server, load, call, count = Number(options.requests)], kid) {
+async function measure([, server, load, call], signed, count = requests, before = warmup) {
   const running = await start(server);
   try {
-    const signed = await token()
-      .setProtectedHeader({ typ: "JWT", alg: "RS256", kid })
-      .sign(privateKey);
     const request = call(signed);
-    await load(running.url, request, { count, concurrency: 16 });
+    await load(running.url, request, { count: before, concurrency });
     const [cpu, time] = [cpuMicros(running.pid), performance.now()];
-    const latencies = await load(running.url, request, { count, concurrency: 16 });
+    const latencies = await load(running.url, request, { count, concurrency });
     return {
       cpuMicros: (cpuMicros(running.pid) - cpu) / count,
       perSecond: (count * 1000) / (performance.now() - time),
       p50: quantile(latencies, 0.5),
       p99: quantile(latencies, 0.99),
+      memoryMiB: residentMiB(running.pid),
     };
   } finally {
     await running.stop();
   }
 }
 
+/** Milliseconds from the start of a process to its first answer. */
+async function measureStart(server, path) {
+  const begun = performance.now();
+  const running = await start(server);
+  await (await fetch(running.url + path)).arrayBuffer();
+  const elapsed = performance.now() - begun;
+  await running.stop();
+  return elapsed;
+}
+
+/** Logins a second with both cores hashing, beside the same hashes with nothing around them. */
+async function measureLogins() {
+  const row = ["", latchkey({ HASH_CONCURRENCY: "2" }), loadHttp1, calls.login];
+  const alone = await measureHashes(await hash(password), password, 200);
+  const { perSecond, cpuMicros } = await measure(row, "", 400, 200);
+  return { alone, perSecond, cpuMicros };
+}
+
 try {
-  await command("users", "add", "bench", "--id", "1", "--password-stdin");
-  const published = await start(latchkey);
+  await addUsers({});
+  if (mongo) await addUsers(mongo).catch(() => undefined);
+  if (many) await importUsers(Number(options.users));
+  const published = await start(latchkey());
   const { keys } = await (await fetch(`${published.url}/.well-known/jwks.json`)).json();
   await published.stop();
+  const signed = await token(keys[0].kid);
+  // Else the token is from the future.
   await new Promise((resolve) => setTimeout(resolve, 5000));
 
   const limits = [];
+  const logins = [];
+  const starts = { latchkey: [], bare: [] };
   const results = new Map(rows.map(([name]) => [name, []]));
   for (let round = 0; round < Number(options.rounds); round++) {
     limits.push(measureLimit(keyFile));
-    for (const row of rows) results.get(row[0]).push(await measure(row, keys[0].kid));
+    for (const row of rows) results.get(row[0]).push(await measure(row, signed));
+    if ("REST login".includes(options.only)) logins.push(await measureLogins());
+    for (let i = 0; i < 5 && "cold start".includes(options.only); i++) {
+      starts.latchkey.push(await measureStart(latchkey(), "/.well-known/jwks.json"));
+      starts.bare.push(await measureStart(bare, "/"));
+    }
   }
   const limit = median(limits);
   const old = options.compare ? JSON.parse(readFileSync(options.compare, "utf8")) : undefined;
@@ -207,19 +299,43 @@ try {
     const figures = results.get(name);
     const of = (key) => median(figures.map((figure) => figure[key]));
     const row = { name, cpuMicros: of("cpuMicros"), perSecond: of("perSecond") };
-    return { ...row, ofLimit: limit / row.cpuMicros, p50: of("p50"), p99: of("p99") };
+    const rest = { p50: of("p50"), p99: of("p99"), memoryMiB: of("memoryMiB") };
+    return { ...row, ofLimit: limit / row.cpuMicros, ...rest };
   });
   console.log(`limit: ${limit.toFixed(0)} us for one RSA-2048 verification and one signature\n`);
-  console.log("| row | CPU us/request | limit/row | requests/s | p50 ms | p99 ms |");
-  console.log("|---|---|---|---|---|---|");
+  console.log("| row | CPU us/request | limit/row | requests/s | p50 ms | p99 ms | memory MiB |");
+  console.log("|---|---|---|---|---|---|---|");
   for (const row of table) {
     const before = old?.table.find(({ name }) => name === row.name);
     const change = before ? ` (${((row.cpuMicros / before.cpuMicros - 1) * 100).toFixed(0)}%)` : "";
     const cells = [row.cpuMicros.toFixed(0) + change, row.ofLimit.toFixed(2)];
     const rest = [row.perSecond.toFixed(0), row.p50.toFixed(1), row.p99.toFixed(1)];
-    console.log(`| ${row.name} | ${[...cells, ...rest].join(" | ")} |`);
+    console.log(`| ${row.name} | ${[...cells, ...rest, row.memoryMiB.toFixed(0)].join(" | ")} |`);
   }
-  if (options.json) writeFileSync(options.json, JSON.stringify({ limit, table }, null, 2));
+  const login = logins.length > 0 && {
+    perSecond: median(logins.map(({ perSecond }) => perSecond)),
+    cpuMicros: median(logins.map(({ cpuMicros }) => cpuMicros)),
+    ofHashes: median(logins.map(({ perSecond, alone }) => perSecond / alone)),
+  };
+  if (login) {
+    console.log(
+      `\nREST login, two hashes at a time: ${login.perSecond.toFixed(0)}/s, ` +
+        `${login.ofHashes.toFixed(2)} of the hashes alone; ${(login.cpuMicros / 1000).toFixed(1)} ms CPU`,
+    );
+  }
+  const start0 = starts.bare.length > 0 && {
+    latchkeyMs: median(starts.latchkey),
+    bareMs: median(starts.bare),
+  };
+  if (start0) {
+    const { latchkeyMs, bareMs } = start0;
+    console.log(
+      `first answer after ${latchkeyMs.toFixed(0)} ms; bare node:http ${bareMs.toFixed(0)} ms`,
+    );
+  }
+  if (options.json) {
+    writeFileSync(options.json, JSON.stringify({ limit, table, login, start: start0 }, null, 2));
+  }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

@@ -28,6 +28,7 @@ import { createManagedKeys, type KeyMaterial } from "./key-material.js";
 import type { Logs } from "./observability/log.js";
 import type { MetricSnapshot } from "./observability/metrics.js";
 import { createObserver } from "./observability/observer.js";
+import type { Tracing } from "./observability/tracing.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
 import {
   createClientAddressReader,
@@ -64,6 +65,8 @@ export interface AppDeps {
   readonly store: Store;
   readonly keyMaterial: KeyMaterial;
   readonly logs: Logs;
+  /** Closed with the app. Without it nothing is traced. */
+  readonly tracing?: Tracing | undefined;
   readonly clock?: KeyClock;
   /** False for one of several workers, whose primary has it. Default true. */
   readonly hasManagementPort?: boolean;
@@ -78,7 +81,7 @@ const systemClock: KeyClock = { now: () => Date.now(), monotonic: () => performa
 export function createApp(deps: AppDeps): App {
   const { config, keyMaterial, logs, clock = systemClock, hasManagementPort = true } = deps;
   const { logger } = logs;
-  const observer = createObserver(logs);
+  const observer = createObserver(logs, deps.tracing);
   const store = observer.observe(deps.store);
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
@@ -101,11 +104,13 @@ export function createApp(deps: AppDeps): App {
     quiet: Math.min(deps.quietHashConcurrency ?? HASH_CONCURRENCY, hashesMax),
     now: () => clock.monotonic(),
   });
-  const queue = createHashQueue({
-    concurrency: () => hashWidth.current(),
-    waitingMax: config.HASH_QUEUE_MAX,
-    now: () => clock.monotonic(),
-  });
+  const queue = observer.observeHashes(
+    createHashQueue({
+      concurrency: () => hashWidth.current(),
+      waitingMax: config.HASH_QUEUE_MAX,
+      now: () => clock.monotonic(),
+    }),
+  );
   const rehasher = config.REHASH
     ? createRehasher({
         users: store.users,
@@ -122,22 +127,28 @@ export function createApp(deps: AppDeps): App {
     onAttempt: observer.onAttempt,
   });
   const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
+  const rpc = createRpcHandler({
+    routes: authRoutes(service, readiness),
+    onFault: observer.onFault,
+  });
+  const handler = createRequestHandler({
+    routes: [
+      createTokenRoute(service, clock),
+      createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
+      ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
+    ],
+    rpc,
+    corsOrigins: config.CORS_ORIGINS ?? [],
+    cors: corsHeaders,
+    clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
+    onAccess: observer.onAccess,
+    onFault: observer.onFault,
+  });
+  const scheme = keyMaterial.tls ? "https" : "http";
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
-    handler: createRequestHandler({
-      routes: [
-        createTokenRoute(service, clock),
-        createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
-        ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
-      ],
-      rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault: observer.onFault }),
-      corsOrigins: config.CORS_ORIGINS ?? [],
-      cors: corsHeaders,
-      clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
-      onAccess: observer.onAccess,
-      onFault: observer.onFault,
-    }),
+    handler: observer.observeRequests(handler, (route) => rpc.serves(route), scheme),
     ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     networkOf: connectionCounter(config),
     onRefused: observer.onRefused,
@@ -216,7 +227,7 @@ export function createApp(deps: AppDeps): App {
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }
-      url = baseUrl(await listener.listen(), keyMaterial.tls && "https");
+      url = baseUrl(await listener.listen(), scheme);
       unwatchTls = watchTls();
       if (management) {
         management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
@@ -247,12 +258,15 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       if (url !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
-      await listener.drain(config.SHUTDOWN_GRACE * 1000);
+      const graceMs = config.SHUTDOWN_GRACE * 1000;
+      const drainMs = performance.now();
+      await listener.drain(graceMs);
       census.stop();
       await rehasher.settled();
       unwatchTls();
       await throttle.close();
       await keys.stop();
+      await observer.close(drainMs + graceMs - performance.now());
       if (management === undefined) return;
       management.closeAllConnections();
       management.close();
@@ -275,7 +289,10 @@ function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
 async function hashInTurn(queue: HashQueue, password: string): Promise<string> {
   const place = queue.enter("rehash", undefined);
   try {
-    return await place.run(() => hashPassword(password));
+    return await place.run(
+      () => hashPassword(password),
+      () => "argon2id",
+    );
   } finally {
     place.leave();
   }

@@ -13,7 +13,15 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/config.ts": { parts: ["src/auth", "src/presets.ts"], packages: [] },
   "src/observability": {
     parts: ["src/auth", "src/server", "src/store"],
-    packages: ["pino", "prom-client"],
+    packages: [
+      "pino",
+      "prom-client",
+      "latchkey",
+      "@opentelemetry/api",
+      "@opentelemetry/exporter-trace-otlp-proto",
+      "@opentelemetry/resources",
+      "@opentelemetry/sdk-trace-base",
+    ],
   },
   "src/key-material.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
   "src/store": {
@@ -65,6 +73,12 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
 const keptTo: Readonly<Record<string, RegExp>> = {
   mongodb: /^src\/store\/mongo[\w-]*\.ts$/,
   "prom-client": /^src\/observability\/metrics\.ts$/,
+  ...Object.fromEntries(
+    ["api", "exporter-trace-otlp-proto", "resources", "sdk-trace-base"].map((name) => [
+      `@opentelemetry/${name}`,
+      /^src\/observability\/tracing\.ts$/,
+    ]),
+  ),
   lmdb: /^src\/store\/embedded[\w-]*\.ts$/,
 };
 

@@ -4,23 +4,14 @@ import fastify from "fastify";
 import { issuer, listening, pem, renew } from "./work.js";
 
 const publicPem = createPublicKey(pem).export({ type: "spki", format: "pem" });
-const sign = createSigner({
-  key: async () => pem,
-  algorithm: "RS256",
-  kid: "k",
-  noTimestamp: true,
-});
-const verify = createVerifier({
-  key: async () => publicPem,
-  algorithms: ["RS256"],
-  allowedIss: issuer,
-});
+const sign = createSigner({ key: pem, algorithm: "RS256", kid: "k", noTimestamp: true });
+const verify = createVerifier({ key: publicPem, algorithms: ["RS256"], allowedIss: issuer });
 
 const app = fastify();
 app.post("/api/auth/token", async (request, reply) => {
   try {
-    const claims = await verify(request.headers.authorization.slice("Bearer ".length));
-    return { isSuccess: true, token: await sign(renew(claims)) };
+    const claims = verify(request.headers.authorization.slice("Bearer ".length));
+    return { isSuccess: true, token: sign(renew(claims)) };
   } catch {
     return reply.code(403).send();
   }

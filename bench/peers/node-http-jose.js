@@ -1,10 +1,14 @@
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { createServer } from "node:http";
 import { jwtVerify, SignJWT } from "jose";
+import { MongoClient } from "mongodb";
 import { issuer, listening, pem, renew } from "./work.js";
 
 const privateKey = createPrivateKey(pem);
 const publicKey = createPublicKey(pem);
+const uri = process.env.MONGODB_URI;
+const users = uri && new MongoClient(uri).db().collection("users");
+const findUser = (id) => users?.findOne({ _id: id }, { projection: { disabled: 1 } });
 
 const server = createServer(async (req, res) => {
   if (req.url === "/static") {
@@ -15,7 +19,8 @@ const server = createServer(async (req, res) => {
   try {
     const token = req.headers.authorization.slice("Bearer ".length);
     const { payload } = await jwtVerify(token, publicKey, { issuer, algorithms: ["RS256"] });
-    const issued = await new SignJWT(renew(payload))
+    const user = users ? await findUser(Number(payload.sub)) : undefined;
+    const issued = await new SignJWT(renew(payload, user))
       .setProtectedHeader({ typ: "JWT", alg: "RS256", kid: "k" })
       .sign(privateKey);
     const body = JSON.stringify({ isSuccess: true, token: issued });

@@ -13,6 +13,12 @@ import type { User, UserStore } from "./users.js";
 /** The ways in which a password may come. */
 export type Surface = "rpc_login" | "rpc_issue_token" | "rest_login" | "rest_token";
 
+/** The trace that a request belongs to, by the names that OpenTelemetry gives its ids in a log. */
+export interface TraceIds {
+  readonly trace_id: string;
+  readonly span_id: string;
+}
+
 /** Who asks for a password to be checked, and how. */
 export interface Attempt {
   readonly surface: Surface;
@@ -21,6 +27,7 @@ export interface Attempt {
   /** Aborts when nobody waits for the answer any more; its reason is then thrown. */
   readonly signal: AbortSignal | undefined;
   readonly requestId: string;
+  readonly traceIds?: TraceIds | undefined;
 }
 
 /** Why an attempt ended as it did; for operators, never for callers. */
@@ -37,7 +44,7 @@ export type AttemptReason =
   | "internal";
 
 /** One attempt, once it is over. Nothing in it is secret. */
-export interface AttemptEvent {
+export interface AttemptEvent extends Partial<TraceIds> {
   readonly surface: Surface;
   readonly reason: AttemptReason;
   /** As it was given, but bounded and without control characters: see {@link safeUsername}. */
@@ -82,10 +89,13 @@ export function createGate(deps: GateDependencies): Gate {
     );
     let matches: boolean;
     try {
-      matches = await place.run(() => {
-        onBegin();
-        return verifyPassword(user?.passwordHash, password, decoy.hashFor(username));
-      });
+      matches = await place.run(
+        () => {
+          onBegin();
+          return verifyPassword(user?.passwordHash, password, decoy.hashFor(username));
+        },
+        () => user?.passwordHash && inspectHash(user.passwordHash).family,
+      );
     } catch (error) {
       await permit.settle("unchecked");
       throw error;
@@ -102,7 +112,16 @@ export function createGate(deps: GateDependencies): Gate {
       let waitedMs: number | undefined;
       const tell = (reason: AttemptReason) => {
         const username = safeUsername(credentials.username);
-        onAttempt({ surface, reason, username, clientNetwork, requestId, waitedMs });
+        const { traceIds } = attempt;
+        onAttempt({
+          surface,
+          reason,
+          username,
+          clientNetwork,
+          requestId,
+          waitedMs,
+          ...traceIds,
+        });
       };
       let place: HashPlace | undefined;
       try {

@@ -34,9 +34,10 @@ export interface HashPlace {
   /**
    * Runs `work` when its turn comes, the networks taking turns.
    *
+   * @param familyOf the family of the hash, for those who trace it.
    * @throws the reason of `signal` if that aborts before: then `work` is never begun.
    */
-  run<T>(work: () => Promise<T>): Promise<T>;
+  run<T>(work: () => Promise<T>, familyOf?: () => string | undefined): Promise<T>;
   leave(): void;
 }
 

@@ -5,7 +5,16 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App, AppDeps } from "../app.js";
-import { ConfigError, likelyTypos, parseConfig, workerCount, type Environment } from "../config.js";
+import {
+  ConfigError,
+  likelyTypos,
+  parseConfig,
+  workerCount,
+  type Config,
+  type Environment,
+} from "../config.js";
+import type { Logs } from "../observability/log.js";
+import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/index.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
@@ -56,6 +65,8 @@ async function serve(
     throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
   });
   const isPrimary = !isWorker && workerCount(config) > 1;
+  const tracing = readTracingConfig(env);
+  if (!isWorker) tracing.faults.forEach((fault) => logs.logger.warn({ event: "setup" }, fault));
   try {
     if (isPrimary) {
       const onHangup = (listener: () => void) => terminal.onHangup(listener);
@@ -70,7 +81,7 @@ async function serve(
         ? config.HASH_CONCURRENCY
         : availableParallelism();
       const deps = { config, keyMaterial, logs, quietHashConcurrency };
-      await serveAlone(deps, stop, onStarted);
+      await serveAlone(deps, tracing, stop, onStarted);
     }
   } finally {
     await logs.close();
@@ -79,7 +90,8 @@ async function serve(
 
 /** One process: the only one, or a worker. */
 async function serveAlone(
-  deps: Omit<AppDeps, "store">,
+  deps: Omit<AppDeps, "store" | "tracing">,
+  tracingConfig: TracingConfig,
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
@@ -88,7 +100,8 @@ async function serveAlone(
   const stop = AbortSignal.any([interruption, primaryStop()]);
   const store = await openStore(deps.config);
   try {
-    const app = createApp({ ...deps, store, hasManagementPort: !isWorker });
+    const tracing = await openTracing(tracingConfig, deps.config, deps.logs);
+    const app = createApp({ ...deps, store, tracing, hasManagementPort: !isWorker });
     try {
       await app.start().catch(explainStartFailure);
       reportToPrimary(app);
@@ -103,6 +116,14 @@ async function serveAlone(
     await store.close();
     leavePrimary();
   }
+}
+
+/** The SDK takes its time to load: nobody else does. */
+async function openTracing({ isOn, followsCallers }: TracingConfig, config: Config, logs: Logs) {
+  if (!isOn) return undefined;
+  const { startTracing } = await import("../observability/tracing.js");
+  const storeSystem = config.MONGODB_URI === undefined ? "lmdb" : "mongodb";
+  return startTracing({ storeSystem, followsCallers, logger: logs.logger });
 }
 
 /** What only the operator can mend is said in one sentence. */

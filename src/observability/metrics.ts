@@ -17,6 +17,7 @@ import type { ManagedKeys } from "../auth/keys/managed-keys.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { StoreCall } from "./observed-store.js";
+import { outcomeOf } from "./outcome.js";
 
 /** What is counted as it happens. */
 export type Observation =
@@ -173,8 +174,8 @@ export function createMetrics(sources: MetricSources): Metrics {
     record(observation) {
       switch (observation.kind) {
         case "request": {
-          const { route, outcome, status, durationMs } = observation.entry;
-          requests.inc({ route, outcome: outcome ?? (status < 400 ? "ok" : `http_${status}`) });
+          const { route, durationMs } = observation.entry;
+          requests.inc({ route, outcome: outcomeOf(observation.entry) });
           durations.observe({ route }, durationMs / 1000);
           break;
         }
@@ -185,9 +186,9 @@ export function createMetrics(sources: MetricSources): Metrics {
           break;
         }
         case "store": {
-          const { operation, durationMs, failed } = observation.call;
+          const { operation, durationMs, error } = observation.call;
           storeSeconds.observe({ operation }, durationMs / 1000);
-          if (failed) storeErrors.inc({ operation });
+          if (error) storeErrors.inc({ operation });
           break;
         }
         case "refusal":

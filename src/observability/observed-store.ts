@@ -1,11 +1,13 @@
-/** A store that tells how long each call took. Depends on the ports alone. */
+/** A store that tells how long each call took. Depends on auth and the ports. */
+import { AuthError } from "../auth/errors.js";
 import type { Store } from "../store/index.js";
 
 export interface StoreCall {
   /** The port and its method, as `users.findByUsername`. */
   readonly operation: string;
   readonly durationMs: number;
-  readonly failed: boolean;
+  /** What it failed with, if it did. */
+  readonly error: AuthError | undefined;
 }
 
 export function observeStore(store: Store, onCall: (call: StoreCall) => void): Store {
@@ -32,11 +34,11 @@ function observePort<T extends object>(
       const startMs = performance.now();
       const result = method.apply(port, args);
       if (!(result instanceof Promise)) return result;
-      const tell = (failed: boolean) =>
-        onCall({ operation, durationMs: performance.now() - startMs, failed });
+      const tell = (error?: AuthError) =>
+        onCall({ operation, durationMs: performance.now() - startMs, error });
       result.then(
-        () => tell(false),
-        () => tell(true),
+        () => tell(),
+        (error: unknown) => tell(AuthError.from(error)),
       );
       return result;
     };

@@ -1,8 +1,9 @@
 /**
- * Everything that the service tells of itself: log lines, audit events and metrics. The rest of the
- * code calls the observer and knows none of them. Depends on auth, the server's types and the log.
+ * Everything that the service tells of itself: log lines, audit events, metrics and traces. The rest of
+ * the code calls the observer and knows none of them. Depends on auth, the server's types and the log.
  */
 import type { AttemptEvent } from "../auth/gate.js";
+import type { HashQueue } from "../auth/hash-queue.js";
 import type { KeyEvent } from "../auth/keys/events.js";
 import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
@@ -10,6 +11,7 @@ import type { AccessEntry } from "../server/handler.js";
 import type { Store } from "../store/index.js";
 import type { Metrics, MetricSnapshot, MetricSources, Observation } from "./metrics.js";
 import { observeStore } from "./observed-store.js";
+import type { Tracing } from "./tracing.js";
 
 export interface Observer {
   readonly onAccess: (entry: AccessEntry) => void;
@@ -20,13 +22,18 @@ export interface Observer {
   /** Without an error the new certificate is in use. */
   readonly onTlsReload: (error?: unknown) => void;
   observe(store: Store): Store;
+  /** As they are where nothing is traced. */
+  readonly observeHashes: (queue: HashQueue) => HashQueue;
+  readonly observeRequests: Tracing["traceRequests"];
   /** Loads what metrics need; what has happened before is counted too. */
   startMetrics(sources: Omit<MetricSources, "dropped">): Promise<void>;
   /** Empty before the metrics have started. */
   metrics(): Promise<MetricSnapshot>;
+  /** Sends what is left of the traces, within that time. */
+  close(waitMs: number): Promise<void>;
 }
 
-export function createObserver({ logger, audit, dropped }: Logs): Observer {
+export function createObserver({ logger, audit, dropped }: Logs, tracing?: Tracing): Observer {
   let early: Observation[] = [];
   let metrics: Metrics | undefined;
   function record(observation: Observation): void {
@@ -38,6 +45,7 @@ export function createObserver({ logger, audit, dropped }: Logs): Observer {
     onAccess(entry) {
       logger.info({ event: "request", ...entry });
       record({ kind: "request", entry });
+      tracing?.onAccess(entry);
     },
     onFault(error, requestId) {
       logger.error({ event: "fault", requestId, err: error }, "unexpected error");
@@ -74,7 +82,13 @@ export function createObserver({ logger, audit, dropped }: Logs): Observer {
       }
       record({ kind: "tls_reload", outcome: error === undefined ? "ok" : "failed" });
     },
-    observe: (store) => observeStore(store, (call) => record({ kind: "store", call })),
+    observe: (store) =>
+      observeStore(store, (call) => {
+        record({ kind: "store", call });
+        tracing?.onStoreCall(call);
+      }),
+    observeHashes: tracing?.traceHashes ?? ((queue) => queue),
+    observeRequests: tracing?.traceRequests ?? ((handler) => handler),
     async startMetrics(sources) {
       const { createMetrics } = await import("./metrics.js");
       metrics = createMetrics({ ...sources, dropped });
@@ -82,5 +96,6 @@ export function createObserver({ logger, audit, dropped }: Logs): Observer {
       early = [];
     },
     metrics: () => metrics?.snapshot() ?? Promise.resolve([]),
+    close: (waitMs) => tracing?.close(waitMs) ?? Promise.resolve(),
   };
 }

@@ -14,10 +14,13 @@ export function exchangeOf(values: ContextValues): Exchange {
 
 /** The signal is Connect's: it also aborts when the caller's deadline passes. */
 export function callerOf(context: HandlerContext): Caller {
-  const { clientAddress, requestId } = exchangeOf(context.values);
+  const exchange = exchangeOf(context.values);
   return {
-    clientAddress,
-    requestId,
+    clientAddress: exchange.clientAddress,
+    requestId: exchange.requestId,
+    get traceIds() {
+      return exchange.traceIds;
+    },
     get signal() {
       return context.signal;
     },

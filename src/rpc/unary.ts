@@ -27,6 +27,7 @@ import { configureTextEncoding, getTextEncoding } from "@bufbuild/protobuf/wire"
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import {
   codeToHttpStatus,
+  codeToString,
   errorToJsonBytes,
   trailerMux,
 } from "@connectrpc/connect/protocol-connect";
@@ -104,6 +105,7 @@ export async function answerUnary(
     if (error instanceof ClientGone) throw error;
     const fault = error instanceof BodyTooLarge ? tooLarge() : error;
     const shown = fault instanceof ConnectError ? fault : toConnectError(fault);
+    exchange.outcome ??= codeToString(shown.code);
     return answerError(framing, shown, jsonOptions, context);
   }
 }

@@ -1,10 +1,11 @@
 /** Who a request is from, and how the domain is told. Depends on auth's types. */
-import type { Attempt, Surface } from "../auth/gate.js";
+import type { Attempt, Surface, TraceIds } from "../auth/gate.js";
 import { networkOf } from "./client-address.js";
 
 export interface Caller {
   readonly clientAddress: string;
   readonly requestId: string;
+  readonly traceIds: TraceIds | undefined;
   /** Aborts when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
@@ -20,6 +21,9 @@ export function toAttempt(surface: Surface, caller: Caller): Attempt {
     },
     get signal() {
       return caller.signal;
+    },
+    get traceIds() {
+      return caller.traceIds;
     },
   };
 }

@@ -4,6 +4,8 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { AuthError } from "../auth/errors.js";
+import type { TraceIds } from "../auth/gate.js";
+import { traceIdsOf } from "./trace-context.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -36,6 +38,11 @@ export class Exchange {
     this.outcome = domainError.code;
     if (domainError.code === "internal") onFault(error, this.requestId);
     return domainError;
+  }
+
+  /** The trace that the request belongs to, undefined where it belongs to none. */
+  get traceIds(): TraceIds | undefined {
+    return traceIdsOf(this.req.headers);
   }
 
   /** Aborts when nobody waits for the answer any more. Made when asked for: most never are. */

@@ -3,6 +3,7 @@
  * below ends here in an answer that says nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
+import type { TraceIds } from "../auth/gate.js";
 import {
   BodyTooLarge,
   ClientGone,
@@ -18,7 +19,7 @@ import {
 import type { Route } from "./route.js";
 
 /** One line of the access log: nothing in it is free text of the client's. */
-export interface AccessEntry {
+export interface AccessEntry extends Partial<TraceIds> {
   readonly requestId: string;
   /** A path that is served, else `unknown`. */
   readonly route: string;
@@ -96,6 +97,7 @@ export function createRequestHandler(
         status: res.statusCode,
         outcome: exchange.outcome ?? (res.headersSent ? undefined : "aborted"),
         durationMs: Math.round((performance.now() - start) * 1000) / 1000,
+        ...exchange.traceIds,
       });
     });
     handle(exchange, path).catch((error: unknown) => {

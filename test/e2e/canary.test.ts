@@ -1,9 +1,10 @@
-/** Secrets put through every surface and every failure turn up in no log, metric or answer. */
+/** Secrets put through every surface and every failure turn up in no log, metric, trace or answer. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { basic, createHttpClient, type Call } from "../support/http.js";
+import { startCollector } from "../support/otlp-collector.js";
 import { createAuthClient, transports } from "../support/rpc.js";
 import { runCommand, startServerProcess, type ServerProcess } from "../support/server-process.js";
 
@@ -13,10 +14,12 @@ const hash = "$2b$04$DR3aoWP.AwUXsNf5c23tceithpasOR0Qjhb0gsfgHTYkVhBKUJlTe";
 const brokenHash = "$2b$12$canaryBrokenHash55d1";
 const sealingKey = "c0ffee".repeat(10) + "c0ff";
 const uriPassword = "canary-Uri-2a6e";
+const collectorKey = "canary-Collector-77";
 /** Unsigned, and so refused; a good one is in `secrets` once it is issued. */
 const forged = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.canaryForged";
 const secrets = new Set([
   ...[password, wrongPassword, hash, brokenHash, "canaryBrokenHash", sealingKey, uriPassword],
+  ...[collectorKey],
   ...[forged, basic("ann", password), basic("ann", wrongPassword), "PRIVATE KEY"],
   ...[basic("ann", password).slice(6), basic("ann", wrongPassword).slice(6)],
 ]);
@@ -26,6 +29,13 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "latchkey-canary-"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+const settings = {
+  LOG_LEVEL: "trace",
+  KEY_ENCRYPTION_KEY: sealingKey,
+  THROTTLE_FAILURES: "1000",
+  THROTTLE_NETWORK_FAILURES: "100000",
+};
 
 /** Every call of every surface, the failing ones included. Returns all that was answered. */
 async function callEverything(
@@ -74,7 +84,12 @@ async function callEverything(
     }
     for (const path of ["/api/auth/token", `/${given}?password=${given}`, rpc]) {
       for (const method of ["GET", "POST", "DELETE"]) {
-        const headers = { authorization: `Digest ${given}`, cookie: given, "user-agent": given };
+        const headers = {
+          authorization: `Digest ${given}`,
+          cookie: given,
+          "user-agent": given,
+          ...{ traceparent: given, tracestate: given, baggage: `password=${given}` },
+        };
         await call(path, { method, headers });
       }
     }
@@ -103,9 +118,15 @@ const withoutIssued = (answer: string) =>
   answer.replace(/(\\"(?:token|data|accessToken)\\":\\")[\w.-]+/g, "$1");
 
 async function expectNoSecret(
-  server: ServerProcess,
+  env: Readonly<Record<string, string>>,
   usernames: readonly string[] = ["ann"],
 ): Promise<void> {
+  const collector = await startCollector();
+  const tracing = collector && {
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_EXPORTER_OTLP_HEADERS: `authorization=${collectorKey}`,
+  };
+  const server = await startServerProcess({ ...settings, ...env, ...tracing });
   let errors = "";
   server.child.stderr?.on("data", (chunk: Buffer) => (errors += chunk.toString()));
   const answers = await callEverything(server, usernames);
@@ -115,7 +136,10 @@ async function expectNoSecret(
   const log = server.lines.map((line) => JSON.stringify(line));
   expect(log.length).toBeGreaterThan(100);
   expect(metrics).toContain("latchkey_requests_total");
-  const where = { log: log.join("\n"), errors, metrics, ready };
+  await collector?.stop();
+  const spans = collector?.spans() ?? [];
+  if (collector) expect(spans.length).toBeGreaterThan(100);
+  const where = { log: log.join("\n"), errors, metrics, ready, traces: JSON.stringify(spans) };
   const answered = answers.map(withoutIssued).join("\n");
   for (const secret of secrets) {
     for (const [name, text] of Object.entries({ ...where, answered })) {
@@ -125,13 +149,6 @@ async function expectNoSecret(
     }
   }
 }
-
-const env = () => ({
-  LOG_LEVEL: "trace",
-  KEY_ENCRYPTION_KEY: sealingKey,
-  THROTTLE_FAILURES: "1000",
-  THROTTLE_NETWORK_FAILURES: "100000",
-});
 
 describe("no secret leaks", () => {
   test("where everything works", async () => {
@@ -146,13 +163,12 @@ describe("no secret leaks", () => {
     writeFileSync(file, users.map((user) => JSON.stringify(user)).join("\n"));
     const imported = await runCommand(["users", "import", file], store);
     for (const secret of secrets) expect(imported.stdout + imported.stderr).not.toContain(secret);
-    const server = await startServerProcess({ ...store, ...env() });
-    await expectNoSecret(server, ["ann", "broken", "hashed"]);
-  }, 60_000);
+    await expectNoSecret(store, ["ann", "broken", "hashed"]);
+  }, 120_000);
 
   test("where the store is not there", async () => {
     const uri = `mongodb://canary:${uriPassword}@127.0.0.1:1/app?authSource=admin`;
-    await expectNoSecret(await startServerProcess({ MONGODB_URI: uri, ...env() }));
+    await expectNoSecret({ MONGODB_URI: uri });
   }, 120_000);
 
   test.each([

@@ -1,6 +1,7 @@
 /** The metrics page: valid, true, and with no label that a client can choose. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { callGrpc, envelope } from "../support/grpc.js";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
 import { createAuthClient } from "../support/rpc.js";
 import { startService, type RunningService } from "../support/service.js";
@@ -46,12 +47,14 @@ test("counts requests, attempts and calls to the store", async () => {
     password: "password",
   });
   await client.call("/nowhere");
+  await callGrpc(service.url, "/auth.v1.AuthService/Login", envelope("\u00ff"));
   const samples = samplesOf(await page());
   expect(Object.fromEntries(samples)).toMatchObject({
     'latchkey_requests_total{route="/api/auth/token",outcome="ok"}': 1,
     'latchkey_requests_total{route="/api/auth/token",outcome="invalid_credentials"}': 1,
     'latchkey_requests_total{route="/auth.v1.AuthService/Login",outcome="ok"}': 1,
     'latchkey_requests_total{route="unknown",outcome="http_404"}': 1,
+    'latchkey_requests_total{route="/auth.v1.AuthService/Login",outcome="invalid_argument"}': 1,
     'latchkey_login_attempts_total{surface="rest_token",reason="wrong_password"}': 1,
     'latchkey_login_attempts_total{surface="rpc_login",reason="accepted"}': 1,
     latchkey_hash_wait_seconds_count: 3,

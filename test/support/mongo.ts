@@ -4,17 +4,16 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient } from "mongodb";
+import { pythonPackage } from "./python.js";
 
 const secantusVersion = "0.7.0b3";
-const cache = resolve(import.meta.dirname, "../../.cache");
-const venv = join(cache, `secantusdb-${secantusVersion}`);
 
 export interface TestMongo {
   /** A connection string with a database that is empty and nobody else's. */
@@ -107,34 +106,11 @@ function mongodCommand(): Command | undefined {
   ];
 }
 
-/** Under a lock that dies with its holder, so that of racing suites one installs. */
-const install = `
-import fcntl, os, subprocess, sys
-folder, requirement = sys.argv[1:]
-with open(folder + ".lock", "w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not os.path.exists(folder + "/installed"):
-        subprocess.check_call([sys.executable, "-m", "venv", "--clear", folder])
-        subprocess.check_call([folder + "/bin/pip", "install", "--quiet", requirement])
-        open(folder + "/installed", "w").close()
-`;
-
 function secantusCommand(): Command | undefined {
-  if (!existsSync(join(venv, "installed"))) {
-    mkdirSync(cache, { recursive: true });
-    const requirement = `SecantusDB==${secantusVersion}`;
-    const argv = ["-c", install, venv, requirement];
-    const { status } = spawnSync("python3", argv, { stdio: ["ignore", "ignore", "inherit"] });
-    if (status !== 0) return undefined;
-  }
+  const binDir = pythonPackage("SecantusDB", secantusVersion);
+  if (binDir === undefined) return undefined;
   return (port, folder) => [
-    ...([
-      join(venv, "bin/secantusd-py"),
-      "--port",
-      String(port),
-      "--storage-path",
-      folder,
-    ] as const),
+    ...([join(binDir, "secantusd-py"), "--port", String(port), "--storage-path", folder] as const),
     ...["--host", "127.0.0.1", "--log-level", "ERROR", "--enable-test-commands"],
   ];
 }

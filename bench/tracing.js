@@ -1,0 +1,101 @@
+/**
+ * What traces cost: CPU time of a token re-issue without them, with them, and of another build.
+ *
+ *   npm run bench:tracing -- --before ../older/dist/src/main.js
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { loadHttp1 } from "./load.js";
+
+const { values: options } = parseArgs({
+  options: {
+    before: { type: "string" },
+    rounds: { type: "string", default: "7" },
+    requests: { type: "string", default: "4000" },
+  },
+});
+const main = resolve(import.meta.dirname, "../dist/src/main.js");
+const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
+const password = "correct horse battery";
+const env = { PATH: process.env.PATH, DATA_DIR: folder, PORT: "0", MANAGEMENT_PORT: "0" };
+
+/** Takes whatever it is sent, in this process, whose time does not count. */
+const collector = createServer((req, res) => req.resume().on("end", () => res.end()));
+await new Promise((listening) => collector.listen(0, "127.0.0.1", listening));
+const tracing = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.address().port}` };
+
+const rows = [
+  ...(options.before ? [["before", resolve(options.before), {}, undefined]] : []),
+  ["off", main, {}, undefined],
+  ["off, traceparent sent", main, {}, "01"],
+  ["on, not sampled", main, tracing, "00"],
+  [
+    "on, every tenth",
+    main,
+    { ...tracing, OTEL_TRACES_SAMPLER: "traceidratio", OTEL_TRACES_SAMPLER_ARG: "0.1" },
+    undefined,
+  ],
+  ["on, every request", main, tracing, undefined],
+];
+
+/** User and system time of a process, all threads, in microseconds; the kernel counts in 10 ms. */
+function cpuMicros(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+}
+
+async function measure([, file, extra, flags]) {
+  const child = spawn(process.execPath, [file, "serve"], {
+    env: { ...env, ...extra },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const url = await new Promise((started) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const { event, url } = JSON.parse(line);
+      if (event === "started") started(url);
+    });
+  });
+  try {
+    const authorization = `Basic ${Buffer.from(`bench:${password}`).toString("base64")}`;
+    const login = await fetch(`${url}/api/auth/token`, {
+      method: "POST",
+      headers: { authorization },
+    });
+    const { token } = await login.json();
+    const traceparent = `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-${flags}`;
+    const headers = { authorization: `Bearer ${token}`, ...(flags && { traceparent }) };
+    const count = Number(options.requests);
+    const request = { path: "/api/auth/token", headers };
+    await loadHttp1(url, request, { count, concurrency: 16 });
+    const before = cpuMicros(child.pid);
+    await loadHttp1(url, request, { count, concurrency: 16 });
+    return (cpuMicros(child.pid) - before) / count;
+  } finally {
+    await new Promise((ended) => child.once("exit", ended).kill("SIGTERM"));
+  }
+}
+
+const median = (figures) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)];
+try {
+  const add = ["users", "add", "bench", "--password-stdin"];
+  spawnSync(process.execPath, [main, ...add], { env, input: password });
+  const results = rows.map(() => []);
+  for (let round = 0; round < Number(options.rounds); round++) {
+    for (const [index, row] of rows.entries()) results[index].push(await measure(row));
+  }
+  const base = median(results[0]);
+  console.log("| traces | CPU us/request | change |\n|---|---|---|");
+  for (const [index, [name]] of rows.entries()) {
+    const cpu = median(results[index]);
+    console.log(`| ${name} | ${cpu.toFixed(0)} | ${((cpu / base - 1) * 100).toFixed(1)}% |`);
+  }
+} finally {
+  collector.closeAllConnections();
+  collector.close();
+  rmSync(folder, { recursive: true, force: true });
+}

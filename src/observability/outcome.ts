@@ -1,0 +1,7 @@
+/** What a request came to, in one word of ours. Depends on the server's types. */
+import type { AccessEntry } from "../server/handler.js";
+
+/** `ok`, a domain code, an rpc's code, `aborted`, or `http_STATUS` where nothing else is known. */
+export function outcomeOf({ outcome, status }: AccessEntry): string {
+  return outcome ?? (status < 400 ? "ok" : `http_${status}`);
+}
