@@ -1,11 +1,12 @@
 /**
  * `npm run bench:flood`: logins at four times the hash capacity beside a steady stream of token
- * re-issues. Prints what the flood does to the re-issues, against the same stream alone.
+ * re-issues. Prints what the flood does to the re-issues, against the same stream alone; then what the
+ * gate gains by widening while no token is renewed, and what that costs the first one that is.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -24,6 +25,8 @@ const env = {
 };
 const seconds = 15;
 const renewalsPerSecond = 200;
+const windowMs = 1500;
+const rounds = 8;
 
 const quantile = (figures, q) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length * q)];
 
@@ -54,48 +57,60 @@ async function steadily(perSecond, forSeconds, once) {
   return Promise.all(answers);
 }
 
-execFileSync(process.execPath, [main, "users", "add", "bench", "--password-stdin"], {
-  env,
-  input: `${password}\n`,
-});
-const server = spawn(process.execPath, [main, "serve"], { env: { ...env, LOG_LEVEL: "info" } });
-try {
-  const { url, managementUrl } = await new Promise((started) =>
-    createInterface({ input: server.stdout }).on("line", (line) => {
-      const entry = JSON.parse(line);
-      if (entry.event === "started") started(entry);
-    }),
-  );
-  /** Since the last time it was asked for, in milliseconds. */
-  const loopDelay = async (which) => {
-    const page = await (await fetch(`${managementUrl}/metrics`)).text();
-    return (
-      1000 *
-      Number(new RegExp(`^nodejs_eventloop_lag_${which}_seconds (\\S+)`, "m").exec(page)?.[1])
+/** The service, for as long as `use` takes. */
+async function withServer(more, use) {
+  const server = spawn(process.execPath, [main, "serve"], {
+    env: { ...env, LOG_LEVEL: "info", ...more },
+  });
+  try {
+    const { url, managementUrl } = await new Promise((started) =>
+      createInterface({ input: server.stdout }).on("line", (line) => {
+        const entry = JSON.parse(line);
+        if (entry.event === "started") started(entry);
+      }),
     );
-  };
+    return await use(createClient(url), managementUrl);
+  } finally {
+    server.kill("SIGTERM");
+  }
+}
+
+function createClient(url) {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const floodAgent = new Agent({ keepAlive: true, maxSockets: 256 });
   const basic = `Basic ${Buffer.from(`bench:${password}`).toString("base64")}`;
-  const login = (by) => call(url, by, "/api/auth/token", { authorization: basic });
-  const { token } = JSON.parse((await login(agent)).body);
-  const renew = () => call(url, agent, "/api/auth/token", { authorization: `Bearer ${token}` });
+  const path = "/api/auth/token";
+  return {
+    login: () => call(url, agent, path, { authorization: basic }),
+    flood: () => call(url, floodAgent, path, { authorization: basic }),
+    renew: (token) => call(url, agent, path, { authorization: `Bearer ${token}` }),
+  };
+}
+
+const ms = (answers) => answers.map((answer) => answer.ms);
+
+async function measureFlood(client, managementUrl) {
+  /** Since the last time it was asked for, in milliseconds. */
+  const loopDelay = async () => {
+    const page = await (await fetch(`${managementUrl}/metrics`)).text();
+    return 1000 * Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(page)?.[1]);
+  };
+  const { token } = JSON.parse((await client.login()).body);
+  const renew = () => client.renew(token);
 
   const hashStart = performance.now();
-  for (let i = 0; i < 30; i++) await login(agent);
+  for (let i = 0; i < 30; i++) await client.login();
   const perSecond = 30_000 / (performance.now() - hashStart);
   await steadily(renewalsPerSecond, 3, renew);
 
   const alone = await steadily(renewalsPerSecond, seconds, renew);
-  await loopDelay("p99");
+  await loopDelay();
   const [beside, flood] = await Promise.all([
     steadily(renewalsPerSecond, seconds, renew),
-    steadily(Math.ceil(4 * perSecond), seconds, () => login(floodAgent)),
+    steadily(Math.ceil(4 * perSecond), seconds, client.flood),
   ]);
+  const loopDelayMs = await loopDelay();
 
-  const loopDelayMs = await loopDelay("p99");
-
-  const ms = (answers) => answers.map((answer) => answer.ms);
   const accepted = flood.filter(({ status }) => status === 200);
   const shed = flood.filter(({ status }) => status === 503);
   const [p99Alone, p99Beside] = [quantile(ms(alone), 0.99), quantile(ms(beside), 0.99)];
@@ -113,7 +128,56 @@ try {
   console.log(
     `logins: ${accepted.length} accepted, ${shed.length} shed at a median of ${quantile(ms(shed), 0.5)?.toFixed(1)} ms, ${flood.length - accepted.length - shed.length} others`,
   );
+}
+
+/** Sixteen clients that log in for `windowMs`, then one re-issue in their midst. */
+async function measureQuiet(client, token) {
+  let isOver = false;
+  let count = 0;
+  const start = performance.now();
+  const clients = Array.from({ length: 16 }, async () => {
+    while (!isOver) {
+      const { status } = await client.login();
+      if (status === 200) count++;
+    }
+  });
+  await sleep(windowMs);
+  const perSecond = (count * 1000) / (performance.now() - start);
+  const renewal = await client.renew(token);
+  isOver = true;
+  await Promise.all(clients);
+  return { perSecond, ms: renewal.ms };
+}
+
+/** Both gates in turn, so that whatever else the machine does befalls both. */
+async function compareWidths(wide, narrow) {
+  const { token } = JSON.parse((await wide.login()).body);
+  const figures = { wide: [], narrow: [] };
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, client] of Object.entries({ wide, narrow })) {
+      figures[name].push(await measureQuiet(client, token));
+      await sleep(1200);
+    }
+  }
+  for (const [name, all] of Object.entries(figures)) {
+    const perSecond = quantile(
+      all.map((figure) => figure.perSecond),
+      0.5,
+    );
+    console.log(
+      `no token renewed, ${name} gate: ${perSecond.toFixed(0)} logins/s, then the first re-issue in ${quantile(ms(all), 0.5).toFixed(1)} ms (medians)`,
+    );
+  }
+}
+
+execFileSync(process.execPath, [main, "users", "add", "bench", "--password-stdin"], {
+  env,
+  input: `${password}\n`,
+});
+try {
+  await withServer({}, measureFlood);
+  const narrowest = { HASH_CONCURRENCY: String(Math.max(1, availableParallelism() - 1)) };
+  await withServer({}, (wide) => withServer(narrowest, (narrow) => compareWidths(wide, narrow)));
 } finally {
-  server.kill("SIGTERM");
   rmSync(folder, { recursive: true, force: true });
 }

@@ -11,6 +11,7 @@ import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
 import { createDecoyCensus } from "./auth/passwords/decoy-census.js";
 import { createHashQueue, type HashQueue } from "./auth/hash-queue.js";
+import { createHashWidth } from "./auth/hash-width.js";
 import type { KeyEvent } from "./auth/keys/events.js";
 import { unsealedWarning } from "./auth/keys/sealing.js";
 import { createDecoy, hashPassword } from "./auth/passwords.js";
@@ -69,6 +70,8 @@ export interface AppDeps {
   readonly clock?: KeyClock;
   /** False for one of several workers, whose primary has it. Default true. */
   readonly hasManagementPort?: boolean;
+  /** Most hashes at once while no token is renewed. Default `HASH_CONCURRENCY`. */
+  readonly quietHashConcurrency?: number;
   /** How often the TLS files are looked at. Default 10 s. */
   readonly tlsIntervalMs?: number;
 }
@@ -94,9 +97,16 @@ export function createApp(deps: AppDeps): App {
     secret: () => store.secret(),
     onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
   });
+  const { HASH_CONCURRENCY, UV_THREADPOOL_SIZE } = config;
+  const hashesMax = Math.max(1, UV_THREADPOOL_SIZE - 1);
+  const hashWidth = createHashWidth({
+    busy: Math.min(HASH_CONCURRENCY, hashesMax),
+    quiet: Math.min(deps.quietHashConcurrency ?? HASH_CONCURRENCY, hashesMax),
+    now: () => clock.monotonic(),
+  });
   const queue = observer.observeHashes(
     createHashQueue({
-      concurrency: () => config.HASH_CONCURRENCY,
+      concurrency: () => hashWidth.current(),
       waitingMax: config.HASH_QUEUE_MAX,
       now: () => clock.monotonic(),
     }),
@@ -116,7 +126,7 @@ export function createApp(deps: AppDeps): App {
     rehasher,
     onAttempt: observer.onAttempt,
   });
-  const service = createAuthService({ users: store.users, gate, tokens });
+  const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
   const rpc = createRpcHandler({
     routes: authRoutes(service, readiness),
     onFault: observer.onFault,
@@ -208,6 +218,12 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
+      if (HASH_CONCURRENCY > hashesMax) {
+        logger.info(
+          { event: "setup" },
+          `of ${HASH_CONCURRENCY} hashes only ${hashesMax} run at once: set UV_THREADPOOL_SIZE to ${HASH_CONCURRENCY + 1}`,
+        );
+      }
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }

@@ -235,8 +235,13 @@ export const variables = {
       String(Math.max(1, availableParallelism() - 1)),
       "password hashes that run at once, over all workers",
     ),
-    defaultMeaning: "cores - 1, at least 1",
+    defaultMeaning: "cores - 1, at least 1; with one worker all cores while no token is renewed",
   },
+  UV_THREADPOOL_SIZE: variable(
+    integer(1, 1024),
+    "4",
+    "threads of Node.js in each process; of these one is never given to a hash",
+  ),
   HASH_QUEUE_MAX: variable(
     integer(1, 100_000),
     "256",

@@ -8,12 +8,13 @@ import { createExemption } from "./server/client-address.js";
 /** Undefined where throttling is off. */
 export function createConfiguredThrottle(
   config: Config,
-  store: { readonly throttle: ThrottleStore },
+  store: { readonly throttle: ThrottleStore; secret(): Promise<Uint8Array> },
   clock: { now(): number },
 ): Throttle | undefined {
   if (config.THROTTLE_FAILURES === 0) return undefined;
   return createThrottle({
     store: store.throttle,
+    secret: () => store.secret(),
     limits: {
       failures: config.THROTTLE_FAILURES,
       userFailures: config.THROTTLE_USER_FAILURES,

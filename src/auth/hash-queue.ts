@@ -6,7 +6,7 @@
 import { AuthError } from "./errors.js";
 
 export interface HashQueueOptions {
-  /** Most hashes that run at once; read whenever one may start. */
+  /** Most hashes that run at once, at least 1; read whenever one may start. */
   readonly concurrency: () => number;
   /** Most callers that have entered and whose hash has not begun. */
   readonly waitingMax: number;
@@ -25,8 +25,6 @@ export interface HashQueue {
   enter(network: string, signal: AbortSignal | undefined): HashPlace;
   /** How many run and how many wait. */
   depth(): { readonly running: number; readonly waiting: number };
-  /** Starts what may start: to be called when `concurrency` has grown. */
-  advance(): void;
 }
 
 /** A place in the queue: to be left whatever happens. */
@@ -170,6 +168,5 @@ export function createHashQueue(options: HashQueueOptions): HashQueue {
       return place;
     },
     depth: () => ({ running, waiting: waitingCount }),
-    advance,
   };
 }

@@ -4,6 +4,7 @@
 import { parseAuthorization, parsePasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
 import type { Attempt, Gate } from "./gate.js";
+import type { HashWidth } from "./hash-width.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { Account, UserStore } from "./users.js";
 
@@ -30,10 +31,12 @@ export function createAuthService(deps: {
   readonly users: UserStore;
   readonly gate: Gate;
   readonly tokens: Tokens;
+  readonly hashWidth: Pick<HashWidth, "onRenewal">;
 }): AuthService {
-  const { users, gate, tokens } = deps;
+  const { users, gate, tokens, hashWidth } = deps;
 
   async function renew(token: string): Promise<IssuedToken> {
+    hashWidth.onRenewal();
     const { subject, issuedAtSeconds, authTimeSeconds } = await tokens.verify(token);
     const user = await users.findBySubject(subject);
     if (user === undefined || user.disabled || isRevoked(user, issuedAtSeconds)) {

@@ -8,7 +8,7 @@
  * as many seats as the limit allows failures: so at most twice the limit are ever checked, however
  * many processes there are. Those without a seat write first, as do all others.
  */
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { AuthError } from "./errors.js";
 import { createLedger, type Seen, type Step } from "./throttle/ledger.js";
 import {
@@ -17,7 +17,7 @@ import {
   countFailure,
   giveBack,
   isKnown,
-  knownRefreshMs,
+  isKnownStale,
   prune,
   slotMs,
   type Claim,
@@ -42,6 +42,8 @@ export interface ThrottleLimits {
 
 export interface ThrottleOptions {
   readonly store: ThrottleStore;
+  /** Random bytes, the same for all that share the store: what names and networks are hashed with. */
+  readonly secret: () => Promise<Uint8Array>;
   readonly limits: ThrottleLimits;
   /** Networks that have no limit of their own. */
   readonly isExempt: (network: string) => boolean;
@@ -88,7 +90,7 @@ export interface Throttle {
    * Waits while it is not clear yet whether other attempts leave room for one more.
    *
    * @throws Throttled where a limit is reached.
-   * @throws AuthError `store_unavailable`, or `overloaded` after ten seconds of waiting.
+   * @throws AuthError `store_unavailable`.
    * @throws the signal's reason.
    */
   admit(username: string, network: string, signal: AbortSignal): Promise<Permit>;
@@ -110,7 +112,6 @@ export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
 
 /** The counter of a user's record over all networks that are not known, and that of a network's. */
 const all = "all";
-const secretKey = "secret";
 
 type RecordKind = "user" | "network";
 
@@ -129,7 +130,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   const windowMs = limits.windowSeconds * 1000;
   const ledger = createLedger({ store, windowMs, clock });
   const seat = createSeat({ store, seats: limits.failures, clock });
-  const secret = createSecretReader(store);
+  const secret = once(options.secret);
   /** The pairs that a check is under way for without a place taken. */
   const unreserved = new Set<string>();
 
@@ -160,9 +161,8 @@ export function createThrottle(options: ThrottleOptions): Throttle {
       signal.throwIfAborted();
       const nowMs = clock.now();
       const record = prune(seen.user.record, nowMs, windowMs);
-      const knownAtMs = record.known[pair];
-      if (mayGoUnreserved && knownAtMs !== undefined && record.counters[pair] === undefined) {
-        return (permit = unreservedPermit(subject, seen, knownAtMs));
+      if (mayGoUnreserved && isKnown(record, pair) && record.counters[pair] === undefined) {
+        return (permit = unreservedPermit(subject, seen, isKnownStale(record, pair, nowMs)));
       }
       // A look at both spares the writes where one of them refuses.
       const claims = claimsOf(record, pair);
@@ -231,7 +231,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     return { settle: (outcome, username) => settleAll(subject, places, outcome, username) };
   }
 
-  function unreservedPermit(subject: Subject, seen: SeenRecords, knownAtMs: number): Permit {
+  function unreservedPermit(subject: Subject, seen: SeenRecords, isStale: boolean): Permit {
     const { userKey, pair } = subject;
     const always = {
       user: [{ counter: pair, limit: Infinity }],
@@ -245,7 +245,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
             // In the same steps as for others, so that nobody sees by the time who is known here.
             const permit = await reserve(subject, seen, () => always);
             await permit.settle(outcome, username);
-          } else if (outcome === "right" && clock.now() - knownAtMs >= knownRefreshMs) {
+          } else if (outcome === "right" && isStale) {
             const place = { key: userKey, seen: seen.user, counters: [], slots: [] };
             await settleAll(subject, [place], outcome, username);
           }
@@ -377,21 +377,12 @@ function limitOf(scope: ThrottleScope, limits: ThrottleLimits): number {
   return by[scope];
 }
 
-/** The secret of this deployment, made by whoever comes first; read once, as soon as it is there. */
-function createSecretReader(store: ThrottleStore): () => Promise<Buffer> {
-  let secret: Promise<Buffer> | undefined;
-  const load = async () => {
-    for (;;) {
-      const [stored] = await store.read([secretKey]);
-      if (stored) return Buffer.from(stored.document, "base64url");
-      const document = randomBytes(32).toString("base64url");
-      const options = { expiresAtMs: undefined, isDisposable: false };
-      await store.write(secretKey, undefined, { document, ...options });
-    }
-  };
+/** Asks once for all; after a failure again. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
   return () =>
-    (secret ??= load().catch((error: unknown) => {
-      secret = undefined;
+    (answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
       throw error;
     }));
 }

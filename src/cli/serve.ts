@@ -1,10 +1,10 @@
 /** `serve`: runs the service until it is told to stop. Depends on app, store and config. */
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import type { App } from "../app.js";
+import type { App, AppDeps } from "../app.js";
 import {
   ConfigError,
   likelyTypos,
@@ -13,7 +13,6 @@ import {
   type Config,
   type Environment,
 } from "../config.js";
-import type { KeyMaterial } from "../key-material.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/index.js";
@@ -77,7 +76,12 @@ async function serve(
       });
     } else {
       terminal.onHangup(() => undefined);
-      await serveAlone(config, keyMaterial, logs, tracing, stop, onStarted);
+      // Whoever sets a number means it, and a primary has set one for each worker.
+      const quietHashConcurrency = env["HASH_CONCURRENCY"]
+        ? config.HASH_CONCURRENCY
+        : availableParallelism();
+      const deps = { config, keyMaterial, logs, quietHashConcurrency };
+      await serveAlone(deps, tracing, stop, onStarted);
     }
   } finally {
     await logs.close();
@@ -86,26 +90,18 @@ async function serve(
 
 /** One process: the only one, or a worker. */
 async function serveAlone(
-  config: Config,
-  keyMaterial: KeyMaterial,
-  logs: Logs,
-  tracing: TracingConfig,
+  deps: Omit<AppDeps, "store" | "tracing">,
+  tracingConfig: TracingConfig,
   interruption: AbortSignal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
   const [{ createApp }, { openStore }, { isWorker, leavePrimary, primaryStop, reportToPrimary }] =
     await Promise.all([import("../app.js"), import("../store/index.js"), import("../workers.js")]);
   const stop = AbortSignal.any([interruption, primaryStop()]);
-  const store = await openStore(config);
+  const store = await openStore(deps.config);
   try {
-    const app = createApp({
-      config,
-      store,
-      keyMaterial,
-      logs,
-      tracing: await openTracing(tracing, config, logs),
-      hasManagementPort: !isWorker,
-    });
+    const tracing = await openTracing(tracingConfig, deps.config, deps.logs);
+    const app = createApp({ ...deps, store, tracing, hasManagementPort: !isWorker });
     try {
       await app.start().catch(explainStartFailure);
       reportToPrimary(app);

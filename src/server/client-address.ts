@@ -8,7 +8,7 @@ import type { NodeRequest } from "./exchange.js";
 /** How many proxies stand in front, or the networks (CIDR) and addresses that they are in. */
 export type TrustedProxies = number | readonly string[];
 
-/** What a request counts as whose socket is gone already. */
+/** What a request counts as whose socket is gone already, or whose headers contradict one another. */
 const unknownAddress = "unknown";
 
 type Request = Pick<NodeRequest, "headers"> & {
@@ -19,8 +19,9 @@ type Request = Pick<NodeRequest, "headers"> & {
  * The reader of client addresses for that set-up; undefined trusts the socket alone.
  *
  * `X-Forwarded-For` and `Forwarded` (RFC 7239) are read from the right, each entry only if the address
- * that vouches for it is trusted. What is no address ends the walk at the one before, and so do two
- * headers that differ: a proxy writes one of them and passes on what the client made of the other.
+ * that vouches for it is trusted. What is no address ends the walk at the one before. Where the two
+ * headers differ the address is `unknown`: a proxy writes one of them and passes on what the client made
+ * of the other, and no client may choose to be taken for the proxy.
  */
 export function createClientAddressReader(
   trusted: TrustedProxies | undefined,
@@ -35,7 +36,8 @@ export function createClientAddressReader(
     ].filter((chain) => chain !== undefined);
     for (let hop = 0; isTrusted(address, hop); hop++) {
       const [next, ...others] = chains.map((chain) => chain.next().value);
-      if (next === undefined || others.some((other) => other !== next)) break;
+      if (others.some((other) => other !== next)) return unknownAddress;
+      if (next === undefined) break;
       address = next;
     }
     return address;

@@ -53,6 +53,7 @@ test("12,000 junk usernames from as many networks take bounded space", async () 
   const limits = { failures: 10, userFailures: 100, networkFailures: 100, windowSeconds: 900 };
   const throttle = createThrottle({
     store: store.throttle,
+    secret: () => store.secret(),
     limits,
     isExempt: () => false,
     usernameKey: (username) => username,

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { MongoClient } from "mongodb";
 import type { Store } from "../../src/store/index.js";
+import { createThrottle } from "../../src/auth/throttle.js";
 import { openMongoStore } from "../../src/store/mongo.js";
+import { MongoThrottle, type StoredThrottleDocument } from "../../src/store/mongo-throttle.js";
 import { startTestMongo, type TestMongo } from "../support/mongo.js";
 import {
   runThrottleContract,
@@ -72,3 +74,33 @@ describe("the throttle's collection", () => {
     await store.close();
   });
 });
+
+test("1,000 logins from a known network are 1,000 finds for the database and nothing else", async () => {
+  const client = new MongoClient(newUri(), { monitorCommands: true });
+  const collection = client.db().collection<StoredThrottleDocument>("latchkey_throttle");
+  const throttle = createThrottle({
+    store: new MongoThrottle(collection, (work) => work()),
+    secret: () => Promise.resolve(Buffer.alloc(32, 1)),
+    limits: { failures: 10, userFailures: 100, networkFailures: 100, windowSeconds: 900 },
+    isExempt: () => false,
+    usernameKey: (username) => username,
+    clock: { now: () => Date.now() },
+  });
+  const login = async () => {
+    const permit = await throttle.admit("alice", "192.0.2.1", new AbortController().signal);
+    await permit.settle("right");
+  };
+  await throttle.open();
+  await login();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const commands: Record<string, number> = {};
+  client.on("commandStarted", ({ commandName, command }) => {
+    // A process renews its seat every 20 s.
+    if (JSON.stringify(command).includes('"seats"')) return;
+    commands[commandName] = (commands[commandName] ?? 0) + 1;
+  });
+  for (let i = 0; i < 1000; i++) await login();
+  expect(commands).toEqual({ find: 1000 });
+  await throttle.close();
+  await client.close();
+}, 120_000);

@@ -161,6 +161,7 @@ export function runThrottleContract(
       const store = shared ?? (await place.open());
       const throttle = createThrottle({
         store: writes ? spyOn(store.throttle, writes) : store.throttle,
+        secret: () => store.secret(),
         limits: { ...defaults, ...limits },
         isExempt: (network) => network.startsWith("10."),
         usernameKey,
@@ -286,7 +287,7 @@ export function runThrottleContract(
     test("a network is forgotten after the days without a login", async () => {
       const throttle = await newReplica({ userFailures: 3 });
       await attempt(throttle, "right", "alice", "192.0.2.1");
-      nowMs += 31 * dayMs + 1;
+      nowMs += 60 * dayMs;
       const strangers = times(5, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
       await checkedOf(strangers);
       await expect(attempt(throttle, "right", "alice", "192.0.2.1")).rejects.toEqual(limited);
@@ -326,19 +327,55 @@ export function runThrottleContract(
       await expect(Promise.all(logins)).resolves.toHaveLength(100);
     });
 
-    test("writes nothing for a login that succeeds at first from a known network", async () => {
-      const writes: string[] = [];
-      const throttle = await newReplica({}, undefined, writes);
+    test("1,000 logins from a known network, 29 days long: one round trip each, no write", async () => {
+      const calls: string[] = [];
+      const throttle = await newReplica({}, undefined, calls);
       await attempt(throttle, "right");
-      expect(writes.length).toBeGreaterThan(0);
-      writes.length = 0;
-      for (let i = 0; i < 3; i++) await attempt(throttle, "right");
-      expect(writes.filter((call) => call.startsWith("write"))).toEqual([]);
-      expect(writes).toHaveLength(3);
+      const writes = () => calls.filter((call) => call.startsWith("write")).length;
+      expect(writes()).toBeGreaterThan(0);
+      calls.length = 0;
+      const login = async () => (await admit(throttle)).settle("right");
+      for (let day = 0; day < 29; day++) {
+        nowMs += dayMs;
+        await throttle.open();
+        for (let i = 0; i < 35; i++) await login();
+      }
+      expect([calls.length, writes()]).toEqual([29 * 35, 0]);
       nowMs += dayMs;
       await throttle.open();
+      for (let i = 0; i < 35; i++) await login();
+      expect(writes()).toBe(1);
+    });
+
+    test("30 days count from the last login, noted or not", async () => {
+      const throttle = await newReplica({ userFailures: 3 });
       await attempt(throttle, "right");
-      expect(writes.filter((call) => call.startsWith("write"))).toHaveLength(1);
+      nowMs += 30 * dayMs - 1;
+      await throttle.open();
+      await attempt(throttle, "right");
+      nowMs += 30 * dayMs - 1;
+      const strangers = times(5, (i) => attempt(throttle, "wrong", "alice", `198.51.100.${i}`));
+      expect(await checkedOf(strangers)).toBe(3);
+      await attempt(throttle, "right");
+    });
+
+    test("a network in daily use is not crowded out by those that were used once", async () => {
+      const throttle = await newReplica({ userFailures: 3 });
+      const loginOnceFrom = async (networks: readonly string[]) => {
+        for (const network of networks) {
+          nowMs += 1;
+          await attempt(throttle, "right", "alice", network);
+        }
+      };
+      await loginOnceFrom(["192.0.2.1", ...times(60, (i) => `198.51.100.${i}`)]);
+      nowMs += dayMs;
+      await throttle.open();
+      await loginOnceFrom(["192.0.2.1", ...times(10, (i) => `198.51.101.${i}`)]);
+      const strangers = times(5, (i) => attempt(throttle, "wrong", "alice", `203.0.113.${i}`));
+      expect(await checkedOf(strangers)).toBe(3);
+      const forgotten = attempt(throttle, "right", "alice", "198.51.100.0");
+      await expect(forgotten).rejects.toEqual(limited);
+      await attempt(throttle, "right");
     });
 
     test("a refusal writes nothing", async () => {
@@ -372,6 +409,31 @@ export function runThrottleContract(
       await expect(waiting).rejects.toBe(reason);
       await permit.settle("right");
       await attempt(throttle, "right");
+    });
+
+    test("what is stored names neither strangers nor known networks, and tells nothing to other deployments", async () => {
+      const keysOf = async () => {
+        const other = await newPlace();
+        const store = await other.open();
+        const throttle = await newReplica({}, store);
+        await attempt(throttle, "right", "alice", "192.0.2.1");
+        await attempt(throttle, "wrong", "mallory", "192.0.2.1");
+        await throttle.close();
+        const stored = await collect(store.throttle.list());
+        const { counters, known } = JSON.parse(
+          stored.find(({ document }) => /"known":\{"/.test(document))?.document ?? "{}",
+        ) as Record<"counters" | "known", object>;
+        const records = stored.filter(({ key }) => key.includes(":"));
+        expect(JSON.stringify(records.filter(({ key }) => key.startsWith("user:")))).not.toMatch(
+          /alice|mallory|192\.0\.2/i,
+        );
+        await store.close();
+        await other.dispose();
+        return [...records.map(({ key }) => key), ...Object.keys({ ...counters, ...known })];
+      };
+      const [ours, theirs] = [await keysOf(), await keysOf()];
+      expect(ours.length).toBeGreaterThanOrEqual(4);
+      expect(ours.filter((key) => theirs.includes(key))).toEqual(["all"]);
     });
 
     test("lists what is counted and forgets it on demand", async () => {

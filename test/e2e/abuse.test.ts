@@ -1,4 +1,11 @@
 import { afterEach, expect, test } from "@jest/globals";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ThrottleStore } from "../../src/auth/throttle/store.js";
+import { parseConfig } from "../../src/config.js";
+import { openStore } from "../../src/store/index.js";
+import { storeUnavailable } from "../../src/store/unavailable.js";
 import { basic, createHttpClient } from "../support/http.js";
 import { startService, testUser, type RunningService } from "../support/service.js";
 
@@ -55,4 +62,41 @@ test("throttling can be turned off", async () => {
     expect((await client.call("/api/auth/token", { headers })).status).toBe(403);
   }
   client.close();
+});
+
+test("while failures cannot be counted no password is checked, and tokens are renewed", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "latchkey-"));
+  const store = await openStore(parseConfig({ DATA_DIR: dataDir }));
+  await store.users.add(testUser);
+  let isLost = false;
+  const lost = () => Promise.reject(storeUnavailable("gone"));
+  const throttle: ThrottleStore = {
+    read: (keys) => (isLost ? lost() : store.throttle.read(keys)),
+    write: (...write) => (isLost ? lost() : store.throttle.write(...write)),
+    list: () => store.throttle.list(),
+  };
+  service = await startService({}, [], { store: { ...store, throttle } });
+  const client = createHttpClient(service.url);
+  const token = (authorization: string) =>
+    client.call("/api/auth/token", { headers: { authorization } });
+  const accepted = await token(basic("TestUser", "password"));
+  const { token: jwt } = JSON.parse(accepted.body) as { token: string };
+
+  isLost = true;
+  const body = JSON.stringify({ username: "TestUser", password: "wrong" });
+  const headers = { "content-type": "application/json" };
+  const refused = [
+    await token(basic("TestUser", "password")),
+    await token(basic("TestUser", "wrong")),
+    await client.call("/api/v1/authentication/login", { headers, body }),
+    await client.call("/auth.v1.AuthService/Login", { headers, body }),
+  ];
+  expect(refused.map(({ status }) => status)).toEqual([500, 500, 503, 503]);
+  for (const answer of refused) expect(Number(answer.headers["retry-after"])).toBeGreaterThan(0);
+  expect((await token(`Bearer ${jwt}`)).status).toBe(200);
+  client.close();
+  await service.close();
+  service = undefined;
+  await store.close();
+  rmSync(dataDir, { recursive: true });
 });

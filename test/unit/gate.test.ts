@@ -163,6 +163,13 @@ describe("a gate", () => {
     expect(settled).toHaveLength(1);
   });
 
+  test("tells of a username only what may be logged", async () => {
+    const { gate, events } = setUp();
+    const username = `a\nb${"c".repeat(300)}`;
+    await gate.check({ username, password: "wrong" }, attempt).catch(() => undefined);
+    expect(events).toMatchObject([{ username: `a\ufffdb${"c".repeat(61)}…` }]);
+  });
+
   test("works without a throttle", async () => {
     const permit = await noThrottle.admit("alice", "192.0.2.1", new AbortController().signal);
     await expect(permit.settle("wrong")).resolves.toBeUndefined();

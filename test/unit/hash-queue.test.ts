@@ -142,14 +142,17 @@ describe("a hash queue", () => {
     expect(retry()).toBe(60);
   });
 
-  test("starts more when it may widen", async () => {
-    const { queue, limits, begun, start } = setUp(1, 10);
-    start("n", "a");
-    start("n", "b");
+  test("starts more with the next turn when it has widened, fewer when it has narrowed", async () => {
+    const { queue, limits, begun, start, endOne } = setUp(1, 10);
+    for (const name of ["a", "b", "c", "d", "e", "f"]) start("n", name);
     await settled();
-    limits.concurrency = 2;
-    queue.advance();
-    await settled();
-    expect(begun).toEqual(["a", "b"]);
+    limits.concurrency = 3;
+    await endOne();
+    expect(begun).toEqual(["a", "b", "c", "d"]);
+    limits.concurrency = 1;
+    for (let i = 0; i < 2; i++) await endOne();
+    expect(queue.depth().running).toBe(1);
+    await endOne();
+    expect(begun).toEqual(["a", "b", "c", "d", "e"]);
   });
 });

@@ -1,10 +1,8 @@
 /**
  * Changes the throttle's records one after the other: within a process by turns, between processes by
- * compare-and-set, all that is asked for at one time in one write. Depends on errors, store and
- * record.
+ * compare-and-set, all that is asked for at one time in one write. Depends on store and record.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { AuthError } from "../errors.js";
 import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
 import type { ThrottleStore } from "./store.js";
 
@@ -26,8 +24,7 @@ export interface Ledger {
    * while it waits; one that was begun is finished.
    *
    * @param change may be called several times; pure.
-   * @throws AuthError `store_unavailable`; then it may have been written all the same. `overloaded`
-   *   after ten seconds of waiting.
+   * @throws AuthError `store_unavailable`; then it may have been written all the same.
    * @throws the signal's reason.
    */
   change<T>(
@@ -43,13 +40,11 @@ interface Task {
   readonly resolve: (value: { result: never; seen: Seen }) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
-  readonly patienceEndsMs: number;
 }
 
 /** How often those who wait for places look whether other processes have given some back. */
 const pollMs = 100;
 const backoffMaxMs = 50;
-const patienceMs = 10_000;
 
 export function createLedger(options: {
   readonly store: ThrottleStore;
@@ -106,10 +101,7 @@ export function createLedger(options: {
 
     #wait(task: Task): void {
       if (task.signal?.aborted) task.reject(task.signal.reason);
-      else if (performance.now() > task.patienceEndsMs) {
-        const options = { retryAfterSeconds: 1 };
-        task.reject(new AuthError("overloaded", "too many logins at once", options));
-      } else this.#waiting.push(task);
+      else this.#waiting.push(task);
     }
 
     async #work(): Promise<void> {
@@ -186,11 +178,10 @@ export function createLedger(options: {
       signal?.throwIfAborted();
       const desk = desks.get(key) ?? new Desk(key, seen);
       desks.set(key, desk);
-      const patienceEndsMs = performance.now() + patienceMs;
       let onAbort: (() => void) | undefined;
       try {
         return await new Promise((resolve, reject) => {
-          const task = { change, resolve, reject, signal, patienceEndsMs };
+          const task = { change, resolve, reject, signal };
           onAbort = () => desk.abort(task);
           signal?.addEventListener("abort", onAbort);
           desk.add(task);

@@ -48,9 +48,14 @@ export const slotMs = 60_000;
 const headStartMs = 10_000;
 /** Longer than any check takes; a process that died meanwhile is taken to have seen failures. */
 const heldMaxMs = 30_000;
-/** Logins from a known network are noted anew only once a day, and none is forgotten early for it. */
-export const knownRefreshMs = 86_400_000;
-const knownMs = 30 * 86_400_000 + knownRefreshMs;
+const dayMs = 86_400_000;
+/**
+ * How old the date of a known network becomes before a login renews it: for as long logins from there
+ * write nothing. It is kept for as much longer, in favour of the user, so that 30 days since the last
+ * login are never cut short.
+ */
+const knownRefreshMs = 30 * dayMs;
+const knownMs = 30 * dayMs + knownRefreshMs;
 const knownMax = 64;
 const countersMax = 512;
 
@@ -163,6 +168,13 @@ export function giveBack(
       slotAtMs: slots.includes(name) ? Math.min(counter.slotAtMs, nowMs) : counter.slotAtMs,
     };
   });
+}
+
+/** Whether a login from that network, which is known, has to be noted again. */
+export function isKnownStale({ known }: ThrottleRecord, network: string, nowMs: number): boolean {
+  // Where networks crowd one another out, those in use must not be the first to go.
+  const isCrowded = Object.keys(known).length > knownMax / 2;
+  return nowMs - (known[network] ?? 0) >= (isCrowded ? dayMs : knownRefreshMs);
 }
 
 /** Notes a login from that network. */

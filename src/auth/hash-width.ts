@@ -1,0 +1,31 @@
+/**
+ * How many hashes may run at once: one core is left to tokens while any are renewed. Depends on nothing.
+ */
+
+export interface HashWidthOptions {
+  /** Most hashes at once while tokens are renewed, and while none are. */
+  readonly busy: number;
+  readonly quiet: number;
+  /** Milliseconds that only go forward. */
+  readonly now: () => number;
+}
+
+export interface HashWidth {
+  /** Most hashes at once at present. */
+  current(): number;
+  /** To be called when a token comes to be renewed. */
+  onRenewal(): void;
+}
+
+/** Time without a renewal after which there are taken to be none. */
+const quietMs = 1000;
+
+export function createHashWidth({ busy, quiet, now }: HashWidthOptions): HashWidth {
+  let renewedAtMs = -Infinity;
+  return {
+    current: () => (now() - renewedAtMs < quietMs ? busy : quiet),
+    onRenewal() {
+      renewedAtMs = now();
+    },
+  };
+}
