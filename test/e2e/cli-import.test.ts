@@ -123,14 +123,15 @@ describe("a file of 20,000 lines with faults in it", () => {
       numbered(1) +
       numbered(2, { passwordHash: bcrypt, "e\u202e": 1 }) +
       line({ _id: 3, username: "a:b" }) +
+      numbered(4, { passwordHash: "!unusable" }) +
       numbered(1);
     const { code, stdout, stderr } = await cli.run(["users", "import", "-"], { input });
     expect(code).toBe(1);
-    expect(stderr).toBe("line 4: _id and username belong to a user already\n");
+    expect(stderr).toBe("line 5: _id and username belong to a user already\n");
     expect(stdout.split("\n")).toEqual([
-      "3 added, 0 replaced, 0 skipped, 1 rejected",
+      "4 added, 0 replaced, 0 skipped, 1 rejected",
       "password hashes: argon2id 1, bcrypt 1",
-      "without a password, so that they cannot log in: 1",
+      "without a password, so that they cannot log in: 2",
       "with a colon in the name, so that they cannot use HTTP Basic: 1",
       String.raw`fields ignored: e\u202e 1`,
       "",

@@ -9,7 +9,8 @@ const text = `# Password hashes
 What Latchkey can check, so that nobody needs a new password. Salt and digest are \`…\`. A hash that costs
 more than its family may, and one that is in no row, is refused by \`users import\`, named by \`doctor\`, and
 at login is a failed login like any other. New hashes are argon2id with m=19456, t=2, p=1. Plain text,
-\`{noop}\` included, is none.
+\`{noop}\` included, is none. \`!…\` and \`*\`, of Django and crypt(3), say that a user has no password: he is
+imported, and counted by \`doctor\` among those without one.
 
 ${familiesTable()}
 

@@ -2,7 +2,7 @@
  * Takes stock of the users before a cut-over: who can log in and who cannot and why, in memory that
  * does not grow with them. Depends on passwords and users.
  */
-import { inspectHash, type HashReport } from "../passwords.js";
+import { inspectHash, marksNoPassword, type HashReport } from "../passwords.js";
 import { userIdsOfSubject, type User, type UserId, type UserStore } from "../users.js";
 
 /** Why a user cannot log in, though nobody disabled him. */
@@ -61,7 +61,7 @@ export async function takeCensus(
 
   for await (const user of users.list()) {
     onProgress(++count);
-    if (user.passwordHash !== undefined) {
+    if (user.passwordHash !== undefined && !marksNoPassword(user.passwordHash)) {
       const report = inspectHash(user.passwordHash);
       if (report.verdict === "ok") {
         const { family = "", cost, weak } = report;
