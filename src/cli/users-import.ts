@@ -46,7 +46,7 @@ export async function importUsers(
   try {
     const work = async (stored: UserStore, config: Config) => {
       const format = await importFormatOf(options.format, options.firebaseConfig, config);
-      await withTarget(stored, options, (write) =>
+      await withTarget(stored, options, config, (write) =>
         importSource(session, options, format, source, write, interrupted),
       );
     };
@@ -226,6 +226,7 @@ type Write = (users: readonly User[], replacedAt: Date) => Promise<ImportOutcome
 async function withTarget(
   stored: UserStore,
   { dryRun, onConflict }: ImportOptions,
+  { USERNAME_MATCH: usernameMatch }: Config,
   work: (write: Write) => Promise<void>,
 ): Promise<void> {
   if (!dryRun) {
@@ -236,7 +237,7 @@ async function withTarget(
   }
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-dry-run-"));
   const { openEmbeddedStore } = await import("../store/embedded.js");
-  const scratch = await openEmbeddedStore({ dataDir });
+  const scratch = await openEmbeddedStore({ dataDir, usernameMatch });
   try {
     await work(async (users, replacedAt) => {
       const outcomes = await stored.import(users, { onConflict, replacedAt, dryRun: true });

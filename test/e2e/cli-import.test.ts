@@ -118,6 +118,17 @@ describe("a file of 20,000 lines with faults in it", () => {
     expect(child.stderr.read()).toBeNull();
   });
 
+  test("meets its own names by USERNAME_MATCH, in a dry run too", async () => {
+    const many = Array.from({ length: 1000 }, (_, id) => numbered(id)).join("");
+    const input = many + line({ _id: 1000, username: "USER7" });
+    const env = { USERNAME_MATCH: "ignore-case" };
+    for (const more of [["--dry-run"], []]) {
+      const args = ["users", "import", "-", "--json", ...more];
+      const { rejected } = readResult(await cli.run(args, { input, env }));
+      expect(rejected).toMatchObject([{ line: 1001, field: "username" }]);
+    }
+  });
+
   test("is summed up in sentences", async () => {
     const input =
       numbered(1) +
