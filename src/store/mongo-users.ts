@@ -280,7 +280,9 @@ export class MongoUsers implements UserStore {
    */
   async #addAtOnce(users: readonly User[], outcomes: ImportOutcome[]): Promise<number[]> {
     const positions = [...users.keys()];
-    if (!(await this.#call(() => this.#index.isUnique()))) return positions;
+    // An account may be allowed to write and not to list indexes.
+    const isUnique = await this.#call(() => this.#index.isUnique()).catch(() => false);
+    if (!isUnique) return positions;
     const lone = planLoneUsers(users, this.#mapping.usernameKey);
     const refused = new Set(await this.#insert(lone));
     for (const write of lone) {
