@@ -283,7 +283,11 @@ export class MongoUsers implements UserStore {
     // An account may be allowed to write and not to list indexes.
     const isUnique = await this.#call(() => this.#index.isUnique()).catch(() => false);
     if (!isUnique) return positions;
-    const lone = planLoneUsers(users, this.#mapping.usernameKey);
+    // Two Unicode forms of a name may be two to the index.
+    const lone = planLoneUsers(users, this.#mapping.usernameKey).filter(
+      ({ user: { username } }) =>
+        this.#mapping.queriedUsername(username) === this.#mapping.askedUsername(username),
+    );
     const refused = new Set(await this.#insert(lone));
     for (const write of lone) {
       if (refused.has(write)) continue;
