@@ -56,11 +56,18 @@ async function fail(client: HttpClient, username: string): Promise<number> {
   return performance.now() - start;
 }
 
-/** The least of some tries, for a machine that has other things to do. */
-async function fastest(client: HttpClient, username: string, tries: number): Promise<number> {
-  const times = [];
-  for (let i = 0; i < tries; i++) times.push(await fail(client, username));
-  return Math.min(...times);
+/** Whether one of a few tries is as soon as asked, held against another user's beside it: machines are busy. */
+async function isInTime(
+  client: HttpClient,
+  username: string,
+  beside: string,
+  limitMs: (besideMs: number) => number,
+): Promise<boolean> {
+  for (let i = 0; i < 10; i++) {
+    const limit = limitMs(await fail(client, beside));
+    if ((await fail(client, username)) < limit) return true;
+  }
+  return false;
 }
 
 function memoryBytes(): number {
@@ -84,13 +91,10 @@ onLinux(
     await serve([["ordinary", ordinaryHash], ...hostile.map(named)]);
     const client = newClient();
     for (let i = 0; i < 50; i++) await fail(client, "ordinary");
-    const ordinary: number[] = [];
-    for (let i = 0; i < 15; i++) ordinary.push(await fail(client, "ordinary"));
-    const median = ordinary.sort((a, b) => a - b)[7] ?? 0;
     const grown = await growthBytes(async () => {
       for (const [name] of hostile.map(named)) {
-        const time = await fastest(client, name, 3);
-        expect([name, time < median + 50]).toEqual([name, true]);
+        const isOrdinary = await isInTime(client, name, "ordinary", (ms) => ms + 50);
+        expect([name, isOrdinary]).toEqual([name, true]);
       }
     });
     expect(grown).toBeLessThan(64 * mib);
@@ -105,12 +109,13 @@ onLinux(
   async () => {
     await serve(Object.entries(atCeiling));
     const client = newClient();
-    const yardstick = await fastest(client, "bcrypt", 2);
     for (const name of Object.keys(atCeiling)) {
-      let time = 0;
-      const grown = await growthBytes(async () => (time = await fastest(client, name, 2)));
-      // docs/hash-families.md says that none takes much longer than bcrypt of cost 14.
-      expect([name, time < 3 * yardstick, grown < 160 * mib]).toEqual([name, true, true]);
+      let isBounded = false;
+      const grown = await growthBytes(async () => {
+        // As docs/hash-families.md says.
+        isBounded = await isInTime(client, name, "bcrypt", (ms) => 2 * ms);
+      });
+      expect([name, isBounded, grown < 160 * mib]).toEqual([name, true, true]);
     }
     await sleep(500);
     const before = memoryBytes();
