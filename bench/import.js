@@ -13,7 +13,6 @@ import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient } from "mongodb";
 
 const sizes = [1, 10].map((times) => (times * Number(process.argv[2] ?? 200_000)) / 10);
@@ -104,6 +103,12 @@ async function rawInsert(uri) {
   return rawUsers / seconds;
 }
 
+async function drop(uri) {
+  const client = new MongoClient(uri);
+  await client.db().dropDatabase();
+  await client.close();
+}
+
 const perSecond = (value) => `${Math.round(value).toLocaleString("en")}/s`;
 const describe = (label, count, { seconds, cpuSeconds, peakMib }) =>
   `  ${label}: ${seconds.toFixed(1)} s, ${perSecond(count / seconds)}, ` +
@@ -127,6 +132,7 @@ async function measure(store, envOf, rawOf) {
     console.log(describe("the same again, skipped", count, await run(again, env)));
     const doctor = await run(["doctor", "--json"], env);
     console.log(describe("doctor", count, doctor));
+    if (env.MONGODB_URI) await drop(env.MONGODB_URI);
     peaks.import.push(imported.peakMib);
     peaks.doctor.push(doctor.peakMib);
   }
@@ -139,7 +145,12 @@ async function measure(store, envOf, rawOf) {
 /** The connection string of a server, and what stops it; undefined where there is none. */
 async function startMongo() {
   const given = process.env.MONGODB_URI;
-  if (given) return { uriOf: () => given, stop: () => undefined };
+  if (given) {
+    const server = /^[^/]+\/\/[^/?]+/.exec(given)?.[0] ?? "";
+    const options = /\?.*$/.exec(given)?.[0] ?? "";
+    const uriOf = (database) => `${server}/latchkey_bench_${process.pid}_${database}${options}`;
+    return { uriOf, stop: () => undefined };
+  }
   const secantusd = join(root, ".cache/secantusdb-0.7.0b3/bin/secantusd-py");
   if (!existsSync(secantusd)) return undefined;
   const probe = createServer().listen(0, "127.0.0.1");
@@ -149,7 +160,6 @@ async function startMongo() {
   const data = join(folder, "mongo");
   const args = ["--port", port, "--storage-path", data, "--log-level", "ERROR"].map(String);
   const server = spawn(secantusd, args, { stdio: "ignore" });
-  await sleep(3000);
   return {
     uriOf: (database) => `mongodb://127.0.0.1:${port}/${database}`,
     stop: () => server.kill("SIGKILL"),
