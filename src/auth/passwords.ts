@@ -57,6 +57,9 @@ export function inspectHash(encoded: string): HashReport {
   return read(encoded).report;
 }
 
+/** Whether it says that there is no password, as Django's `!…` and the `!` and `*` of crypt(3) do. */
+export const marksNoPassword = (encoded: string) => /^[!*]/.test(encoded);
+
 /**
  * Whether a login that just succeeded should store a new hash: the stored one is weaker than ours,
  * and no other password fits that one too.

@@ -34,14 +34,19 @@ export function describeCommand(command: Command, summary: string, example: stri
     .addHelpText("after", `\nExample:\n  $ ${example}`);
 }
 
-/** Runs `work` on the configured store. @throws ConfigError */
+/**
+ * Runs `work` on the configured store.
+ * @param options as those of `openStore`.
+ * @throws ConfigError
+ */
 export async function withStore<T>(
   { terminal }: Session,
   work: (store: Store, config: Config) => Promise<T>,
+  options: { readonly deadlineMs?: number } = {},
 ): Promise<T> {
   const config = parseConfig(terminal.env);
   const { openStore } = await import("../store/index.js");
-  const store = await openStore(config);
+  const store = await openStore(config, options);
   try {
     return await work(store, config);
   } finally {
@@ -49,12 +54,13 @@ export async function withStore<T>(
   }
 }
 
-/** Runs `work` on the users of the configured store. @throws ConfigError */
+/** As `withStore`, for the users. @throws ConfigError */
 export function withUsers<T>(
   session: Session,
   work: (users: UserStore, config: Config) => Promise<T>,
+  options: { readonly deadlineMs?: number } = {},
 ): Promise<T> {
-  return withStore(session, ({ users }, config) => work(users, config));
+  return withStore(session, ({ users }, config) => work(users, config), options);
 }
 
 const secondOf = (timeMs: number) => Math.floor(timeMs / 1000);

@@ -82,7 +82,7 @@ function loginRow(name: string, body: unknown, expected: Aspects): ContractRow {
   };
 }
 
-const otherMethods = ["GET", "PUT", "PATCH", "DELETE"];
+const otherMethods = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** The rows that need no user. Not one of them makes the server compute more than one hash. */
 export const rows: readonly ContractRow[] = [

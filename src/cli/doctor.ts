@@ -136,7 +136,10 @@ function* censusFindings(census: Census, { USERNAME_MATCH }: Config): Generator<
   };
   for (const { family, cost, users: count, weak } of hashes) {
     const costs = Object.entries(cost).map(([name, value]) => `${name}=${value}`);
-    const label = [family, ...costs].join(" ");
+    const isRest =
+      costs.length === 0 &&
+      hashes.some((group) => group.family === family && Object.keys(group.cost).length > 0);
+    const label = isRest ? `${family} of other costs` : [family, ...costs].join(" ");
     const message = `${count} with ${label}${weak ? ", weaker than ours: replaced at login if REHASH=on" : ""}`;
     yield { level: "ok", check: "users", message };
   }

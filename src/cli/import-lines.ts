@@ -3,7 +3,7 @@
  * on the domain's users, JSON and password hashes.
  */
 import { parseJson } from "../auth/json.js";
-import { inspectHash } from "../auth/passwords.js";
+import { inspectHash, marksNoPassword } from "../auth/passwords.js";
 import type { User } from "../auth/users.js";
 import { FieldFault, readId, readRoles, readText } from "./user-fields.js";
 
@@ -101,6 +101,7 @@ export function readObject(bytes: Uint8Array): Record<string, unknown> {
 export function checkHash(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== "string") throw new FieldFault("passwordHash", "is not a string");
+  if (marksNoPassword(value)) return undefined;
   const { family, verdict, reason } = inspectHash(value);
   if (verdict === "ok") return family;
   const cause = [family, reason].filter((part) => part !== undefined).join(": ");

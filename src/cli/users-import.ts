@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { ImportConflict, ImportOutcome, User, UserStore } from "../auth/users.js";
+import type { Config } from "../config.js";
 import { waitForNextSecond, withUsers, type JsonOption, type Session } from "./command.js";
 import { importFormatOf, type ImportFormat } from "./import-formats.js";
 import { readLines, type ImportedUser, type Line } from "./import-lines.js";
@@ -25,6 +26,8 @@ export interface ImportOptions extends JsonOption {
 }
 
 const batchLines = 1000;
+/** A store that is slow with a batch is better waited for than left in the middle of one. */
+const batchMsMax = 60_000;
 const lineBytesMax = 1_048_576;
 
 /**
@@ -41,12 +44,13 @@ export async function importUsers(
   const interrupted = session.terminal.interruption();
   interrupted.addEventListener("abort", () => source.stream.destroy());
   try {
-    await withUsers(session, async (stored, config) => {
+    const work = async (stored: UserStore, config: Config) => {
       const format = await importFormatOf(options.format, options.firebaseConfig, config);
-      await withTarget(stored, options, (write) =>
+      await withTarget(stored, options, config, (write) =>
         importSource(session, options, format, source, write, interrupted),
       );
-    });
+    };
+    await withUsers(session, work, { deadlineMs: batchMsMax });
   } finally {
     source.stream.destroy();
   }
@@ -65,7 +69,8 @@ async function importSource(
   const bar = createProgressBar(terminal, clock);
   let replacedAtMs: number | undefined;
   try {
-    for await (const batch of readBatches(source.chunks(interrupted), format, interrupted)) {
+    const batches = readBatches(source.chunks(interrupted), format, interrupted);
+    for await (const batch of readAhead(batches)) {
       const users = batch.flatMap(({ content }) =>
         content instanceof FieldFault ? [] : content.user,
       );
@@ -167,6 +172,19 @@ async function* readBatches(
   if (batch.length > 0 && !interrupted.aborted) yield batch;
 }
 
+/** Reads the next item while the one before is dealt with. */
+async function* readAhead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = items.next();
+  for (;;) {
+    const item = await next;
+    if (item.done) return;
+    next = items.next();
+    // Whoever stops before it is asked for does not want its error either.
+    next.catch(() => undefined);
+    yield item.value;
+  }
+}
+
 const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0d;
 
 const openBracket = 0x5b;
@@ -208,6 +226,7 @@ type Write = (users: readonly User[], replacedAt: Date) => Promise<ImportOutcome
 async function withTarget(
   stored: UserStore,
   { dryRun, onConflict }: ImportOptions,
+  { USERNAME_MATCH: usernameMatch }: Config,
   work: (write: Write) => Promise<void>,
 ): Promise<void> {
   if (!dryRun) {
@@ -218,7 +237,7 @@ async function withTarget(
   }
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-dry-run-"));
   const { openEmbeddedStore } = await import("../store/embedded.js");
-  const scratch = await openEmbeddedStore({ dataDir });
+  const scratch = await openEmbeddedStore({ dataDir, usernameMatch });
   try {
     await work(async (users, replacedAt) => {
       const outcomes = await stored.import(users, { onConflict, replacedAt, dryRun: true });

@@ -68,3 +68,18 @@ export function planImport(
   });
   return { outcomes, writes: [...writes.values()] };
 }
+
+/** One write for each user who shares neither `_id` nor username with another one of the import. */
+export function planLoneUsers(users: readonly User[], usernameKey: UsernameKey): PlannedWrite[] {
+  const counts = new Map<string, number>();
+  const keys = users.map(({ id, username }) => [
+    `id ${idKey(id)}`,
+    `name ${usernameKey(username)}`,
+  ]);
+  for (const key of keys.flat()) counts.set(key, (counts.get(key) ?? 0) + 1);
+  return users.flatMap((user, position) =>
+    keys[position]?.every((key) => counts.get(key) === 1)
+      ? { previous: undefined, user, positions: [position] }
+      : [],
+  );
+}

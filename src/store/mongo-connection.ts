@@ -3,6 +3,7 @@
  * Depends on mongodb and the domain's errors. The driver's own timeouts only tidy up after our
  * deadline: measured against a frozen server, none of them is certain to end a call.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient, MongoError, MongoServerError, MongoServerSelectionError } from "mongodb";
 import type { Db } from "mongodb";
 import { AuthError } from "../auth/errors.js";
@@ -32,11 +33,36 @@ export class MongoConnection {
   }
 
   /**
-   * Runs `work`, which may still complete after the deadline.
+   * Runs `work`, which may still complete after the deadline. Where that is a long one, a server that
+   * falls silent is not waited for until then.
    * @throws AuthError `store_unavailable`, or `internal` where the server refuses a document
    */
   call<T>(work: () => Promise<T>): Promise<T> {
-    return withDeadline(this.#deadlineMs, this.#attempt(work));
+    const attempt = withDeadline(this.#deadlineMs, this.#attempt(work));
+    return this.#deadlineMs > silenceMs ? this.#whileAnswering(attempt) : attempt;
+  }
+
+  async #whileAnswering<T>(work: Promise<T>): Promise<T> {
+    const settled = new AbortController();
+    const silence = this.#untilSilent(settled.signal);
+    // It ends with an error in any case.
+    silence.catch(() => undefined);
+    try {
+      return await Promise.race([work, silence]);
+    } finally {
+      settled.abort();
+    }
+  }
+
+  /** @throws AuthError `store_unavailable` once the server does not answer, or the signal's reason. */
+  async #untilSilent(signal: AbortSignal): Promise<never> {
+    for (;;) {
+      await sleep(silenceMs, undefined, { signal });
+      await withDeadline(
+        silenceMs,
+        this.#attempt(() => this.db.command({ ping: 1 })),
+      );
+    }
   }
 
   async close(): Promise<void> {
@@ -70,11 +96,11 @@ export class MongoConnection {
   }
 }
 
-/** Whoever waits longer for an answer need not wait longer for a server. */
-const connectMsMax = 5000;
+/** Whoever waits longer for an answer need not wait longer for a server, or for one that is silent. */
+const silenceMs = 5000;
 
 function newClient(uri: string, deadlineMs: number): MongoClient {
-  const connectMs = Math.min(deadlineMs, connectMsMax);
+  const connectMs = Math.min(deadlineMs, silenceMs);
   try {
     return new MongoClient(uri, {
       appName: "latchkey",

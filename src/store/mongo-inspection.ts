@@ -43,12 +43,14 @@ export async function* inspectMongo(
   yield* privilegeFindings(mongo);
   yield* indexFindings(mongo, fix);
   const { users, mapping } = mongo;
-  const foreign = await users.countDocuments({
-    $or: [
-      { [mapping.fields.username]: { $not: { $type: "string" } } },
-      { $nor: idTypes.map((type) => ({ _id: { $type: type } })) },
-    ],
-  });
+  const foreign = await call(() =>
+    users.countDocuments({
+      $or: [
+        { [mapping.fields.username]: { $not: { $type: "string" } } },
+        { $nor: idTypes.map((type) => ({ _id: { $type: type } })) },
+      ],
+    }),
+  );
   if (foreign === 0) return;
   yield {
     level: "warning",
@@ -142,8 +144,7 @@ async function* indexFindings(mongo: InspectedMongo, fix: boolean): AsyncGenerat
         users: duplicates.examples,
       };
     } else if (fix) {
-      // Unbounded: an index on millions of users takes its time.
-      await index.create();
+      await call(() => index.create());
       yield { level: "ok", check: "uniqueness", message: `made the unique index on ${where}` };
     } else {
       const message = `no unique index on ${where}, though no name occurs twice yet`;
@@ -198,7 +199,7 @@ async function findDuplicates({ users, mapping, call }: InspectedMongo) {
   let isRepeated = false;
   try {
     for (;;) {
-      const first = await cursor.next().catch(rethrowTooLarge);
+      const first = await call(() => cursor.next().catch(rethrowTooLarge));
       if (first === null) break;
       for (const document of [first, ...cursor.readBufferedDocuments()]) {
         const user = mapping.user(document);

@@ -15,7 +15,7 @@ import type {
   UserId,
   UserStore,
 } from "../auth/users.js";
-import { planImport } from "./import-plan.js";
+import { planImport, planLoneUsers } from "./import-plan.js";
 import type { Occupant, PlannedWrite } from "./import-plan.js";
 import type { UsernameIndex } from "./mongo.js";
 import type { MongoCall } from "./mongo-connection.js";
@@ -26,6 +26,8 @@ const duplicateKey = 11_000;
 /** How often an import plans anew for those users whom others wrote in the meantime. */
 const importAttempts = 5;
 const listPageUsers = 500;
+/** MongoDB advises against more values than so in one `$in`. */
+const questionUsers = 100;
 /** The `_id` of a user whom there is not. */
 const nobody = new ObjectId();
 
@@ -137,7 +139,7 @@ export class MongoUsers implements UserStore {
     }
     await this.#call(() => this.#index.prepare());
     const outcomes: ImportOutcome[] = [];
-    let positions = [...users.keys()];
+    let positions = options.dryRun ? [...users.keys()] : await this.#addAtOnce(users, outcomes);
     for (let attempt = 1; positions.length > 0; attempt++) {
       const batch = positions.flatMap((position) => users[position] ?? []);
       const plan = planImport(
@@ -292,16 +294,42 @@ export class MongoUsers implements UserStore {
 
   /** Whoever has an `_id` or username of the batch. */
   async #occupants(batch: readonly User[]): Promise<Occupant[]> {
-    const names = batch.map((user) => this.#mapping.queriedUsername(user.username));
-    const byId = { _id: { $in: batch.map((user) => toDocumentId(user.id)) } };
-    const byName = this.#named({ $in: names });
-    // A collation would compare ids by its own rules too.
-    const found = await this.#call(async () => [
-      ...(await this.#find(byId, {})),
-      ...(await this.#find(byName, this.#collation)),
-    ]);
-    const unique = new Map(found.map((each) => [idText(each[0]._id), each]));
+    // A collation would compare ids by its own rules too, hence two questions.
+    const questions = Array.from({ length: Math.ceil(batch.length / questionUsers) }, (_, i) => {
+      const asked = batch.slice(i * questionUsers, (i + 1) * questionUsers);
+      const ids = asked.map(({ id }) => toDocumentId(id));
+      const names = asked.map(({ username }) => this.#mapping.queriedUsername(username));
+      return [
+        () => this.#find({ _id: { $in: ids } }, {}),
+        () => this.#find(this.#named({ $in: names }), this.#collation),
+      ];
+    });
+    const found = await Promise.all(questions.flat().map((question) => this.#call(question)));
+    const unique = new Map(found.flat().map((each) => [idText(each[0]._id), each]));
     return Array.from(unique.values(), (each) => this.#mapping.occupant(...each));
+  }
+
+  /**
+   * Adds whom the unique indexes let in, without a question before: most imports meet nobody. Whoever
+   * is left over comes back as a position, to be looked at: also those who share an `_id` or username
+   * with another one of this import, because then their order counts.
+   */
+  async #addAtOnce(users: readonly User[], outcomes: ImportOutcome[]): Promise<number[]> {
+    const positions = [...users.keys()];
+    // An account may be allowed to write and not to list indexes.
+    const isUnique = await this.#call(() => this.#index.isUnique()).catch(() => false);
+    if (!isUnique) return positions;
+    // Two Unicode forms of a name may be two to the index.
+    const lone = planLoneUsers(users, this.#mapping.usernameKey).filter(
+      ({ user: { username } }) =>
+        this.#mapping.queriedUsername(username) === this.#mapping.askedUsername(username),
+    );
+    const refused = new Set(await this.#insert(lone));
+    for (const write of lone) {
+      if (refused.has(write)) continue;
+      for (const position of write.positions) outcomes[position] = "added";
+    }
+    return positions.filter((position) => outcomes[position] === undefined);
   }
 
   /** Writes what still is as it was when planned; the rest comes back. */

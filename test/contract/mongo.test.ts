@@ -356,6 +356,19 @@ describeMongo("mongo: adopted documents", () => {
       expect(await indexes()).toEqual(["_id"]);
     });
 
+    test("an import tells names apart where no index does", async () => {
+      await put({ _id: 1, username: "alice" });
+      await documents.createIndex({ username: 1 }, {}, undefined);
+      const user = (id: number, username: string) =>
+        newUser({ id: { type: "int", value: String(id) }, username });
+      const batch = [user(2, "alice"), user(3, "bob"), user(4, "bob"), user(1, "carol")];
+      const options = { onConflict: "skip", replacedAt: new Date(), dryRun: false } as const;
+      expect(await adopt().import(batch, options)).toEqual([
+        ...["username_taken", "added", "username_taken", "id_taken"],
+      ]);
+      expect(await documents.countDocuments()).toBe(2);
+    });
+
     test.each([
       [{ username: 1 }, {}, 1],
       [{ username: 1, tenant: 1 }, { unique: true }, 1],
@@ -463,6 +476,26 @@ describe("mongo: an unreliable server", () => {
     await expect(reading)
       .rejects.toMatchObject(unavailable)
       .finally(() => frozen.thaw());
+    await store.close();
+  }, 60_000);
+
+  test("one that falls silent during an inspection ends it, however long an answer may take", async () => {
+    if (!server) return;
+    const store = openAt(server.uri("inspected"), { deadlineMs: 600_000 });
+    await expectEventually(() => store.users.add(newUser()));
+    const frozen = server;
+    const inspect = async (freezeAfter: string) => {
+      for await (const { check } of store.inspect({ fix: false, now: Date.now })) {
+        if (check === freezeAfter) frozen.freeze();
+      }
+    };
+    for (const check of ["connection", "index"]) {
+      await expect(inspect(check))
+        .rejects.toMatchObject(unavailable)
+        .finally(() => frozen.thaw());
+      await expectRecovery(store);
+    }
+    await expect(inspect("none of them")).resolves.toBeUndefined();
     await store.close();
   }, 60_000);
 

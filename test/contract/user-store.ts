@@ -415,6 +415,22 @@ function importContract(users: () => Store["users"], another: () => Promise<Stor
     expect(await collect(users().list())).toHaveLength(2);
   });
 
+  test("a refused user of an import is in nobody's way", async () => {
+    await users().add(alice);
+    const batch = [
+      newUser({ id: intId(1) }),
+      numbered(1, { username: "bob" }),
+      numbered(2, { username: "bob" }),
+      numbered(3),
+      newUser({ id: intId(4) }),
+    ];
+    const expected = ["username_taken", "added", "username_taken", "added", "username_taken"];
+    expect(await users().import(batch, { ...failing, dryRun: true })).toEqual(expected);
+    expect(await users().import(batch, { ...failing, dryRun: false })).toEqual(expected);
+    expect((await users().findByUsername("bob"))?.id).toEqual(intId(1));
+    expect(await collect(users().list())).toHaveLength(3);
+  });
+
   test("racing imports of the same users add each of them once", async () => {
     const other = (await another()).users;
     const batch = times(50, (i) => numbered(i));

@@ -72,6 +72,7 @@ describe("doctor", () => {
       }),
       named(4, "dave", { passwordHash: "hunter2" }),
       named(5, "erin", { passwordHash: undefined }),
+      named(8, "ivan", { passwordHash: "!LMXlTdvE" }),
       named(6, "frank", { disabled: true }),
       named(Long.fromString("9007199254740993"), "grace"),
       named(7, 17),
@@ -88,12 +89,12 @@ describe("doctor", () => {
     expect(users).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/^warning: 2 documents are no users/),
-        expect.stringMatching(/^ok: 2 of 8 users can log in/),
+        expect.stringMatching(/^ok: 2 of 9 users can log in/),
         expect.stringMatching(
           /^error: 1 have a hash that costs more than a login may .*\(bcrypt: cost over 14\)/,
         ),
         expect.stringMatching(/^error: 1 have a hash that cannot be used/),
-        expect.stringMatching(/^warning: 1 have no password hash/),
+        expect.stringMatching(/^warning: 2 have no password hash/),
         expect.stringMatching(/^ok: 1 are disabled/),
         expect.stringMatching(/^error: 2 share the subject/),
       ]),

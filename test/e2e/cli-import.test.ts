@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { once } from "node:events";
 import { createWriteStream, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   createCli,
   finished,
@@ -9,11 +10,13 @@ import {
   type Cli,
   type CliResult,
 } from "../support/cli.js";
+import { storeNames, useStores } from "../support/stores.js";
 
 const argon2 =
   "$argon2id$v=19$m=16384,t=2,p=1$L7oXHhP3y+31BDhN5mKBiw$6Wy8/ERDszueWukMaxWecX5QSlC4J7eeqUNx+iis2TY";
 const bcrypt = "$2b$05$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6";
 
+const stores = useStores();
 let cli: Cli;
 beforeEach(() => {
   cli = createCli();
@@ -115,19 +118,31 @@ describe("a file of 20,000 lines with faults in it", () => {
     expect(child.stderr.read()).toBeNull();
   });
 
+  test("meets its own names by USERNAME_MATCH, in a dry run too", async () => {
+    const many = Array.from({ length: 1000 }, (_, id) => numbered(id)).join("");
+    const input = many + line({ _id: 1000, username: "USER7" });
+    const env = { USERNAME_MATCH: "ignore-case" };
+    for (const more of [["--dry-run"], []]) {
+      const args = ["users", "import", "-", "--json", ...more];
+      const { rejected } = readResult(await cli.run(args, { input, env }));
+      expect(rejected).toMatchObject([{ line: 1001, field: "username" }]);
+    }
+  });
+
   test("is summed up in sentences", async () => {
     const input =
       numbered(1) +
       numbered(2, { passwordHash: bcrypt, "e\u202e": 1 }) +
       line({ _id: 3, username: "a:b" }) +
+      numbered(4, { passwordHash: "!unusable" }) +
       numbered(1);
     const { code, stdout, stderr } = await cli.run(["users", "import", "-"], { input });
     expect(code).toBe(1);
-    expect(stderr).toBe("line 4: _id and username belong to a user already\n");
+    expect(stderr).toBe("line 5: _id and username belong to a user already\n");
     expect(stdout.split("\n")).toEqual([
-      "3 added, 0 replaced, 0 skipped, 1 rejected",
+      "4 added, 0 replaced, 0 skipped, 1 rejected",
       "password hashes: argon2id 1, bcrypt 1",
-      "without a password, so that they cannot log in: 1",
+      "without a password, so that they cannot log in: 2",
       "with a colon in the name, so that they cannot use HTTP Basic: 1",
       String.raw`fields ignored: e\u202e 1`,
       "",
@@ -297,6 +312,25 @@ describe("a user who is stored already", () => {
 
 describe("an import that does not run to its end", () => {
   const faultFirst = "faulty\n" + Array.from({ length: 1500 }, (_, id) => numbered(id)).join("");
+
+  test.each(storeNames)("is taken up again after SIGKILL, %s", async (name) => {
+    const env = await stores.newPlace(name);
+    const all = Array.from({ length: 8000 }, (_, id) => numbered(id)).join("");
+    const child = cli.start(["users", "import", "-"], env);
+    child.stdin.on("error", () => undefined).write(faultFirst);
+    await once(child.stderr, "data");
+    child.stdin.write(all.slice(0, all.lastIndexOf("\n", all.length / 2) + 1));
+    await sleep(100);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const args = ["users", "import", "-", "--json", "--on-conflict", "skip"];
+    const { summary } = readResult(await cli.run(args, { env, input: all }));
+    expect(summary.skipped).toBeGreaterThanOrEqual(999);
+    expect(summary.added).toBeGreaterThan(0);
+    expect(summary.added + summary.skipped).toBe(8000);
+    const again = readResult(await cli.run(args, { env, input: all }));
+    expect(again.summary).toMatchObject({ added: 0, skipped: 8000, rejected: 0 });
+  });
 
   test.each([
     ["SIGINT", 130],

@@ -1,5 +1,16 @@
-/** Every documented row of the two REST paths, byte for byte, on one kept-alive connection. */
+/**
+ * The two REST paths byte for byte, on one kept-alive connection: the rows that `latchkey contract` asks any
+ * server, and what takes users or bytes that those cannot.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import {
+  aspectsOf,
+  differences,
+  rows,
+  rowsOf,
+  rowsOfToken,
+  type ContractRow,
+} from "../../src/cli/contract-rows.js";
 import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
 import { expectGolden } from "../support/golden.js";
 import { startService, testUser, type RunningService } from "../support/service.js";
@@ -39,10 +50,31 @@ async function token(): Promise<string> {
   return (JSON.parse(body) as { token: string }).token;
 }
 
+/** The file of `test/golden` that has the answer of a row. */
+function goldenOf({ path, expected: { status = "", body = "" } }: ContractRow): string {
+  const [, parameter] = /\["(Missing|Invalid) parameter"\]/.exec(body) ?? [];
+  const kind = parameter === undefined ? "" : `-${parameter.toLowerCase()}`;
+  return `${path === tokenPath ? "token" : "login"}-${status}${kind}`;
+}
+
+async function expectRow(row: ContractRow): Promise<void> {
+  const reply = await client.call(row.path, row);
+  expect(differences(row.expected, aspectsOf(reply))).toEqual([]);
+  expectGolden(goldenOf(row), reply);
+}
+
+describe("the contract", () => {
+  test.each([...rows, ...rowsOf(right)].map((row) => [row.name, row] as const))("%s", (_, row) =>
+    expectRow(row),
+  );
+
+  test("the rows that need a token", async () => {
+    for (const row of rowsOfToken(await token())) await expectRow(row);
+  });
+});
+
 describe(`POST ${tokenPath}`, () => {
-  test("200 for Basic, and for Bearer with the token that came of it", async () => {
-    await golden("token-200", tokenPath, authorized(basic("TestUser", "password")));
-    await golden("token-200", tokenPath, authorized(`Bearer ${await token()}`));
+  test("200 for any case of the scheme and any query", async () => {
     await golden("token-200", `${tokenPath}?a=b`, authorized(`bEARER ${await token()}`));
   });
 
@@ -52,19 +84,9 @@ describe(`POST ${tokenPath}`, () => {
   });
 
   test.each<[string, Call]>([
-    ["no authorization", {}],
-    ["an unknown scheme", authorized("Digest abc")],
-    ["a malformed value", authorized("Basic !")],
-    ["a wrong password", authorized(basic("TestUser", "Password"))],
     ["a wrong case of the name", authorized(basic("testuser", "password"))],
-    ["an unknown user", authorized(basic("nobody", "password"))],
     ["a disabled user", authorized(basic("disabled", "password"))],
     ["a user without a hash", authorized(basic("hashless", "password"))],
-    ["a password with a NUL", authorized(basic("TestUser", "password\0"))],
-    ["an over-long username", authorized(basic("a".repeat(257), "password"))],
-    ["an over-long password", authorized(basic("TestUser", "a".repeat(1025)))],
-    ["a token that is none", authorized("Bearer a.b.c")],
-    ["an over-long token", authorized(`Bearer ${"a".repeat(8193)}`)],
   ])("403 for %s", async (_, call) => {
     await golden("token-403", tokenPath, call);
   });
@@ -97,10 +119,6 @@ describe(`POST ${tokenPath}`, () => {
     expect(accepted.localPort).toBe(refused.localPort);
   });
 
-  test.each(["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])("405 for %s", async (method) => {
-    await golden("token-405", tokenPath, { method });
-  });
-
   test("413 for a body over 64 KiB, whether its length is declared or not", async () => {
     const body = "a".repeat(65_537);
     await golden("token-413", tokenPath, { body });
@@ -110,24 +128,7 @@ describe(`POST ${tokenPath}`, () => {
 });
 
 describe(`POST ${loginPath}`, () => {
-  test("200 for the right pair, whatever the content type", async () => {
-    await golden("login-200", loginPath, login(right));
-    await golden("login-200", loginPath, { body: JSON.stringify({ extra: [1], ...right }) });
-  });
-
   test.each<[string, unknown]>([
-    ["nothing", ""],
-    ["what is not JSON", "username=a&password=b"],
-    ["an array", [right]],
-    ["a string", '"TestUser"'],
-    ["null", "null"],
-    ["no username", { password: "password" }],
-    ["no password", { username: "TestUser" }],
-    ["an empty username", { ...right, username: "" }],
-    ["an empty password", { ...right, password: "" }],
-    ["a password that is a number", { ...right, password: 1 }],
-    ["a username that is null", { ...right, username: null }],
-    ["an empty password and an over-long username", { username: "a".repeat(257), password: "" }],
     ["a repeated member", '{"username":"TestUser","password":"a","password":"password"}'],
     ["an unpaired surrogate", '{"username":"TestUser","password":"\\ud800"}'],
   ])("400 Missing parameter for %s", async (_, body) => {
@@ -147,18 +148,12 @@ describe(`POST ${loginPath}`, () => {
   });
 
   test.each<[string, unknown]>([
-    ["a wrong password", { ...right, password: "Password" }],
-    ["an unknown user", { ...right, username: "nobody" }],
     ["a disabled user", { ...right, username: "disabled" }],
     ["a user without a hash", { ...right, username: "hashless" }],
     ["a password with a NUL", { ...right, password: "password\0" }],
     ["a username with a byte order mark", { ...right, username: "\ufeffTestUser" }],
   ])("401 for %s", async (_, body) => {
     await golden("login-401", loginPath, login(body));
-  });
-
-  test.each(["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])("405 for %s", async (method) => {
-    await golden("login-405", loginPath, { method });
   });
 
   test("413 for a body over 64 KiB", async () => {

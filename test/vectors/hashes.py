@@ -41,6 +41,9 @@ for kind in Type:
             ).decode(),
         )
 
+many_lanes = argon2.PasswordHasher(1, 512, 64)
+add(cffi, "argon2id", many_lanes.hash, PASSWORDS[:1])
+
 rust = f"bcrypt {bcrypt.__version__}"
 for variant in (b"2a", b"2b"):
     add(rust, "bcrypt", lambda pw: bcrypt.hashpw(pw.encode(), bcrypt.gensalt(4, variant)).decode())
@@ -134,5 +137,15 @@ def firebase(password):
 
 
 add("firebase-scrypt 0.1.0", "scrypt (Firebase)", firebase, encoding="firebaseHash")
+
+
+
+def template(password):
+    b64 = lambda data: base64.b64encode(data).decode()
+    made = hashlib.sha256(b"salt" + password.encode()).digest()
+    return f"$sha256$pf={b64(b'{SALT}{PASSWORD}')}${b64(b'salt')}${b64(made)}"
+
+
+add("hashlib", "digest (template)", template)
 
 print(json.dumps(vectors, ensure_ascii=False, indent=1))

@@ -2,7 +2,7 @@
  * Takes stock of the users before a cut-over: who can log in and who cannot and why, in memory that
  * does not grow with them. Depends on passwords and users.
  */
-import { inspectHash, type HashReport } from "../passwords.js";
+import { inspectHash, marksNoPassword, type HashReport } from "../passwords.js";
 import { userIdsOfSubject, type User, type UserId, type UserStore } from "../users.js";
 
 /** Why a user cannot log in, though nobody disabled him. */
@@ -19,6 +19,7 @@ export interface FaultyUsers {
 
 export interface HashGroup {
   readonly family: string;
+  /** Empty where the family has none, and for the users past the number of groups that are told apart. */
   readonly cost: HashReport["cost"];
   readonly users: number;
   readonly weak: boolean;
@@ -33,6 +34,8 @@ export interface Census {
 }
 
 const examplesMax = 20;
+/** Some frameworks draw the cost of each hash at random. */
+const costGroupsMax = 50;
 const subjectsPerQuestion = 500;
 
 type Users = Pick<UserStore, "list" | "existing">;
@@ -61,11 +64,14 @@ export async function takeCensus(
 
   for await (const user of users.list()) {
     onProgress(++count);
-    if (user.passwordHash !== undefined) {
+    if (user.passwordHash !== undefined && !marksNoPassword(user.passwordHash)) {
       const report = inspectHash(user.passwordHash);
       if (report.verdict === "ok") {
-        const { family = "", cost, weak } = report;
-        const label = JSON.stringify([family, cost]);
+        const { family = "", weak } = report;
+        const exact = JSON.stringify([family, report.cost]);
+        const isToldApart = hashes.has(exact) || hashes.size < costGroupsMax;
+        const cost = isToldApart ? report.cost : {};
+        const label = isToldApart ? exact : JSON.stringify([family, weak]);
         const group = hashes.get(label);
         if (group) group.users++;
         else hashes.set(label, { family, cost, users: 1, weak });

@@ -14,7 +14,7 @@ import {
   match,
 } from "./family.js";
 
-/** Iterations times the blocks of the digest: twice Django's default of 1,000,000. */
+/** Iterations times the blocks of the digest: Django 6.1 writes 1,500,000. */
 const workMax = 2_000_000;
 const ceiling = `iterations × blocks ${workMax}`;
 

@@ -1,0 +1,58 @@
+/** The shell blocks of a document, run in one shell after the other as an operator pastes them. */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { finished, type CliResult } from "./cli.js";
+import { rootDir } from "./toolchain.js";
+
+/** The `sh` blocks of a chapter of that title, or of the chapter's whole document. */
+export function shellBlocks(file: string, chapter?: string): string[] {
+  const text = readFileSync(new URL(file, `file://${rootDir}`), "utf8");
+  const part =
+    chapter === undefined
+      ? text
+      : (text.split(/\n(?=## )/).find((each) => each.startsWith(`## ${chapter}\n`)) ?? "");
+  return [...part.matchAll(/```sh\n([^]*?)```/g)].map(([, block = ""]) => block);
+}
+
+/** Starts a server in place of the one before, and has it ready at `$URL`; runs every other command. */
+const prelude = `
+set -euo pipefail
+SERVER=
+stop() { if [ -n "$SERVER" ]; then kill "$SERVER"; wait "$SERVER"; SERVER=; fi; }
+trap '[ -z "$SERVER" ] || kill -KILL "$SERVER"' EXIT
+latchkey() {
+  if [ "$1" != serve ]; then "$NODE" "$MAIN" "$@"; return; fi
+  stop
+  "$NODE" "$MAIN" serve > server.log 2>&1 &
+  SERVER=$!
+  for attempt in $(seq 300); do
+    if grep -q '"event":"started"' server.log; then
+      URL=$(sed -n 's/.*"event":"started","url":"\\([^"]*\\)".*/\\1/p' server.log)
+      return
+    fi
+    kill -0 "$SERVER" || { cat server.log >&2; exit 1; }
+    sleep 0.1
+  done
+  exit 1
+}
+`;
+
+export interface ShellOptions {
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs the script with `latchkey` as the build, free ports and an embedded store in `cwd`. */
+export function runShell(script: readonly string[], options: ShellOptions): Promise<CliResult> {
+  const { PATH = "" } = process.env;
+  const env = {
+    ...{ PATH, NODE: process.execPath, MAIN: `${rootDir}dist/src/main.js` },
+    ...{ DATA_DIR: `${options.cwd}/data`, PORT: "0", MANAGEMENT_PORT: "0" },
+    ...options.env,
+  };
+  const child = spawn("bash", ["--norc", "-c", [prelude, ...script, "stop"].join("\n")], {
+    cwd: options.cwd,
+    env,
+  });
+  return finished(child);
+}
