@@ -108,6 +108,10 @@ export function createApp(deps: AppDeps): App {
     onAttempt: observer.onAttempt,
   });
   const service = createAuthService({ users: store.users, gate, tokens });
+  const rpc = createRpcHandler({
+    routes: authRoutes(service, readiness),
+    onFault: observer.onFault,
+  });
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
@@ -117,7 +121,7 @@ export function createApp(deps: AppDeps): App {
         createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
         ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
       ],
-      rpc: createRpcHandler({ routes: authRoutes(service, readiness), onFault: observer.onFault }),
+      rpc,
       corsOrigins: config.CORS_ORIGINS ?? [],
       cors: corsHeaders,
       clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
@@ -227,6 +231,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       if (url !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
+      rpc.endStreams();
       await listener.drain(config.SHUTDOWN_GRACE * 1000);
       census.stop();
       await rehasher.settled();
