@@ -1,11 +1,14 @@
 /** The commands of docs/operations.md, one code block after the other, as an operator pastes them. */
 import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { decodeProtectedHeader } from "jose";
 import { finished } from "../support/cli.js";
+import { basic, createHttpClient } from "../support/http.js";
+import { startServerProcess } from "../support/server-process.js";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -48,26 +51,33 @@ const given: readonly (readonly [RegExp, string])[] = [
   [/import signing-key\.pem/, "export SIGNING_KEY_FILE=signing-key.pem; latchkey serve"],
 ];
 
-test("the chapter on signing keys does what it says", async () => {
+/** The code blocks of a chapter. */
+function blocksOf(title: string): string[] {
   const text = readFileSync(join(root, "docs/operations.md"), "utf8");
-  const [, chapter = ""] = /\n## Signing keys\n([^]*?)(?=\n## |$(?![^]))/.exec(text) ?? [];
-  const blocks = [...chapter.matchAll(/```sh\n([^]*?)```/g)].map(([, block = ""]) => block);
+  const [, chapter = ""] =
+    new RegExp(`\\n## ${title}\\n([^]*?)(?=\\n## |$(?![^]))`).exec(text) ?? [];
+  return [...chapter.matchAll(/```sh\n([^]*?)```/g)].map(([, block = ""]) => block);
+}
+
+function paste(script: readonly string[], dataDir: string) {
+  const { PATH = "" } = process.env;
+  const env = {
+    ...{ PATH, NODE: process.execPath, MAIN: join(root, "dist/src/main.js") },
+    ...{ DATA_DIR: dataDir, PORT: "0", MANAGEMENT_PORT: "0" },
+  };
+  const child = spawn("bash", ["-c", [prelude, ...script].join("\n")], { cwd: folder, env });
+  return finished(child);
+}
+
+test("the chapter on signing keys does what it says", async () => {
+  const blocks = blocksOf("Signing keys");
   expect(blocks.length).toBeGreaterThan(8);
   const script = blocks.flatMap((block) => [
     ...given.filter(([pattern]) => pattern.test(block)).map(([, setUp]) => setUp),
     block,
   ]);
-  const { PATH = "" } = process.env;
-  const env = {
-    ...{ PATH, NODE: process.execPath, MAIN: join(root, "dist/src/main.js") },
-    ...{ DATA_DIR: join(folder, "data"), PORT: "0", MANAGEMENT_PORT: "0" },
-  };
   const ending = "latchkey keys list; stop";
-  const child = spawn("bash", ["-c", [prelude, ...script, ending].join("\n")], {
-    cwd: folder,
-    env,
-  });
-  const { code, stdout, stderr } = await finished(child);
+  const { code, stdout, stderr } = await paste([...script, ending], join(folder, "data"));
   expect([code, stderr.match(/^error.*$/gm)]).toEqual([0, null]);
 
   const list = stdout.slice(stdout.lastIndexOf("STATE"));
@@ -76,4 +86,40 @@ test("the chapter on signing keys does what it says", async () => {
     ...["revoked", "signing", "trusted"],
   ]);
   expect(list).toMatch(/^trusted .* imported .* https:\/\/old\.example$/m);
+}, 60_000);
+
+test("the embedded store comes back from its backup: users, passwords and keys", async () => {
+  const dataDir = join(folder, "restored");
+  const [backUp = "", restore = ""] = blocksOf("Back up and restore")
+    .filter((block) => block.includes("tar "))
+    .map((block) => block.replaceAll("/var/lib/latchkey", dataDir));
+  const password = "correct horse battery";
+  const { code, stdout, stderr } = await paste(
+    [
+      'systemctl() { if [ "$1" = stop ]; then stop; else latchkey serve; fi; }',
+      `latchkey users add ann --password-stdin <<< "${password}"`,
+      "latchkey serve; signing_kid",
+      backUp,
+      // What is undone.
+      "latchkey users remove ann; latchkey keys rotate --now; signing_kid",
+      restore,
+      "signing_kid; stop",
+    ],
+    dataDir,
+  );
+  expect([code, stderr.match(/^error.*$/gm)]).toEqual([0, null]);
+  const [before, since, after] = stdout.match(/^[\w-]{43}$/gm) ?? [];
+  expect(before).not.toBe(since);
+  expect(after).toBe(before);
+  expect(statSync(join(folder, "latchkey.tgz")).mode & 0o077).toBe(0);
+
+  const server = await startServerProcess({ DATA_DIR: dataDir });
+  const client = createHttpClient(server.url);
+  const headers = { authorization: basic("ann", password) };
+  const { status, body } = await client.call("/api/auth/token", { headers });
+  client.close();
+  expect(await server.stop()).toBe(0);
+  expect(status).toBe(200);
+  const { token } = JSON.parse(body) as { token: string };
+  expect(decodeProtectedHeader(token).kid).toBe(before);
 }, 60_000);
