@@ -328,7 +328,7 @@ describe("slow senders", () => {
       limits: { ...shortLimits, idleTimeoutMs: 60_000 },
       handler: (_req, res) => void (res as Http2ServerResponse).writeHead(200).write("more"),
     });
-    const { socket, frames, closed } = openHttp2(port);
+    const { socket, frames, closed } = openHttp2(port, { ack: false });
     await until(() => frames().length >= 2);
     socket.write(bytes);
     const trickle = setInterval(() => more && socket.write(more), 10);

@@ -80,12 +80,13 @@ export function openHttp2(port: number, { settings = Buffer.alloc(0), ack = true
   raw.socket.write(Buffer.concat([preface, frame(frameType.settings, 0, 0, settings)]));
   if (ack) raw.socket.once("data", acknowledge);
   let seen = 0;
-  raw.socket.on("data", () => {
+  const pong = () => {
     const frames = parseFrames(raw.received());
     const pings = frames.slice(seen).filter(({ type, flags }) => type === frameType.ping && !flags);
     seen = frames.length;
     for (const { payload } of pings) raw.socket.write(frame(frameType.ping, flag.ack, 0, payload));
-  });
+  };
+  if (ack) raw.socket.on("data", pong);
   return { ...raw, frames: () => parseFrames(raw.received()) };
 }
 
