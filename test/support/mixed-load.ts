@@ -152,12 +152,13 @@ function connectSender(baseUrl: string, authorization: string, tls?: object): Se
   const options = { headers: { authorization }, timeoutMs: deadlineMs };
   const call = (isRenewal: boolean): Promise<unknown> =>
     isRenewal ? auth.issueToken({}, options) : health.check({}, options);
+  const send = (isRenewal: boolean): Promise<unknown> =>
+    call(isRenewal).catch((error: unknown) => {
+      if (!String(error).includes("NGHTTP2_REFUSED_STREAM")) throw error;
+      return send(isRenewal);
+    });
   return {
-    send: (isRenewal) =>
-      call(isRenewal).catch((error: unknown) => {
-        if (!String(error).includes("NGHTTP2_REFUSED_STREAM")) throw error;
-        return call(isRenewal);
-      }),
+    send,
     close: () => sessionManager.abort(),
   };
 }
