@@ -258,6 +258,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       if (url !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
+      rpc.endStreams();
       const graceMs = config.SHUTDOWN_GRACE * 1000;
       const drainMs = performance.now();
       await listener.drain(graceMs);

@@ -42,6 +42,8 @@ export interface RpcHandler {
   serves(path: string): boolean;
   /** Answers the request; the path may be one that is not served. */
   handle(exchange: Exchange, path: string): Promise<void>;
+  /** Ends streaming rpcs, those to come too: a server that shuts down does not wait for them. */
+  endStreams(): void;
 }
 
 export interface RpcOptions {
@@ -58,6 +60,7 @@ export function authRoutes(service: Service, readiness: Readiness): RpcOptions["
 }
 
 export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
+  const shutdown = new AbortController();
   keepByteOrderMarks();
   const router = createConnectRouter({
     interceptors: [createErrorInterceptor(onFault)],
@@ -65,6 +68,7 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
     // Tokens do not compress, and compressing secrets beside chosen text gives them away (BREACH).
     compressMinBytes: Number.MAX_SAFE_INTEGER,
     readMaxBytes: messageBytesMax,
+    shutdownSignal: shutdown.signal,
   });
   const unaryRpcs = new Map<string, UnaryRpc>();
   routes(collectUnaryRpcs(router, unaryRpcs));
@@ -72,6 +76,7 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
 
   return {
     serves: (path) => handlers.has(path),
+    endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
       const { req, res } = exchange;
       const handler = handlers.get(path);
@@ -139,13 +144,27 @@ function explain(error: unknown, exchange: Exchange, onFault: OnFault): ConnectE
 
 function createErrorInterceptor(onFault: OnFault): Interceptor {
   return (next) => async (request) => {
+    const shown = (error: unknown) =>
+      error instanceof ConnectError
+        ? error
+        : explain(error, exchangeOf(request.contextValues), onFault);
     try {
-      return await next(request);
+      const response = await next(request);
+      if (!response.stream) return response;
+      return { ...response, message: withErrors(response.message, shown) };
     } catch (error) {
-      if (error instanceof ConnectError) throw error;
-      throw explain(error, exchangeOf(request.contextValues), onFault);
+      throw shown(error);
     }
   };
+}
+
+/** What a stream throws comes long after the interceptor has returned. */
+async function* withErrors<T>(messages: AsyncIterable<T>, shown: (error: unknown) => ConnectError) {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw shown(error);
+  }
 }
 
 /** Headers that browsers need to be told of. */

@@ -38,6 +38,8 @@ export function createHealthImpl(readiness: Readiness): ServiceImpl<typeof Healt
         last = status;
         await readiness.changed(signal);
       }
+      // The deadline, the shutdown or the client's leave: a watch never ends by itself.
+      signal.throwIfAborted();
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The open connections and the requests in progress on them: what is booked to whom, the limits on it,
- * and the answers and cuts where one is passed. Depends on node only.
+ * and the answers and cuts where one is passed. Depends on its neighbour `frame-watch.ts` and on node.
  */
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
@@ -11,6 +11,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
+import { FrameWatch } from "./frame-watch.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -96,6 +97,7 @@ export interface Connection {
   readonly exchanges: Set<Exchange>;
   /** Where it speaks HTTP/2. */
   session?: ServerHttp2Session;
+  frames?: FrameWatch;
   /** When to close it unless it has gone on by then, and what is to blame. */
   deadline?: { readonly at: number; readonly reason?: RefusalReason };
   cut: boolean;
@@ -199,6 +201,7 @@ export class Connections {
     this.#connections.delete(connection.socket);
     this.#connections.set(session, connection);
     connection.session = session;
+    connection.frames = new FrameWatch(session, connection.socket);
     session.on("ping", () => this.#spend(connection));
     session.on("remoteSettings", () => {
       if (!session.closed) delete connection.deadline;
@@ -212,6 +215,7 @@ export class Connections {
   /** Books a request; false where it is not to be handled because a limit is passed. */
   begin(connection: Connection, req: Request, res: Response): boolean {
     if (connection.cut) return false;
+    if ("stream" in res) connection.frames?.saw(res.stream.id);
     const { exchanges, network } = connection;
     const { headerBytesMax, streamsMax, streamsPerNetworkMax } = this.#limits;
     if (connection.session && headerBytes(req.rawHeaders) > headerBytesMax) {
@@ -251,6 +255,7 @@ export class Connections {
   /** Books a frame that serves no request, and cuts the connection that sends little else. */
   #spend(connection: Connection): void {
     const { overheadFramesMax, overheadFramesPerSecond } = this.#limits;
+    connection.frames?.saw();
     const now = performance.now();
     const forgiven = ((now - connection.overheadAt) / 1000) * overheadFramesPerSecond;
     connection.overheadFrames = Math.max(0, connection.overheadFrames - forgiven) + 1;
@@ -269,12 +274,20 @@ export class Connections {
       } else if (session && exchanges.size === 0) {
         if (now - idleSince >= this.#limits.idleTimeoutMs) this.#closeSession(connection, session);
       }
+      if (session && !session.destroyed) this.#checkFrames(connection, now);
       for (const exchange of exchanges) {
         this.#checkExchange(connection, exchange, now);
         // On HTTP/1.1 the other answers wait for the first.
         if (session === undefined) break;
       }
     }
+  }
+
+  #checkFrames(connection: Connection, now: number): void {
+    if (connection.frames === undefined) return;
+    const waitedMs = connection.frames.check(now, connection.exchanges.size > 0);
+    if (waitedMs === Infinity) this.#cut(connection, "malformed");
+    else if (waitedMs >= this.#limits.requestTimeoutMs) this.#cut(connection, "slow_request");
   }
 
   #checkExchange(connection: Connection, exchange: Exchange, now: number): void {
@@ -297,9 +310,8 @@ export class Connections {
     }
     exchange.waitingSince ??= now;
     const waitedMs = now - exchange.waitingSince;
-    if (!out.writableFinished) {
-      if (waitedMs >= answerTimeoutMs) this.#cut(connection, "slow_reader");
-    } else if (waitedMs >= lingerMs) {
+    if (waitedMs >= answerTimeoutMs) this.#cut(connection, "slow_reader");
+    else if (out.writableFinished && waitedMs >= lingerMs) {
       if (stream) stream.close();
       else connection.socket.destroy();
     }

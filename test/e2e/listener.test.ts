@@ -40,6 +40,9 @@ async function withHttp2(port: number, use: (session: ClientHttp2Session) => Pro
   }
 }
 
+const open = (streamId: number) =>
+  frame(frameType.headers, flag.endHeaders, streamId, headerBlock());
+
 /** Sends text over a socket and gives what came until the server closed it. */
 async function exchange(port: number, text: string): Promise<string> {
   const { socket, closed } = openSocket(port);
@@ -218,6 +221,34 @@ describe("malformed requests", () => {
     expect(refusals).toMatchObject([{ reason: "malformed", remoteAddress: "127.0.0.1" }]);
   });
 
+  test.each([
+    ["a continuation of nothing", frame(frameType.continuation, flag.endHeaders, 1)],
+    ["data on no stream", frame(frameType.data, 0, 1, "x")],
+    ["settings of the wrong length", frame(frameType.settings, 0, 0, "abc")],
+    ["headers that are interrupted", Buffer.concat([frame(frameType.headers, 0, 1), open(3)])],
+    ["headers that cannot be decompressed", frame(frameType.headers, 5, 1, Buffer.alloc(9, 255))],
+    ["a frame that is too long", frame(frameType.data, 0, 1, Buffer.alloc(20_000))],
+    ["a window of zero", frame(frameType.windowUpdate, 0, 0, uint32(0))],
+  ])("HTTP/2: %s ends the connection", async (_, bytes) => {
+    const { port, refusals } = await start({ limits: { ...shortLimits, idleTimeoutMs: 60_000 } });
+    const { socket, frames, closed } = openHttp2(port);
+    await until(() => frames().some(({ type }) => type === frameType.ping));
+    await sleep(50);
+    socket.write(bytes);
+    await closed;
+    expect(frames().some(({ type }) => type === frameType.goaway)).toBe(true);
+    await until(() => refusals.length > 0);
+    expect(refusals).toMatchObject([{ reason: "malformed" }]);
+  });
+
+  test("HTTP/2: an error beside a request ends the connection", async () => {
+    const { port, refusals } = await start({ limits: { ...shortLimits, idleTimeoutMs: 60_000 } });
+    const { socket, closed } = openHttp2(port);
+    socket.write(Buffer.concat([open(1), frame(frameType.continuation, flag.endHeaders, 1)]));
+    await closed;
+    expect(refusals.length).toBeGreaterThan(0);
+  });
+
   test("HTTP/2 headers: 431 up to four times the limit, a reset past that, the rest unharmed", async () => {
     const { port, refusals } = await start();
     await withHttp2(port, async (session) => {
@@ -279,6 +310,82 @@ describe("slow senders", () => {
       }
       expect(await fetchHttp2(session, {}, "body")).toMatchObject({ status: 200, body: "body" });
     });
+  });
+
+  const beginning = (streamId: number) => frame(frameType.headers, 0, streamId, headerBlock());
+  const longFrame = (type: number) => frame(type, 0, 1, Buffer.alloc(10_000)).subarray(0, 9);
+  test.each([
+    ["headers that stop short", beginning(1), ""],
+    ["headers that stop short beside a request", Buffer.concat([open(1), beginning(3)]), ""],
+    [
+      "headers that trickle in",
+      Buffer.concat([beginning(1), longFrame(frameType.continuation)]),
+      "x",
+    ],
+    ["a frame of another type that trickles in", longFrame(99), "x"],
+  ])("HTTP/2: %s", async (_, bytes, more) => {
+    const { port, refusals } = await start({
+      limits: { ...shortLimits, idleTimeoutMs: 60_000 },
+      handler: (_req, res) => void (res as Http2ServerResponse).writeHead(200).write("more"),
+    });
+    const { socket, frames, closed } = openHttp2(port, { ack: false });
+    await until(() => frames().length >= 2);
+    socket.write(bytes);
+    const trickle = setInterval(() => more && socket.write(more), 10);
+    await closed;
+    clearInterval(trickle);
+    expect(refusals).toMatchObject([{ reason: "slow_request" }]);
+  });
+
+  test("HTTP/2: a client that is idle, pings, updates windows or listens is no slow sender", async () => {
+    const { port, refusals } = await start({
+      limits: { ...shortLimits, idleTimeoutMs: 60_000 },
+      handler: (req, res) => {
+        if (req.url !== "/listen") {
+          echo(req, res);
+          return;
+        }
+        res.writeHead(200);
+        const more = setInterval(() => void (res as Http2ServerResponse).write("more"), 20);
+        res.on("close", () => clearInterval(more));
+      },
+    });
+    const uses: readonly ((session: ClientHttp2Session, i: number) => void)[] = [
+      () => undefined,
+      (session) => void session.ping(() => undefined),
+      (session) => session.setLocalWindowSize((session.state.localWindowSize ?? 0) + 1000),
+      (session, i) => {
+        if (i === 0) session.request({ ":path": "/listen" }).resume();
+      },
+    ];
+    const using = uses.map((use) =>
+      withHttp2(port, async (session) => {
+        await once(session, "remoteSettings");
+        for (let i = 0; i < 10; i++) {
+          use(session, i);
+          await sleep(shortLimits.requestTimeoutMs / 5);
+        }
+        await sleep(2 * shortLimits.requestTimeoutMs);
+        expect(await fetchHttp2(session, {}, "body")).toMatchObject({ status: 200 });
+      }),
+    );
+    await Promise.all(using);
+    expect(refusals).toEqual([]);
+  });
+
+  test("HTTP/2: nor is one whose request was refused before it came to be", async () => {
+    const { port, refusals } = await start({
+      limits: { ...shortLimits, idleTimeoutMs: 60_000 },
+    });
+    const { socket, frames } = openHttp2(port);
+    const headers = (streamId: number, fields = {}) =>
+      frame(frameType.headers, flag.endHeaders | flag.endStream, streamId, headerBlock(fields));
+    socket.write(headers(1, { Upper: "case" }));
+    await until(() => frames().some(({ type }) => type === frameType.rstStream));
+    await sleep(3 * shortLimits.requestTimeoutMs);
+    socket.write(headers(3));
+    await until(() => frames().some(({ type }) => type === frameType.headers));
+    expect(refusals).toEqual([]);
   });
 
   test("a slow handler is no slow sender, whether it reads the body or not", async () => {

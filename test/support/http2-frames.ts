@@ -73,12 +73,20 @@ export interface RawHttp2 extends RawSocket {
   readonly frames: () => Frame[];
 }
 
-/** A connection that has sent the preface and its SETTINGS, and acknowledges the server's. */
+/** A connection that has sent the preface and its SETTINGS, and acknowledges the server's and its PINGs. */
 export function openHttp2(port: number, { settings = Buffer.alloc(0), ack = true } = {}): RawHttp2 {
   const raw = openSocket(port);
   const acknowledge = () => raw.socket.write(frame(frameType.settings, flag.ack, 0));
   raw.socket.write(Buffer.concat([preface, frame(frameType.settings, 0, 0, settings)]));
   if (ack) raw.socket.once("data", acknowledge);
+  let seen = 0;
+  const pong = () => {
+    const frames = parseFrames(raw.received());
+    const pings = frames.slice(seen).filter(({ type, flags }) => type === frameType.ping && !flags);
+    seen = frames.length;
+    for (const { payload } of pings) raw.socket.write(frame(frameType.ping, flag.ack, 0, payload));
+  };
+  if (ack) raw.socket.on("data", pong);
   return { ...raw, frames: () => parseFrames(raw.received()) };
 }
 

@@ -1,0 +1,194 @@
+/**
+ * Open-loop load, mixed over protocols and real clients: a request is sent when its time has come, whether or
+ * not the others are answered, and its fate is noted. One in three renews a token, the others need no store.
+ */
+import { Agent as HttpAgent, request as requestHttp } from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import { AuthService } from "../../gen/auth/v1/auth_pb.js";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+
+export interface Target {
+  readonly cleartextPort: number;
+  readonly tlsPort: number;
+  /** The certificate of the TLS port, for `localhost`. */
+  readonly certificate: string;
+  readonly token: string;
+}
+
+export interface Fates {
+  sent: number;
+  answered: number;
+  /** Why each of the others had no token. */
+  readonly lost: string[];
+}
+
+export interface MixedLoad {
+  readonly fates: ReadonlyMap<string, Fates>;
+  /** Sends no more; resolves when all that was sent has met its fate. */
+  stop(): Promise<void>;
+}
+
+/** A request that has no answer by then is lost. */
+const deadlineMs = 30_000;
+const connectionsPerClient = 4;
+const tickMs = 5;
+
+interface Sender {
+  /** Renews the token, or asks for what is in memory. */
+  send(isRenewal: boolean): Promise<unknown>;
+  close(): void;
+}
+
+export function startMixedLoad(target: Target, requestsPerSecond: number): MixedLoad {
+  const senders = Object.entries(sendersOf(target));
+  const fates = new Map(
+    senders.map(([name]) => [name, { sent: 0, answered: 0, lost: [] as string[] }]),
+  );
+  const open = new Set<Promise<void>>();
+  const startedAt = performance.now();
+  let sent = 0;
+
+  function sendNext(): void {
+    const [name, sender] = senders[sent++ % senders.length] ?? [];
+    const fate = fates.get(name ?? "");
+    if (fate === undefined || sender === undefined) return;
+    fate.sent++;
+    const sentAt = performance.now();
+    const settled = sender.send(fate.sent % 3 === 0).then(
+      () => {
+        fate.answered++;
+      },
+      (error: unknown) => {
+        const [at, until] = [sentAt, performance.now()].map((ms) => Math.round(ms - startedAt));
+        fate.lost.push(`${String(error)}, from ${at} to ${until} ms`);
+      },
+    );
+    open.add(settled);
+    void settled.then(() => open.delete(settled));
+  }
+  const timer = setInterval(() => {
+    const due = ((performance.now() - startedAt) / 1000) * requestsPerSecond;
+    while (sent < due) sendNext();
+  }, tickMs);
+
+  return {
+    fates,
+    async stop() {
+      clearInterval(timer);
+      await Promise.all(open);
+      for (const [, sender] of senders) sender.close();
+    },
+  };
+}
+
+function sendersOf({ cleartextPort, tlsPort, certificate, token }: Target): Record<string, Sender> {
+  const cleartextUrl = `http://127.0.0.1:${cleartextPort}`;
+  const tlsUrl = `https://127.0.0.1:${tlsPort}`;
+  const tls = { ca: certificate, servername: "localhost" };
+  const authorization = `Bearer ${token}`;
+  const ssl = credentials.createSsl(Buffer.from(certificate));
+  return {
+    "HTTP/1.1, REST": restSender(cleartextUrl, authorization),
+    "h2c, Connect": inTurn(() => connectSender(cleartextUrl, authorization)),
+    "h2c, gRPC": inTurn(() =>
+      grpcSender(cleartextPort, authorization, credentials.createInsecure()),
+    ),
+    "TLS, HTTP/1.1, REST": restSender(tlsUrl, authorization, tls),
+    "TLS, HTTP/2, Connect": inTurn(() => connectSender(tlsUrl, authorization, tls)),
+    "TLS, HTTP/2, gRPC": inTurn(() => grpcSender(tlsPort, authorization, ssl)),
+  };
+}
+
+function inTurn(createSender: () => Sender): Sender {
+  const senders = Array.from({ length: connectionsPerClient }, createSender);
+  let turn = 0;
+  return {
+    send: async (isRenewal) => senders[turn++ % senders.length]?.send(isRenewal),
+    close: () => senders.forEach((sender) => sender.close()),
+  };
+}
+
+function restSender(baseUrl: string, authorization: string, tls?: object): Sender {
+  // By turns, so that no connection is idle for long: one that a server closes may have a request on its way.
+  const pool = {
+    keepAlive: true,
+    maxSockets: 4 * connectionsPerClient,
+    scheduling: "fifo",
+  } as const;
+  const agent = tls === undefined ? new HttpAgent(pool) : new HttpsAgent({ ...pool, ...tls });
+  const request = tls === undefined ? requestHttp : requestHttps;
+  return {
+    send: (isRenewal) =>
+      new Promise((resolve, reject) => {
+        const url = new URL(isRenewal ? "/api/auth/token" : "/.well-known/jwks.json", baseUrl);
+        const method = isRenewal ? "POST" : "GET";
+        const signal = AbortSignal.timeout(deadlineMs);
+        request(url, { agent, method, headers: { authorization }, signal }, (res) => {
+          res.once("error", reject).resume();
+          res.once("end", () => {
+            if (res.statusCode === 200) resolve(undefined);
+            else reject(new Error(`status ${res.statusCode}`));
+          });
+        })
+          .once("error", reject)
+          .end();
+      }),
+    close: () => agent.destroy(),
+  };
+}
+
+/**
+ * Connect's client leaves it to its caller to repeat what a GOAWAY refused (RFC 9113 section 6.8): streams
+ * that the server has not looked at, often ones that have not left the client.
+ */
+function connectSender(baseUrl: string, authorization: string, tls?: object): Sender {
+  const sessionManager = new Http2SessionManager(baseUrl, undefined, tls);
+  const transport = createConnectTransport({ baseUrl, httpVersion: "2", sessionManager });
+  const auth = createClient(AuthService, transport);
+  const health = createClient(Health, transport);
+  const options = { headers: { authorization }, timeoutMs: deadlineMs };
+  const call = (isRenewal: boolean): Promise<unknown> =>
+    isRenewal ? auth.issueToken({}, options) : health.check({}, options);
+  const send = (isRenewal: boolean): Promise<unknown> =>
+    call(isRenewal).catch((error: unknown) => {
+      if (!String(error).includes("NGHTTP2_REFUSED_STREAM")) throw error;
+      return send(isRenewal);
+    });
+  return {
+    send,
+    close: () => sessionManager.abort(),
+  };
+}
+
+function grpcSender(
+  port: number,
+  authorization: string,
+  channel: ReturnType<typeof credentials.createSsl>,
+): Sender {
+  const client = new Client(`127.0.0.1:${port}`, channel, {
+    "grpc.ssl_target_name_override": "localhost",
+    // A connection of its own.
+    "grpc.use_local_subchannel_pool": 1,
+  });
+  const metadata = new Metadata();
+  metadata.set("authorization", authorization);
+  return {
+    send: (isRenewal) =>
+      new Promise((resolve, reject) => {
+        client.makeUnaryRequest(
+          isRenewal ? "/auth.v1.AuthService/IssueToken" : "/grpc.health.v1.Health/Check",
+          // Either request is empty.
+          () => Buffer.alloc(0),
+          (bytes) => bytes,
+          {},
+          metadata,
+          { deadline: Date.now() + deadlineMs },
+          (error, response) => (error === null ? resolve(response) : reject(error)),
+        );
+      }),
+    close: () => client.close(),
+  };
+}
