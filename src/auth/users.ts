@@ -92,6 +92,8 @@ export interface UserStore {
 
 const int64Min = -(2n ** 63n);
 const int64Max = 2n ** 63n - 1n;
+/** What has fewer characters is one without a look. */
+const int64LengthMin = 19;
 const idForms = {
   int: /^(0|-?[1-9][0-9]{0,18})$/,
   string: /^[^]+$/,
@@ -102,8 +104,13 @@ const idForms = {
 /** The id of that type whose canonical text is `value`, or undefined where that type has no such id. */
 export function toUserId(type: UserIdType, value: string): UserId | undefined {
   if (!idForms[type].test(value)) return undefined;
-  if (type === "int" && (BigInt(value) < int64Min || BigInt(value) > int64Max)) return undefined;
+  if (type === "int" && !isInt64(value)) return undefined;
   return { type, value };
+}
+
+function isInt64(decimal: string): boolean {
+  if (decimal.length < int64LengthMin) return true;
+  return BigInt(decimal) >= int64Min && BigInt(decimal) <= int64Max;
 }
 
 /** Every id, of whatever type, that gives this subject. */

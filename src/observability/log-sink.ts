@@ -17,6 +17,8 @@ type Put = (text: string, done: (error?: Error | null) => void) => void;
 /** Characters that wait for a slow sink. */
 const waitingMax = 1_048_576;
 const retryMs = 100;
+/** For so long lines are gathered: a write for each costs a request more than all of its log. */
+const batchMs = 10;
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
 
 /** Appends to a file. @throws the system's error where it cannot be opened. */
@@ -46,9 +48,12 @@ export function createSink(put: Put): Sink {
   let waitingLength = 0;
   let dropped = 0;
   let isWriting = false;
+  let batch: NodeJS.Timeout | undefined;
   let flushed: (() => void)[] = [];
 
   function next(): void {
+    clearTimeout(batch);
+    batch = undefined;
     isWriting = waiting.length > 0;
     if (!isWriting) {
       flushed.forEach((resolve) => resolve());
@@ -72,12 +77,11 @@ export function createSink(put: Put): Sink {
       }
       waiting.push(line);
       waitingLength += line.length;
-      if (isWriting) return;
-      isWriting = true;
-      setImmediate(next);
+      if (!isWriting) batch ??= setTimeout(next, batchMs);
     },
     dropped: () => dropped,
     async flush(waitMs) {
+      if (batch) next();
       if (!isWriting) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, waitMs);

@@ -81,6 +81,7 @@ const refusedTimeoutMs = 1000;
 
 /** @throws BodyTooLarge @throws ClientGone */
 export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
+  if (!hasBody(req)) return Promise.resolve(noBytes);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -101,10 +102,6 @@ export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
       // Every request closes in the end, and an error that nobody waits for has its price too.
       if (!req.complete || req.errored) reject(new ClientGone());
     };
-    if (!hasBody(req)) {
-      resolve(noBytes);
-      return;
-    }
     if (Number(req.headers["content-length"]) > refusedBytesMax) {
       refuse();
       return;

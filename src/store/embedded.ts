@@ -170,13 +170,13 @@ export class StoreFile {
   }
 
   /** @throws AuthError `store_unavailable` for whatever `work` throws. */
-  async read<T>(work: () => T): Promise<T> {
+  read<T>(work: () => T): Promise<T> {
     try {
       // Else what other processes wrote in this turn of the event loop stays unseen.
       this.#root.resetReadTxn();
-      return await Promise.resolve(work());
+      return Promise.resolve(work());
     } catch (error) {
-      throw storeUnavailable("the embedded store cannot be read", error);
+      return Promise.reject(storeUnavailable("the embedded store cannot be read", error));
     }
   }
 
@@ -294,9 +294,13 @@ class EmbeddedUsers implements UserStore {
 
   findBySubject(subject: string): Promise<Account | undefined> {
     return this.#file.read(() => {
-      const users = userIdsOfSubject(subject).flatMap((id) => this.#file.userById(id) ?? []);
-      const [user, another] = users;
-      if (user === undefined || another) return undefined;
+      let user: User | undefined;
+      for (const id of userIdsOfSubject(subject)) {
+        const found = this.#file.userById(id);
+        if (found && user) return undefined;
+        user ??= found;
+      }
+      if (user === undefined) return undefined;
       const { id, username, disabled, roles, tokensValidAfter } = user;
       return { id, username, disabled, roles, tokensValidAfter };
     });

@@ -81,6 +81,11 @@ export class RingReplica {
     return this.#view ? this.#since(this.#view.askedAt) : Infinity;
   }
 
+  /** Whether a request may be answered from the view as it is. */
+  get isFresh(): boolean {
+    return this.ageMs <= freshnessMs;
+  }
+
   /**
    * False at first and when the store was out of reach for long: after an outage the others need time
    * to see a key that was published just before it, so the first one back must not have it sign.
