@@ -5,7 +5,6 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
@@ -20,7 +19,7 @@ import type { KeyClock } from "./auth/keys/ring-replica.js";
 import { createAuthService } from "./auth/service.js";
 import { noThrottle } from "./auth/throttle.js";
 import { createTokens, type TokenPolicy } from "./auth/tokens.js";
-import { workerCount, type Config } from "./config.js";
+import type { Config } from "./config.js";
 import { createDocumentRoutes } from "./gateway/documents.js";
 import { createLoginRoute } from "./gateway/login-route.js";
 import { createTokenRoute } from "./gateway/token-route.js";
@@ -85,10 +84,7 @@ export function createApp(deps: AppDeps): App {
   const store = observer.observe(deps.store);
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
-  const tokens = createTokens({
-    ...{ policy: tokenPolicyOf(config), keys, clock },
-    hasSpareCores: workerCount(config) < availableParallelism(),
-  });
+  const tokens = createTokens(tokenPolicyOf(config), keys, clock);
   const throttle = createConfiguredThrottle(config, store, clock) ?? noThrottle;
   const decoy = createDecoy();
   const census = createDecoyCensus({

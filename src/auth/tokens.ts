@@ -49,16 +49,8 @@ export interface Tokens {
 const tokenBytesMax = 8192;
 const keyIdsMax = 64;
 
-export interface TokenDeps {
-  readonly policy: TokenPolicy;
-  readonly keys: KeySet;
-  readonly clock: { now(): number };
-  /** Whether the process has more than one core to itself. */
-  readonly hasSpareCores: boolean;
-}
-
-export function createTokens({ policy, keys, clock, hasSpareCores }: TokenDeps): Tokens {
-  const signInput = hasSpareCores ? createSharedSigner() : signHere;
+export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): number }): Tokens {
+  const signInput = createSigner();
   /** By header, of tokens whose signature was right: few, and the same again and again. */
   const keyIds = new Map<string, string>();
   return {
@@ -107,25 +99,27 @@ export function createTokens({ policy, keys, clock, hasSpareCores }: TokenDeps):
 const algorithm = "RSA-SHA256";
 const signInThreadPool = promisify(sign);
 
-function signHere(input: Buffer, key: KeyObject): Buffer {
-  return sign(algorithm, input, key);
-}
-
 /**
- * Signs the first token of each turn of the event loop itself and leaves the others to the thread pool.
- * The way there and back costs a sixth of a signature and is worth it only where it leads to a core
- * that would be idle: when more requests come in than one core can sign for.
+ * Signs in the thread pool where several tokens are due at once, so that other cores share the work, and
+ * else at once: the way there and back costs a fifth of a signature.
  */
-function createSharedSigner(): (input: Buffer, key: KeyObject) => Buffer | Promise<Buffer> {
+function createSigner(): (input: Buffer, key: KeyObject) => Buffer | Promise<Buffer> {
   let hasSigned = false;
+  let inThreadPool = 0;
   const endTurn = () => {
     hasSigned = false;
   };
+  const leaveThreadPool = () => {
+    inThreadPool--;
+  };
   return (input, key) => {
-    if (hasSigned) return signInThreadPool(algorithm, input, key);
+    if (hasSigned || inThreadPool > 0) {
+      inThreadPool++;
+      return signInThreadPool(algorithm, input, key).finally(leaveThreadPool);
+    }
     hasSigned = true;
     setImmediate(endTurn);
-    return signHere(input, key);
+    return sign(algorithm, input, key);
   };
 }
 

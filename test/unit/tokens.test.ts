@@ -20,7 +20,7 @@ const policy: TokenPolicy = {
   leewaySeconds: 10,
   maxSessionSeconds: 86_400,
 };
-const tokens = createTokens({ policy, keys, clock, hasSpareCores: true });
+const tokens = createTokens(policy, keys, clock);
 const user: User = {
   id: { type: "int", value: "1" },
   username: "TestUser",
@@ -44,10 +44,7 @@ describe("issue", () => {
   });
 
   test("jose verifies it, with audience and roles where there are any", async () => {
-    const configured = createTokens({
-      ...{ policy: { ...policy, audience: "api" }, keys, clock },
-      hasSpareCores: true,
-    });
+    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
     const { accessToken } = await configured.issue({ ...user, roles: ["a", "b"] }, now - 60);
     const { payload } = await jwtVerify(accessToken, current.publicKey, {
       algorithms: ["RS256"],
@@ -58,6 +55,16 @@ describe("issue", () => {
     expect(Object.keys(payload).slice(-3)).toEqual(["auth_time", "aud", "roles"]);
     expect(payload).toMatchObject({ auth_time: now - 60, roles: ["a", "b"] });
     expect(decodeProtectedHeader(accessToken).kid).toBe("current");
+  });
+
+  test("many that are due at once are each signed", async () => {
+    const issued = await Promise.all(Array.from({ length: 50 }, () => tokens.issue(user)));
+    const verified = await Promise.all(
+      issued.map(({ accessToken }) =>
+        jwtVerify(accessToken, current.publicKey, { currentDate: new Date(now * 1000) }),
+      ),
+    );
+    expect(new Set(verified.map(({ payload }) => payload.jti)).size).toBe(50);
   });
 });
 
@@ -109,10 +116,7 @@ describe("verify accepts", () => {
     const expected = { subject: "1", issuedAtSeconds: now - 60, authTimeSeconds: now - 60 };
     expect(await tokens.verify(withKid)).toEqual(expected);
     expect(await tokens.verify(withoutKid)).toEqual(expected);
-    const configured = createTokens({
-      ...{ policy: { ...policy, audience: "api" }, keys, clock },
-      hasSpareCores: true,
-    });
+    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
     expect(await configured.verify(withoutKid)).toEqual(expected);
   });
 
@@ -122,10 +126,7 @@ describe("verify accepts", () => {
   });
 
   test("a list of audiences that holds ours", async () => {
-    const configured = createTokens({
-      ...{ policy: { ...policy, audience: "api" }, keys, clock },
-      hasSpareCores: true,
-    });
+    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
     expect(await configured.verify(await make({ aud: ["other", "api"] }))).toBeDefined();
   });
 });
@@ -232,10 +233,7 @@ describe("verify refuses as invalid", () => {
   });
 
   test("another audience, and none", async () => {
-    const configured = createTokens({
-      ...{ policy: { ...policy, audience: "api" }, keys, clock },
-      hasSpareCores: true,
-    });
+    const configured = createTokens({ ...policy, audience: "api" }, keys, clock);
     for (const aud of ["other", ["other"], undefined, 1]) {
       const token = makeRaw(goodHeader, JSON.stringify({ ...claims, aud }));
       await expect(configured.verify(token)).rejects.toThrow(
