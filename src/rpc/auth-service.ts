@@ -7,7 +7,7 @@ import type { AuthService as Service } from "../auth/service.js";
 import type { IssuedToken } from "../auth/tokens.js";
 import { toAttempt } from "../server/caller.js";
 import type { AuthService } from "../../gen/auth/v1/auth_pb.js";
-import { callerOf } from "./context.js";
+import { callerOf, exchangeOf } from "./context.js";
 
 export function createAuthServiceImpl(service: Service): ServiceImpl<typeof AuthService> {
   return {
@@ -16,7 +16,8 @@ export function createAuthServiceImpl(service: Service): ServiceImpl<typeof Auth
       return toMessage(await service.login(username, password, attempt));
     },
     async issueToken(_request, context) {
-      const authorization = context.requestHeader.get("authorization") ?? undefined;
+      // Not by way of the context: it would make a Headers object of all headers for this one.
+      const { authorization } = exchangeOf(context.values).req.headers;
       const attempt = toAttempt("rpc_issue_token", callerOf(context));
       return toMessage(await service.issueToken(authorization, attempt));
     },
