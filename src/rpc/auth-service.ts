@@ -7,18 +7,19 @@ import type { AuthService as Service } from "../auth/service.js";
 import type { IssuedToken } from "../auth/tokens.js";
 import { toAttempt } from "../server/caller.js";
 import type { AuthService } from "../../gen/auth/v1/auth_pb.js";
-import { callerOf, exchangeOf } from "./context.js";
+import { exchangeOf } from "./context.js";
 
 export function createAuthServiceImpl(service: Service): ServiceImpl<typeof AuthService> {
   return {
     async login({ username, password }, context) {
-      const attempt = toAttempt("rpc_login", callerOf(context));
+      const attempt = toAttempt("rpc_login", exchangeOf(context.values), context);
       return toMessage(await service.login(username, password, attempt));
     },
     async issueToken(_request, context) {
       // Not by way of the context: it would make a Headers object of all headers for this one.
-      const { authorization } = exchangeOf(context.values).req.headers;
-      const attempt = toAttempt("rpc_issue_token", callerOf(context));
+      const exchange = exchangeOf(context.values);
+      const attempt = toAttempt("rpc_issue_token", exchange, context);
+      const { authorization } = exchange.req.headers;
       return toMessage(await service.issueToken(authorization, attempt));
     },
   };

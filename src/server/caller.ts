@@ -10,20 +10,49 @@ export interface Caller {
   readonly signal: AbortSignal;
 }
 
-export function toAttempt(surface: Surface, caller: Caller): Attempt {
-  const { clientAddress, requestId } = caller;
-  return {
-    surface,
-    requestId,
-    // Only a password check asks for these; a renewal needs neither.
-    get clientNetwork() {
-      return networkOf(clientAddress);
-    },
-    get signal() {
-      return caller.signal;
-    },
-    get traceIds() {
-      return caller.traceIds;
-    },
-  };
+/**
+ * An attempt of that caller.
+ *
+ * @param waiting whose signal tells that nobody waits any more, where it is not the caller's own.
+ */
+export function toAttempt(
+  surface: Surface,
+  caller: Caller,
+  waiting: Pick<Caller, "signal"> = caller,
+): Attempt {
+  return new CallerAttempt(surface, caller, waiting);
+}
+
+/**
+ * Only a password check asks for most of it; a renewal does not. V8 gives each object literal with getters a
+ * hidden class of its own, which keeps the whole request alive up to the next full garbage collection.
+ */
+class CallerAttempt implements Attempt {
+  readonly #caller: Caller;
+  readonly #waiting: Pick<Caller, "signal">;
+
+  constructor(
+    readonly surface: Surface,
+    caller: Caller,
+    waiting: Pick<Caller, "signal">,
+  ) {
+    this.#caller = caller;
+    this.#waiting = waiting;
+  }
+
+  get requestId(): string {
+    return this.#caller.requestId;
+  }
+
+  get clientNetwork(): string {
+    return networkOf(this.#caller.clientAddress);
+  }
+
+  get signal(): AbortSignal {
+    return this.#waiting.signal;
+  }
+
+  get traceIds(): TraceIds | undefined {
+    return this.#caller.traceIds;
+  }
 }
