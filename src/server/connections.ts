@@ -318,13 +318,16 @@ export class Connections {
   }
 
   /** What is to be done about bytes that are no HTTP/1.1 request, or one that came too slowly. */
-  refuseHttp1(connection: Connection, error: NodeJS.ErrnoException): void {
+  refuseHttp1(connection: Connection, error: ClientError): void {
     const { socket, exchanges, deadline } = connection;
     // What is still read while the client takes our last answer.
     if (deadline) return;
     const answering = [...exchanges].some(({ req, res }) => req.complete || res.headersSent);
     if (error.code === "ECONNRESET" || answering || !socket.writable) socket.destroy();
-    else this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400);
+    else if (isForeign(error)) {
+      this.report("malformed", connection.remoteAddress);
+      socket.destroy();
+    } else this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400);
   }
 
   /** An empty answer where HTTP/1.1 has no response object for one, and the end of the connection. */
@@ -417,6 +420,14 @@ function closeAfterLast({ session, exchanges }: Connection): void {
   const last = unanswered.pop();
   for (const { res } of unanswered) res.removeHeader("connection");
   last?.res.setHeader("connection", "close");
+}
+
+/** What Node tells of bytes that are no HTTP/1.1 request. */
+export type ClientError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };
+
+/** Whether it is another protocol, such as HTTP/2 with a wrong preface: there is nobody to read an answer. */
+function isForeign({ code, rawPacket }: ClientError): boolean {
+  return code === "HPE_INVALID_METHOD" && rawPacket?.includes(" HTTP/") === false;
 }
 
 /** As RFC 9113 section 6.5.2 counts them: 32 bytes for each field beside name and value. */

@@ -23,6 +23,7 @@ import type { TLSSocket } from "node:tls";
 import {
   Connections,
   defaultLimits,
+  type ClientError,
   type Connection,
   type ListenerLimits,
   type NetworkOf,
@@ -186,7 +187,7 @@ class PortListener implements Listener {
       const connection = this.#connections.find(socket);
       if (connection) this.#connections.answerRaw(connection, 501);
     });
-    server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    server.on("clientError", (error: ClientError, socket) => {
       const connection = this.#connections.find(socket);
       if (connection) this.#connections.refuseHttp1(connection, error);
     });

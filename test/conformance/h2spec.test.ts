@@ -12,14 +12,6 @@ import { describeWith, goTool, run, setupTimeoutMs } from "../support/toolchain.
 
 const casesCount = 146;
 
-/** What our port cannot do right because it speaks HTTP/1.1 as well. */
-const excused = {
-  "over TLS": [],
-  // What is no preface is taken for HTTP/1.1 and answered with its 400 before the connection ends,
-  // as RFC 9112 section 2.2 wants it; h2spec wants it ended without a word.
-  cleartext: ["http2/3.5: Sends invalid connection preface"],
-};
-
 const handler: ListenerOptions["handler"] = (req, res) => {
   req.resume();
   // Late enough for the frames that are to meet a stream that is still open.
@@ -70,7 +62,7 @@ await describeWith({ go: ["version"] }, "h2spec", () => {
 
       expect(ours.casesCount).toBe(casesCount);
       const failedHereOnly = ours.failed.filter((title) => !node.failed.includes(title));
-      expect(failedHereOnly).toEqual(excused[name]);
+      expect(failedHereOnly).toEqual([]);
     },
     60_000,
   );
