@@ -42,6 +42,10 @@ def spans_of(request):
                 }
 
 
+# Each request has a thread of its own, and print() writes a line's end apart from the line.
+printing = threading.Lock()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -55,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "spans": list(spans_of(request)),
         }
-        print(json.dumps(received), flush=True)
+        with printing:
+            print(json.dumps(received), flush=True)
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(503 if os.path.exists(sys.argv[1]) else 200)
         self.send_header("content-type", "application/x-protobuf")
