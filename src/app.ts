@@ -3,8 +3,6 @@
  * out. Nothing else knows which parts belong together.
  */
 import { X509Certificate } from "node:crypto";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "./auth/errors.js";
 import { createGate } from "./auth/gate.js";
@@ -29,6 +27,7 @@ import type { MetricSnapshot } from "./observability/metrics.js";
 import { createObserver } from "./observability/observer.js";
 import type { Tracing } from "./observability/tracing.js";
 import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
+import { baseUrl } from "./server/base-url.js";
 import {
   createClientAddressReader,
   createNetworkMatcher,
@@ -226,9 +225,7 @@ export function createApp(deps: AppDeps): App {
       url = baseUrl(await listener.listen(), scheme);
       unwatchTls = watchTls();
       if (management) {
-        management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
-        await once(management, "listening");
-        managementUrl = baseUrl(management.address() as AddressInfo);
+        managementUrl = await management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
         logger.info({ event: "started", url, managementUrl }, "serving");
       }
       const sampled = census.start();
@@ -264,10 +261,7 @@ export function createApp(deps: AppDeps): App {
       await throttle.close();
       await keys.stop();
       await observer.close(drainMs + graceMs - performance.now());
-      if (management === undefined) return;
-      management.closeAllConnections();
-      management.close();
-      await once(management, "close");
+      await management?.close();
     },
   };
 }
@@ -307,7 +301,3 @@ function tokenPolicyOf(config: Config): TokenPolicy {
 
 /** When a certificate ends, in seconds since the epoch. */
 const endOf = (certificate: string) => Date.parse(new X509Certificate(certificate).validTo) / 1000;
-
-function baseUrl({ address, family, port }: AddressInfo, scheme = "http"): string {
-  return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
-}

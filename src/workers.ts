@@ -5,13 +5,12 @@
  */
 import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App } from "./app.js";
 import { workerCount, type Config } from "./config.js";
 import type { Logger } from "./observability/log.js";
 import type { MetricSnapshot } from "./observability/metrics.js";
-import { createManagementServer } from "./server/management.js";
+import { createManagementServer, type ManagementServer } from "./server/management.js";
 
 /** From the primary. */
 type Command = { readonly type: "stop" } | { readonly type: "metrics"; readonly id: number };
@@ -124,7 +123,7 @@ class Primary {
   readonly #members = new Map<number, Member>();
   /** Every one that has not ended, those that are being replaced too. */
   readonly #running = new Set<Member>();
-  readonly #management;
+  readonly #management: ManagementServer;
   readonly #ending = new AbortController();
   #fail: (error: Error) => void = () => undefined;
   #rolling: Promise<void> | undefined;
@@ -152,10 +151,8 @@ class Primary {
     const count = workerCount(this.#config);
     const others = Array.from({ length: count - 1 }, (_, index) => this.#fork(index + 1));
     await Promise.all(others);
-    this.#management.listen(this.#config.MANAGEMENT_PORT, this.#config.MANAGEMENT_HOST);
-    await once(this.#management, "listening");
-    const { port, address, family } = this.#management.address() as AddressInfo;
-    const managementUrl = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+    const { MANAGEMENT_PORT, MANAGEMENT_HOST } = this.#config;
+    const managementUrl = await this.#management.listen(MANAGEMENT_PORT, MANAGEMENT_HOST);
     const { url } = this.#members.get(0) ?? {};
     this.#logger.info({ event: "started", url, managementUrl, workers: count }, "serving");
   }
@@ -199,10 +196,7 @@ class Primary {
     const ends = [...this.#running].map(({ worker }) => once(worker, "exit"));
     this.#running.forEach((member) => this.#stop(member));
     await Promise.all(ends);
-    if (!this.#management.listening) return;
-    this.#management.closeAllConnections();
-    this.#management.close();
-    await once(this.#management, "close");
+    await this.#management.close();
   }
 
   #stop(member: Member): void {

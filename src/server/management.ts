@@ -1,5 +1,8 @@
 /** The management port: `/livez`, `/readyz` and `/metrics`, for those who run the service. */
-import { createServer, type Server } from "node:http";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { baseUrl } from "./base-url.js";
 import type { Readiness } from "./readiness.js";
 
 export interface ManagementOptions {
@@ -7,8 +10,16 @@ export interface ManagementOptions {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
 
-export function createManagementServer({ readiness, metrics }: ManagementOptions): Server {
-  return createServer((req, res) => {
+export interface ManagementServer {
+  /** Resolves with its base URL once it accepts connections. @throws the system's error. */
+  listen(port: number, host: string): Promise<string>;
+  /** Cuts what is open. */
+  close(): Promise<void>;
+}
+
+export function createManagementServer(options: ManagementOptions): ManagementServer {
+  const { readiness, metrics } = options;
+  const server = createServer((req, res) => {
     const path = req.url?.split("?", 1)[0];
     if (path === "/livez") {
       answerJson(200, { status: "ok" });
@@ -37,4 +48,18 @@ export function createManagementServer({ readiness, metrics }: ManagementOptions
       res.end(body);
     }
   });
+
+  return {
+    async listen(port, host) {
+      server.listen(port, host);
+      await once(server, "listening");
+      return baseUrl(server.address() as AddressInfo);
+    },
+    async close() {
+      if (!server.listening) return;
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
 }
