@@ -107,12 +107,12 @@ export class ManagedKeys implements KeySet {
   async signingKey(): Promise<SigningKey> {
     const file = this.#options.signingFileKey;
     if (file) {
-      if (!this.#replica.isFresh) await this.#replica.tryFreshen();
+      await this.#replica.tryFreshen();
       if (!isRevoked(this.#replica.ring, file.kid)) return file;
       throw new AuthError("internal", "the key of SIGNING_KEY_FILE is revoked");
     }
     for (const attempt of [1, 2]) {
-      if (!this.#replica.isFresh && !(await this.#replica.freshen()))
+      if (!(await this.#replica.freshen()))
         throw unavailable("the key ring takes too long to load");
       const key = this.#signingKey();
       if (key) return key;
@@ -123,7 +123,7 @@ export class ManagedKeys implements KeySet {
 
   async verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]> {
     const fits = (key: VerificationKey) => (kid === undefined ? key.legacy : key.kid === kid);
-    if (!this.#replica.isFresh) await this.#replica.tryFreshen();
+    await this.#replica.tryFreshen();
     if (kid !== undefined && !this.#verificationKeys.some(fits)) {
       // Another replica may have begun to sign with a key that was never published before.
       await this.#replica.tryFreshen(unknownKidAgeMs);
@@ -132,7 +132,7 @@ export class ManagedKeys implements KeySet {
   }
 
   async published(): Promise<PublishedKeySet | undefined> {
-    if (!this.#replica.isFresh) await this.#replica.tryFreshen();
+    await this.#replica.tryFreshen();
     if (!this.#document) return undefined;
     const schedule = scheduleOf(this.#policy);
     // What this replica has not heard of cannot sign before a cache of the view it had has run out.

@@ -81,11 +81,6 @@ export class RingReplica {
     return this.#view ? this.#since(this.#view.askedAt) : Infinity;
   }
 
-  /** Whether a request may be answered from the view as it is. */
-  get isFresh(): boolean {
-    return this.ageMs <= freshnessMs;
-  }
-
   /**
    * False at first and when the store was out of reach for long: after an outage the others need time
    * to see a key that was published just before it, so the first one back must not have it sign.
@@ -99,16 +94,24 @@ export class RingReplica {
     return (await this.#load()).ring;
   }
 
-  /** Loads where the view is older, and says whether it still is: a load may take long too. */
-  async freshen(ageMsMax = freshnessMs): Promise<boolean> {
+  /**
+   * Loads where the view is older, and says whether it is young enough then: a load may take long too.
+   * No promise where nothing is to be loaded, as for nearly every request.
+   */
+  freshen(ageMsMax = freshnessMs): true | Promise<boolean> {
+    return this.ageMs <= ageMsMax || this.#freshen(ageMsMax);
+  }
+
+  async #freshen(ageMsMax: number): Promise<boolean> {
     for (let attempt = 0; attempt < 3 && this.ageMs > ageMsMax; attempt++) await this.#load();
     return this.ageMs <= ageMsMax;
   }
 
   /** The same for those who take an older view rather than wait for a store that is down. */
-  async tryFreshen(ageMsMax = freshnessMs): Promise<void> {
-    if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return;
-    await this.freshen(ageMsMax).catch(() => false);
+  tryFreshen(ageMsMax = freshnessMs): boolean | Promise<boolean> {
+    if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return this.ageMs <= ageMsMax;
+    const fresh = this.freshen(ageMsMax);
+    return fresh === true || fresh.catch(() => false);
   }
 
   /**
