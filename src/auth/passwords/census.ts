@@ -47,45 +47,43 @@ export async function takeCensus(
 ): Promise<Census> {
   const hashes = new Map<string, { -readonly [K in keyof HashGroup]: HashGroup[K] }>();
   const faults = new FaultList();
-  let ambiguous: User[] = [];
+  let ambiguous: { readonly user: User; readonly mayLogIn: boolean }[] = [];
   let count = 0;
   let canLogIn = 0;
 
   async function settleAmbiguous(): Promise<void> {
-    const asked = ambiguous.flatMap(({ id }) => othersOf(id));
+    const asked = ambiguous.flatMap(({ user }) => othersOf(user.id));
     const shared = new Set((await users.existing(asked)).map(({ value }) => value));
-    for (const user of ambiguous) {
+    for (const { user, mayLogIn } of ambiguous) {
       if (!shared.has(user.id.value)) continue;
-      if (canBe(user)) canLogIn--;
+      if (mayLogIn) canLogIn--;
       faults.add("shared_subject", undefined, user);
     }
     ambiguous = [];
   }
 
+  function countHash({ family = "", cost, weak }: HashReport): void {
+    const exact = JSON.stringify([family, cost]);
+    const isToldApart = hashes.has(exact) || hashes.size < costGroupsMax;
+    const label = isToldApart ? exact : JSON.stringify([family, weak]);
+    const group = hashes.get(label);
+    if (group) group.users++;
+    else hashes.set(label, { family, cost: isToldApart ? cost : {}, users: 1, weak });
+  }
+
   for await (const user of users.list()) {
     onProgress(++count);
-    if (user.passwordHash !== undefined && !marksNoPassword(user.passwordHash)) {
-      const report = inspectHash(user.passwordHash);
-      if (report.verdict === "ok") {
-        const { family = "", weak } = report;
-        const exact = JSON.stringify([family, report.cost]);
-        const isToldApart = hashes.has(exact) || hashes.size < costGroupsMax;
-        const cost = isToldApart ? report.cost : {};
-        const label = isToldApart ? exact : JSON.stringify([family, weak]);
-        const group = hashes.get(label);
-        if (group) group.users++;
-        else hashes.set(label, { family, cost, users: 1, weak });
-      } else {
-        faults.add(report.verdict, [report.family, report.reason].filter(Boolean).join(": "), user);
-      }
-    } else {
-      faults.add("no_hash", undefined, user);
-    }
+    const { passwordHash: hash } = user;
+    const report = hash === undefined || marksNoPassword(hash) ? undefined : inspectHash(hash);
+    if (report === undefined) faults.add("no_hash", undefined, user);
+    else if (report.verdict === "ok") countHash(report);
+    else
+      faults.add(report.verdict, [report.family, report.reason].filter(Boolean).join(": "), user);
     if (user.disabled) faults.add("disabled", undefined, user);
-    if (canBe(user)) canLogIn++;
-    if (othersOf(user.id).length > 0 && ambiguous.push(user) >= subjectsPerQuestion) {
-      await settleAmbiguous();
-    }
+    const mayLogIn = report?.verdict === "ok" && !user.disabled;
+    if (mayLogIn) canLogIn++;
+    if (othersOf(user.id).length > 0) ambiguous.push({ user, mayLogIn });
+    if (ambiguous.length >= subjectsPerQuestion) await settleAmbiguous();
   }
   await settleAmbiguous();
   return {
@@ -94,10 +92,6 @@ export async function takeCensus(
     hashes: [...hashes.values()].sort((a, b) => b.users - a.users),
     faults: faults.list(),
   };
-}
-
-function canBe({ disabled, passwordHash }: User): boolean {
-  return !disabled && passwordHash !== undefined && inspectHash(passwordHash).verdict === "ok";
 }
 
 /** The ids of other types that would have the same subject. */
