@@ -62,29 +62,23 @@ async function contract(session: Session, urls: URL[], options: ContractOptions)
       : { username, password: await readPasswordLine(terminal.stdin) };
   const known = [...rows, ...(credentials ? rowsOf(credentials) : [])];
   const verdicts: Verdict[] = [];
-  const compare = async (rowsByServer: readonly ContractRow[]): Promise<readonly Answer[]> => {
-    const [row] = rowsByServer;
-    const answers = await Promise.all(
-      urls.map((url, i) => send(url, rowsByServer[i] ?? rowsByServer[0])),
-    );
+  const compare = async (row: ContractRow, ofSecond = row): Promise<readonly Answer[]> => {
+    const answers = await Promise.all(urls.map((url, i) => send(url, i === 0 ? row : ofSecond)));
     const [first, second] = answers.map(aspectsOf) as [Aspects, Aspects?];
-    const found = second ? differences(first, second) : differences(row?.expected ?? {}, first);
-    verdicts.push({ name: row?.name ?? "", differences: found });
+    const found = second ? differences(first, second) : differences(row.expected, first);
+    verdicts.push({ name: row.name, differences: found });
     return answers;
   };
 
   let tokens: (string | undefined)[] = [];
   for (const row of known) {
-    const answers = (await compare([row])).map(tokenOf);
+    const answers = (await compare(row)).map(tokenOf);
     if (answers.every((token) => token !== undefined)) tokens = answers;
   }
   const [ofFirst, ofSecond] = tokens.map((token) =>
     token === undefined ? [] : rowsOfToken(token),
   );
-  for (const [i, row] of (ofFirst ?? []).entries()) {
-    const other = ofSecond?.[i];
-    await compare(other ? [row, other] : [row]);
-  }
+  for (const [i, row] of (ofFirst ?? []).entries()) await compare(row, ofSecond?.[i]);
 
   if (verdicts.some((verdict) => verdict.differences.length > 0)) session.exitCode = 1;
   const labels = urls.length === 1 ? ["contract", "server"] : urls.map((url) => url.host);
@@ -139,8 +133,8 @@ const answerMs = 10_000;
 const answerBytesMax = 1_048_576;
 
 /** @throws CliError where the server does not answer. */
-function send(base: URL, row: ContractRow | undefined): Promise<Answer> {
-  const { path = "", method = "POST", headers = {}, body } = row ?? {};
+function send(base: URL, row: ContractRow): Promise<Answer> {
+  const { path, method = "POST", headers = {}, body } = row;
   const url = new URL(base.pathname.replace(/\/$/, "") + path, base);
   const request = url.protocol === "https:" ? requestHttps : requestHttp;
   return new Promise((resolve, reject) => {
