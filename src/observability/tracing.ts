@@ -154,9 +154,7 @@ export function startTracing(options: TracingOptions): Tracing {
       enter(network, signal) {
         const place = queue.enter(network, signal);
         return {
-          get signal() {
-            return place.signal;
-          },
+          signal: place.signal,
           leave: () => place.leave(),
           async run(work, familyOf) {
             const startMs = performance.now();
