@@ -92,11 +92,10 @@ export function createApp(deps: AppDeps): App {
     secret: () => store.secret(),
     onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
   });
-  const { HASH_CONCURRENCY, UV_THREADPOOL_SIZE } = config;
-  const hashesMax = Math.max(1, UV_THREADPOOL_SIZE - 1);
+  const { HASH_CONCURRENCY } = config;
   const hashWidth = createHashWidth({
-    busy: Math.min(HASH_CONCURRENCY, hashesMax),
-    quiet: Math.min(deps.quietHashConcurrency ?? HASH_CONCURRENCY, hashesMax),
+    busy: HASH_CONCURRENCY,
+    quiet: deps.quietHashConcurrency ?? HASH_CONCURRENCY,
     now: () => clock.monotonic(),
   });
   const queue = observer.observeHashes(
@@ -213,12 +212,6 @@ export function createApp(deps: AppDeps): App {
     async start() {
       keyMaterial.warnings.forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
-      if (HASH_CONCURRENCY > hashesMax) {
-        logger.info(
-          { event: "setup" },
-          `of ${HASH_CONCURRENCY} hashes only ${hashesMax} run at once: set UV_THREADPOOL_SIZE to ${HASH_CONCURRENCY + 1}`,
-        );
-      }
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }

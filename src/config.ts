@@ -233,15 +233,10 @@ export const variables = {
     ...variable(
       integer(1, 1024),
       String(Math.max(1, availableParallelism() - 1)),
-      "password hashes that run at once, over all workers",
+      "password hashes that run at once, over all workers; more than there are cores gain nothing",
     ),
     defaultMeaning: "cores - 1, at least 1; with one worker all cores while no token is renewed",
   },
-  UV_THREADPOOL_SIZE: variable(
-    integer(1, 1024),
-    "4",
-    "threads of Node.js in each process; of these one is never given to a hash",
-  ),
   HASH_QUEUE_MAX: variable(
     integer(1, 100_000),
     "256",

@@ -1,6 +1,6 @@
 /**
  * Bounds how many password hashes run and how many callers wait for one, fairly between client
- * networks. Hashing shares its threads with signing, and one network must not take what all need.
+ * networks: one must not take what all need.
  * Depends on errors.
  */
 import { AuthError } from "./errors.js";

@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import {
   createDecoy,
@@ -54,6 +56,24 @@ describe("a stored hash", () => {
       expect(await verifyPassword(hash, "password")).toBe(false);
     },
   );
+});
+
+test.each([
+  "$argon2id$v=19$m=65536,t=4,p=1$L7oXHhP3y+31BDhN5mKBiw$6Wy8/ERDszueWukMaxWecX5QSlC4J7eeqUNx+iis2TY",
+  `$2b$10$${bcryptHash.slice(7)}`,
+  "scrypt$32768$saltsaltsalt$8$1$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+  "pbkdf2_sha256$300000$saltsaltsalt$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+])("%s leaves libuv's threads to signatures", async (hash) => {
+  let hashesDone = 0;
+  const hashes = Array.from({ length: 12 }, async () => {
+    await verifyPassword(hash, "password");
+    hashesDone++;
+  });
+  // Like a signature it has one of four threads.
+  await promisify(randomBytes)(32);
+  expect(hashesDone).toBe(0);
+  await Promise.all(hashes);
+  expect(hashesDone).toBe(12);
 });
 
 describe("a decoy", () => {

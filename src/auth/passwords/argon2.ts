@@ -1,8 +1,8 @@
 /**
- * argon2 (RFC 9106) in the PHC string format. Depends on @node-rs/argon2.
+ * argon2 (RFC 9106) in the PHC string format.
  */
-import { hash, verify } from "@node-rs/argon2";
 import { type HashFamily, HashRefusal, type ParsedHash, base64, bounded, match } from "./family.js";
+import { computeInThread } from "./thread.js";
 
 /** OWASP's first choice for argon2id. `m` in KiB. */
 export const ourCost = { m: 19_456, t: 2, p: 1 } as const;
@@ -35,7 +35,7 @@ function parseArgon2(encoded: string): ParsedHash {
     cost: { m, t, p },
     strong: type === "id" && version === "19" && m >= ourCost.m && m * t >= ourCost.m * ourCost.t,
     secrets: [salt, digest],
-    verify: (password) => verify(phc, password),
+    verify: (password) => computeInThread("verifyArgon2", phc, password),
   };
 }
 
@@ -52,5 +52,6 @@ export const argon2Families = (["argon2id", "argon2i", "argon2d"] as const).map(
 
 /** A new hash with {@link ourCost}. */
 export function hashArgon2id(password: Buffer): Promise<string> {
-  return hash(password, { memoryCost: ourCost.m, timeCost: ourCost.t, parallelism: ourCost.p });
+  const { m: memoryCost, t: timeCost, p: parallelism } = ourCost;
+  return computeInThread("hashArgon2", password, { memoryCost, timeCost, parallelism });
 }

@@ -1,9 +1,7 @@
 /**
- * bcrypt, and bcrypt over another hash, which lifts its limit of 72 bytes. Depends on
- * @node-rs/bcrypt.
+ * bcrypt, and bcrypt over another hash, which lifts its limit of 72 bytes.
  */
 import { createHash, createHmac } from "node:crypto";
-import { verify } from "@node-rs/bcrypt";
 import {
   type HashFamily,
   HashRefusal,
@@ -12,6 +10,7 @@ import {
   match,
   prehashed,
 } from "./family.js";
+import { computeInThread } from "./thread.js";
 
 /** Four times the work of the highest default in use, which is 12. */
 const costMax = 14;
@@ -33,7 +32,8 @@ function parseBcrypt(encoded: string): ParsedHash {
     cost: { cost: bounded("cost", Number(digits), 4, costMax) },
     isExact: (password) => Buffer.byteLength(password) <= passwordBytesMax,
     secrets: [salt, digest],
-    verify: (password) => verify(password.subarray(0, passwordBytesMax), bcrypt),
+    verify: (password) =>
+      computeInThread("verifyBcrypt", password.subarray(0, passwordBytesMax), bcrypt),
   };
 }
 

@@ -2,7 +2,7 @@
  * The hashes of crypt(3) and phpass, computed in a thread.
  */
 import { type HashFamily, type ParsedHash, bounded, derived, match } from "./family.js";
-import { type CryptJob, computeInThread } from "./thread.js";
+import { computeInThread } from "./thread.js";
 
 /** passlib's default for `$6$`, the highest in use, is 656,000. */
 const roundsMax = 1_000_000;
@@ -13,10 +13,10 @@ function cryptHash(
   cost: ParsedHash["cost"],
   salt: string,
   digest: string,
-  job: Omit<CryptJob, "password" | "salt">,
+  compute: (password: Buffer, salt: Buffer) => Promise<string>,
 ): ParsedHash {
   return derived(cost, [salt, digest], Buffer.from(digest), async (password) =>
-    Buffer.from(await computeInThread({ ...job, password, salt: Buffer.from(salt) })),
+    Buffer.from(await compute(password, Buffer.from(salt))),
   );
 }
 
@@ -25,7 +25,9 @@ function parseMd5(encoded: string): ParsedHash {
     /^(?:\{[^{}]*\})?(\$(?:1|apr1)\$)([^$:]{0,8})\$([./A-Za-z0-9]{22})$/,
     encoded,
   );
-  return cryptHash({}, salt, digest, { hash: "md5-crypt", magic });
+  return cryptHash({}, salt, digest, (password, bytes) =>
+    computeInThread("md5Crypt", password, bytes, magic),
+  );
 }
 
 function parseSha(encoded: string): ParsedHash {
@@ -34,8 +36,9 @@ function parseSha(encoded: string): ParsedHash {
     encoded,
   );
   const rounds = bounded("rounds", Number(explicit || 5000), 1000, roundsMax);
-  const hash = id === "5" ? "sha256-crypt" : "sha512-crypt";
-  return cryptHash({ rounds }, salt, digest, { hash, rounds });
+  return cryptHash({ rounds }, salt, digest, (password, bytes) =>
+    computeInThread("shaCrypt", id === "5" ? "sha256" : "sha512", password, bytes, rounds),
+  );
 }
 
 const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -46,7 +49,9 @@ function parsePhpass(encoded: string): ParsedHash {
     encoded,
   );
   const rounds = 2 ** bounded("log2 of rounds", itoa64.indexOf(log2), 7, phpassRoundsLog2Max);
-  return cryptHash({ rounds }, salt, digest, { hash: "phpass", rounds });
+  return cryptHash({ rounds }, salt, digest, (password, bytes) =>
+    computeInThread("phpass", password, bytes, rounds),
+  );
 }
 
 export const cryptFamilies: readonly HashFamily[] = [

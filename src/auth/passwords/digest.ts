@@ -51,9 +51,7 @@ function parseSpringDigest(encoded: string): ParsedHash {
 function parseSpringSha256(encoded: string): ParsedHash {
   const [, salt = "", hex = ""] = match(/^\{sha256\}([0-9a-f]{16})([0-9a-f]{64})$/, encoded);
   return derived({}, [salt, hex], Buffer.from(hex), async (password) =>
-    Buffer.from(
-      await computeInThread({ hash: "spring-sha256", password, salt: Buffer.from(salt, "hex") }),
-    ),
+    Buffer.from(await computeInThread("springSha256", password, Buffer.from(salt, "hex"))),
   );
 }
 

@@ -1,8 +1,6 @@
 /**
- * PBKDF2 (RFC 8018) in the encodings of the frameworks that use it. Depends on node:crypto.
+ * PBKDF2 (RFC 8018) in the encodings of the frameworks that use it.
  */
-import { pbkdf2 } from "node:crypto";
-import { promisify } from "node:util";
 import {
   type HashFamily,
   HashRefusal,
@@ -13,6 +11,7 @@ import {
   digestBytesMin,
   match,
 } from "./family.js";
+import { computeInThread } from "./thread.js";
 
 /** Iterations times the blocks of the digest: Django 6.1 writes 1,500,000. */
 const workMax = 2_000_000;
@@ -21,8 +20,6 @@ const ceiling = `iterations × blocks ${workMax}`;
 /** Bytes that one block of the digest has. */
 const blockBytes = { sha1: 20, sha256: 32, sha512: 64 } as const;
 type Digest = keyof typeof blockBytes;
-
-const pbkdf2Async = promisify(pbkdf2);
 
 function pbkdf2Hash(
   hash: Digest,
@@ -35,7 +32,7 @@ function pbkdf2Hash(
   const blocks = Math.ceil(digest.length / blockBytes[hash]);
   bounded("iterations", iterations, 1, workMax / blocks);
   return derived({ iterations }, secrets, digest, (password) =>
-    pbkdf2Async(password, salt, iterations, digest.length, hash),
+    computeInThread("pbkdf2", password, salt, iterations, digest.length, hash),
   );
 }
 

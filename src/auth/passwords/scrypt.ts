@@ -1,8 +1,7 @@
 /**
  * scrypt (RFC 7914) in the encodings of the frameworks that use it. Depends on node:crypto.
  */
-import { createCipheriv, scrypt } from "node:crypto";
-import { promisify } from "node:util";
+import { createCipheriv } from "node:crypto";
 import {
   type HashFamily,
   HashRefusal,
@@ -13,6 +12,7 @@ import {
   digestBytesMin,
   match,
 } from "./family.js";
+import { computeInThread } from "./thread.js";
 
 /** 128 × N × r, 128 MiB: OWASP's first choice. passlib's and Spring's default is 64 MiB. */
 const memoryBytesMax = 2 ** 27;
@@ -38,10 +38,8 @@ function cost(N: number, r: number, p: number): Cost & Record<string, number> {
   return { N, r, p };
 }
 
-const scryptAsync = promisify<Buffer | string, Buffer | string, number, object, Buffer>(scrypt);
-
 function key(password: Buffer | string, salt: Buffer | string, bytes: number, { N, r, p }: Cost) {
-  return scryptAsync(password, salt, bytes, { N, r, p, maxmem: 2 * memoryBytesMax });
+  return computeInThread("scrypt", password, salt, bytes, { N, r, p, maxmem: 2 * memoryBytesMax });
 }
 
 /** N in full or as its exponent: a real N is never as small as 63, nor an exponent as large. */
