@@ -2,24 +2,28 @@
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 
-/** Latencies in milliseconds of `count` requests over HTTP/1.1. */
-export async function loadHttp1(
-  url,
-  { method = "POST", path, headers, body = "" },
-  { count, concurrency },
-) {
-  const { hostname, port } = new URL(url);
+function bytesOf({ method = "POST", path, headers, body = "" }, hostname) {
   const lines = [
     `${method} ${path} HTTP/1.1`,
     `host: ${hostname}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ...(method === "POST" ? [`content-length: ${Buffer.byteLength(body)}`] : []),
   ];
-  const request = Buffer.from(`${lines.join("\r\n")}\r\n\r\n${body}`);
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${body}`);
+}
+
+/**
+ * Latencies in milliseconds of `count` requests over HTTP/1.1: all the same, or of each connection one
+ * of several.
+ */
+export async function loadHttp1(url, oneOrMore, { count, concurrency }) {
+  const { hostname, port } = new URL(url);
+  const requests = [oneOrMore].flat().map((request) => bytesOf(request, hostname));
   let left = count;
   const latencies = [];
-  const client = () =>
+  const client = (_, index) =>
     new Promise((resolve, reject) => {
+      const request = requests[index % requests.length];
       const socket = connect(Number(port), hostname).setNoDelay();
       let buffered = "";
       let start;
