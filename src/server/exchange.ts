@@ -128,7 +128,8 @@ function hasBody(req: NodeRequest): boolean {
 /** Writes the whole answer. */
 export function send({ res, headers: common }: Exchange, answer: Answer): void {
   const { status, body = "", trailers } = answer;
-  const headers: OutgoingHttpHeaders = { ...common, ...answer.headers };
+  // Not spread: V8 gives each object that begins with one and then grows a hidden class of its own.
+  const headers: OutgoingHttpHeaders = Object.assign({}, common, answer.headers);
   // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
   if (trailers === undefined && status !== 204 && status !== 304) {
     headers["content-length"] = Buffer.byteLength(body);

@@ -209,13 +209,10 @@ export class StoreFile {
 
   user(key: Buffer): User | undefined {
     const record = this.users.get(key);
-    return (
-      record && {
-        ...record,
-        passwordHash: record.passwordHash,
-        tokensValidAfter: record.tokensValidAfter ? new Date(record.tokensValidAfter) : undefined,
-      }
-    );
+    if (record === undefined) return undefined;
+    const { id, username, passwordHash, disabled, roles, tokensValidAfter: instant } = record;
+    const tokensValidAfter = instant ? new Date(instant) : undefined;
+    return { id, username, passwordHash, disabled, roles, tokensValidAfter };
   }
 
   userById(id: UserId): User | undefined {

@@ -142,7 +142,8 @@ export class ManagedKeys implements KeySet {
     const staleIfErrorSeconds = Math.floor(
       Math.min(schedule.staleIfErrorSeconds, seconds - maxAgeSeconds),
     );
-    return { ...this.#document, maxAgeSeconds, staleIfErrorSeconds };
+    const { body, etag } = this.#document;
+    return { body, etag, maxAgeSeconds, staleIfErrorSeconds };
   }
 
   /**
