@@ -222,7 +222,8 @@ export function createApp(deps: AppDeps): App {
         logger.info({ event: "started", url, managementUrl }, "serving");
       }
       const sampled = census.start();
-      await observer.startMetrics({
+      const keysLoaded = keys.refresh();
+      const metricsStarted = observer.startMetrics({
         hashes: () => queue.depth(),
         keys: () => keys.status(),
         connections: () => listener.connections(),
@@ -230,7 +231,7 @@ export function createApp(deps: AppDeps): App {
         certificateEnd: () => certificateEnd,
       });
       try {
-        await keys.refresh();
+        await Promise.all([keysLoaded, metricsStarted]);
         readiness.set("keys", undefined);
         await sampled;
         await warnOfStore();

@@ -382,28 +382,24 @@ export function likelyTypos(env: Environment): string[] {
   const names = Object.keys(variables);
   return Object.keys(env).flatMap((name) => {
     if (names.includes(name)) return [];
-    const near = names.find(
-      (ours) =>
-        ours.length > 4 &&
-        Math.abs(ours.length - name.length) <= 2 &&
-        editDistance(name, ours) <= 2,
-    );
+    const near = names.find((ours) => ours.length > 4 && isNear(name, ours, 2));
     return near === undefined
       ? []
       : [`${name} is not a variable of Latchkey; did you mean ${near}?`];
   });
 }
 
-/** Levenshtein distance, by the row-by-row method. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+/** Whether their Levenshtein distance is `edits` or less. */
+function isNear(a: string, b: string, edits: number): boolean {
+  if (Math.abs(a.length - b.length) > edits) return false;
+  let same = 0;
+  while (same < a.length && a[same] === b[same]) same++;
+  if (same === a.length || same === b.length) return true;
+  if (edits === 0) return false;
+  const [restA, restB] = [a.slice(same + 1), b.slice(same + 1)];
+  return (
+    isNear(restA, restB, edits - 1) ||
+    isNear(restA, b.slice(same), edits - 1) ||
+    isNear(a.slice(same), restB, edits - 1)
+  );
 }

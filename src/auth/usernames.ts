@@ -12,21 +12,26 @@ export type UsernameKey = (username: string) => string;
 
 const sensitivities = { "ignore-case": "accent", "ignore-case-and-accents": "base" } as const;
 
-const collationKeys = new Map<UsernameMatch, UsernameKey>();
+const usernameKeys: Readonly<Record<UsernameMatch, UsernameKey>> = {
+  exact: (username) => username,
+  "ignore-case": collationKey("ignore-case"),
+  "ignore-case-and-accents": collationKey("ignore-case-and-accents"),
+};
 
-/** Made when asked for: a collator takes 10 ms, and most need none. */
 export function usernameKeyOf(match: UsernameMatch): UsernameKey {
-  if (match === "exact") return (username) => username;
-  const key = collationKeys.get(match) ?? collationKey(match);
-  collationKeys.set(match, key);
-  return key;
+  return usernameKeys[match];
 }
 
 const cacheCharactersMax = 10_000;
 
 /** `Intl` compares but gives no keys: each character is replaced by the plainest one that it equals. */
 function collationKey(match: keyof typeof sensitivities): UsernameKey {
-  const { compare } = new Intl.Collator("en", { sensitivity: sensitivities[match] });
+  // Made when needed: it takes 10 ms, and most names need none.
+  let collator: Intl.Collator | undefined;
+  const compare = (a: string, b: string) => {
+    collator ??= new Intl.Collator("en", { sensitivity: sensitivities[match] });
+    return collator.compare(a, b);
+  };
   const cache = new Map<string, string>();
   const plain = (character: string): string => {
     const cached = cache.get(character);

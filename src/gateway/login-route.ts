@@ -69,19 +69,21 @@ function parseObject(body: Uint8Array): { username?: unknown; password?: unknown
 
 /** ColdFusion's JSON date, `MMMM, dd yyyy HH:mm:ss`. */
 function createExpiryFormat(timeZone: string): (seconds: number) => string {
-  const format = new Intl.DateTimeFormat("en-US", {
-    timeZone,
-    calendar: "gregory",
-    numberingSystem: "latn",
-    hourCycle: "h23",
-    year: "numeric",
-    month: "long",
-    day: "2-digit",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-  });
+  // Made by the first login: it takes 6 ms.
+  let format: Intl.DateTimeFormat | undefined;
   return (seconds) => {
+    format ??= new Intl.DateTimeFormat("en-US", {
+      timeZone,
+      calendar: "gregory",
+      numberingSystem: "latn",
+      hourCycle: "h23",
+      year: "numeric",
+      month: "long",
+      day: "2-digit",
+      hour: "2-digit",
+      minute: "2-digit",
+      second: "2-digit",
+    });
     const part = Object.fromEntries(
       format.formatToParts(seconds * 1000).map(({ type, value }) => [type, value]),
     );
