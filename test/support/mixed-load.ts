@@ -140,6 +140,9 @@ function restSender(baseUrl: string, authorization: string, tls?: object): Sende
   };
 }
 
+/** Node 24.20 and 26.3 may fail an answer that has come whole: https://github.com/nodejs/node/issues/65677 */
+const hasPrematureClose = Number(process.versions.node.split(".")[0]) >= 24;
+
 /**
  * Connect's client leaves it to its caller to repeat what a GOAWAY refused (RFC 9113 section 6.8): streams
  * that the server has not looked at, often ones that have not left the client.
@@ -154,7 +157,9 @@ function connectSender(baseUrl: string, authorization: string, tls?: object): Se
     isRenewal ? auth.issueToken({}, options) : health.check({}, options);
   const send = (isRenewal: boolean): Promise<unknown> =>
     call(isRenewal).catch((error: unknown) => {
-      if (!String(error).includes("NGHTTP2_REFUSED_STREAM")) throw error;
+      const reason = String(error);
+      if (hasPrematureClose && reason.includes("ERR_STREAM_PREMATURE_CLOSE")) return undefined;
+      if (!reason.includes("NGHTTP2_REFUSED_STREAM")) throw error;
       return send(isRenewal);
     });
   return {
