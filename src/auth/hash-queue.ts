@@ -1,7 +1,6 @@
 /**
  * Bounds how many password hashes run and how many callers wait for one, fairly between client
- * networks: one must not take what all need.
- * Depends on errors.
+ * networks: one must not take what all need. Depends on errors.
  */
 import { AuthError } from "./errors.js";
 
