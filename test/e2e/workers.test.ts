@@ -60,7 +60,7 @@ test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost 
   );
   const before = workersOf(running);
   expect(before).toHaveLength(2);
-  const load = startLoad(running.url, user);
+  const load = startLoad(running.url, user, true);
   await eventually(
     () => Promise.resolve(load.answered()),
     (answered) => answered > 30,

@@ -79,7 +79,9 @@ export function fetchHttp1(options: RequestOptions, body = ""): Promise<Answer> 
       );
       res.on("error", reject);
     });
-    req.on("error", reject).end(body);
+    req
+      .on("error", (error) => reject(Object.assign(error, { reusedSocket: req.reusedSocket })))
+      .end(body);
   });
 }
 

@@ -17,10 +17,16 @@ export interface Load {
 const path = "/api/auth/token";
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
 
-/** Goes on until the port is closed. A client may try again only what the server says it never saw. */
+/**
+ * Goes on until the port is closed. A client may try again only what the server says it never saw.
+ *
+ * @param hasWorkers whether a new connection may be reset at the end: node's cluster accepts in the primary
+ *   and, when the last worker has closed, has nobody to give it to.
+ */
 export function startLoad(
   url: string,
   { username, password }: Readonly<Record<"username" | "password", string>>,
+  hasWorkers = false,
 ): Load {
   const authorization = basic(username, password);
   const port = Number(new URL(url).port);
@@ -41,7 +47,8 @@ export function startLoad(
         const call = { port, agent, path, method: "POST", headers: { authorization } };
         note("HTTP/1.1", (await fetchHttp1(call, "")).status);
       } catch (error) {
-        if (codeOf(error) === "ECONNREFUSED") break;
+        const isNew = !(error as { reusedSocket?: boolean }).reusedSocket;
+        if (codeOf(error) === "ECONNREFUSED" || (hasWorkers && isNew)) break;
         lost.push(`HTTP/1.1: ${String(codeOf(error))}`);
         break;
       }
@@ -56,6 +63,8 @@ export function startLoad(
       const goaways: number[] = [];
       session.on("error", () => undefined);
       session.on("goaway", (_code, id: number) => goaways.push(id));
+      const settings: unknown[] = [];
+      session.on("remoteSettings", (received) => settings.push(received));
       const code = await once(session, "connect").then(() => undefined, codeOf);
       if (code === "ECONNREFUSED") return;
       if (code !== undefined) lost.push(`h2c: ${code}`);
@@ -66,7 +75,10 @@ export function startLoad(
         } catch (error) {
           const [lastSeen = Infinity] = goaways;
           const isUnseen = error instanceof StreamError && (error.streamId ?? Infinity) > lastSeen;
-          if (!isUnseen) lost.push(`h2c: ${String(error)}, the last one seen is ${lastSeen}`);
+          // Whoever accepts a connection sends its settings first.
+          if (!isUnseen && settings.length > 0) {
+            lost.push(`h2c: ${String(error)}, the last one seen is ${lastSeen}`);
+          }
           break;
         }
         await sleep(10);
