@@ -28,6 +28,9 @@ latchkey() {
   for attempt in $(seq 300); do
     if grep -q '"event":"started"' server.log; then
       URL=$(sed -n 's/.*"event":"started","url":"\\([^"]*\\)".*/\\1/p' server.log)
+      MANAGEMENT_URL=$(sed -n 's/.*"managementUrl":"\\([^"]*\\)".*/\\1/p' server.log)
+      until "$NODE" -e 'fetch(process.argv[1]).then(({ ok }) => process.exit(Number(!ok)))' \\
+        "$MANAGEMENT_URL/readyz"; do sleep 0.1; done
       return
     fi
     kill -0 "$SERVER" || { cat server.log >&2; exit 1; }
