@@ -222,8 +222,7 @@ export function createApp(deps: AppDeps): App {
         logger.info({ event: "started", url, managementUrl }, "serving");
       }
       const sampled = census.start();
-      const keysLoaded = keys.refresh();
-      const metricsStarted = observer.startMetrics({
+      await observer.startMetrics({
         hashes: () => queue.depth(),
         keys: () => keys.status(),
         connections: () => listener.connections(),
@@ -231,7 +230,7 @@ export function createApp(deps: AppDeps): App {
         certificateEnd: () => certificateEnd,
       });
       try {
-        await Promise.all([keysLoaded, metricsStarted]);
+        await keys.refresh();
         readiness.set("keys", undefined);
         await sampled;
         await warnOfStore();
