@@ -60,7 +60,7 @@ test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost 
   );
   const before = workersOf(running);
   expect(before).toHaveLength(2);
-  const load = startLoad(running.url, user, true);
+  const load = startLoad(running.url, user);
   await eventually(
     () => Promise.resolve(load.answered()),
     (answered) => answered > 30,
@@ -80,6 +80,7 @@ test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost 
     () => Promise.resolve(load.answered()),
     (now) => now > answered + 10,
   );
+  load.workersEnd();
   expect(await running.stop()).toBe(0);
   expect(await load.ended()).toEqual([]);
 }, 90_000);

@@ -12,27 +12,27 @@ export interface Load {
   /** Ends it where the service does not; resolves with everything that was lost, once it is over. */
   ended(): Promise<string[]>;
   stop(): void;
+  /**
+   * From now on a new connection may be reset: node's cluster accepts in the primary and, when the last
+   * worker has closed, has nobody to give it to.
+   */
+  workersEnd(): void;
 }
 
 const path = "/api/auth/token";
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
 
-/**
- * Goes on until the port is closed. A client may try again only what the server says it never saw.
- *
- * @param hasWorkers whether a new connection may be reset at the end: node's cluster accepts in the primary
- *   and, when the last worker has closed, has nobody to give it to.
- */
+/** Goes on until the port is closed. A client may try again only what the server says it never saw. */
 export function startLoad(
   url: string,
   { username, password }: Readonly<Record<"username" | "password", string>>,
-  hasWorkers = false,
 ): Load {
   const authorization = basic(username, password);
   const port = Number(new URL(url).port);
   const lost: string[] = [];
   let answered = 0;
   let over = false;
+  let mayReset = false;
   const isOn = () => !over;
 
   function note(what: string, status: number): void {
@@ -48,7 +48,8 @@ export function startLoad(
         note("HTTP/1.1", (await fetchHttp1(call, "")).status);
       } catch (error) {
         const isNew = !(error as { reusedSocket?: boolean }).reusedSocket;
-        if (codeOf(error) === "ECONNREFUSED" || (hasWorkers && isNew)) break;
+        const isReset = codeOf(error) === "ECONNRESET" && isNew && mayReset;
+        if (codeOf(error) === "ECONNREFUSED" || isReset) break;
         lost.push(`HTTP/1.1: ${String(codeOf(error))}`);
         break;
       }
@@ -76,7 +77,8 @@ export function startLoad(
           const [lastSeen = Infinity] = goaways;
           const isUnseen = error instanceof StreamError && (error.streamId ?? Infinity) > lastSeen;
           // Whoever accepts a connection sends its settings first.
-          if (!isUnseen && settings.length > 0) {
+          const isReset = settings.length === 0 && mayReset;
+          if (!isUnseen && !isReset) {
             lost.push(`h2c: ${String(error)}, the last one seen is ${lastSeen}`);
           }
           break;
@@ -91,6 +93,7 @@ export function startLoad(
   return {
     answered: () => answered,
     stop: () => (over = true),
+    workersEnd: () => (mayReset = true),
     async ended() {
       await Promise.all(clients);
       return lost;
