@@ -18,21 +18,19 @@ export function shellBlocks(file: string, chapter?: string): string[] {
 const prelude = `
 set -euo pipefail
 SERVER=
+IS_OK='fetch(process.argv[1]).then(({ ok }) => process.exit(Number(!ok)))'
 stop() { if [ -n "$SERVER" ]; then kill "$SERVER"; wait "$SERVER"; SERVER=; fi; }
 trap '[ -z "$SERVER" ] || kill -KILL "$SERVER"' EXIT
 latchkey() {
   if [ "$1" != serve ]; then "$NODE" "$MAIN" "$@"; return; fi
   stop
-  "$NODE" "$MAIN" serve > server.log 2>&1 &
+  : > server.log
+  "$NODE" "$MAIN" serve >> server.log 2>&1 &
   SERVER=$!
   for attempt in $(seq 300); do
-    if grep -q '"event":"started"' server.log; then
-      URL=$(sed -n 's/.*"event":"started","url":"\\([^"]*\\)".*/\\1/p' server.log)
-      MANAGEMENT_URL=$(sed -n 's/.*"managementUrl":"\\([^"]*\\)".*/\\1/p' server.log)
-      until "$NODE" -e 'fetch(process.argv[1]).then(({ ok }) => process.exit(Number(!ok)))' \\
-        "$MANAGEMENT_URL/readyz"; do sleep 0.1; done
-      return
-    fi
+    URL=$(sed -n 's/.*"event":"started","url":"\\([^"]*\\)".*/\\1/p' server.log)
+    MANAGEMENT_URL=$(sed -n 's/.*"managementUrl":"\\([^"]*\\)".*/\\1/p' server.log)
+    if [ -n "$URL" ] && "$NODE" -e "$IS_OK" "$MANAGEMENT_URL/readyz"; then return; fi
     kill -0 "$SERVER" || { cat server.log >&2; exit 1; }
     sleep 0.1
   done
