@@ -1,7 +1,7 @@
 /**
  * Password hashes: what a stored one is, whether a password fits it, and what stands in for one that
- * is not there. The families are rows in passwords/families.ts. Depends on node:crypto and the hash
- * libraries; every computation runs off the event loop.
+ * is not there. The families are rows in passwords/families.ts. Depends on node:crypto;
+ * what takes long runs in the threads of passwords/thread.ts.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { hashArgon2id, ourCost } from "./passwords/argon2.js";

@@ -108,10 +108,10 @@ export class RingReplica {
   }
 
   /** The same for those who take an older view rather than wait for a store that is down. */
-  tryFreshen(ageMsMax = freshnessMs): boolean | Promise<boolean> {
-    if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return this.ageMs <= ageMsMax;
+  tryFreshen(ageMsMax = freshnessMs): Promise<boolean> | undefined {
+    if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return undefined;
     const fresh = this.freshen(ageMsMax);
-    return fresh === true || fresh.catch(() => false);
+    return fresh === true ? undefined : fresh.catch(() => false);
   }
 
   /**
