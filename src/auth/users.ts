@@ -115,5 +115,10 @@ function isInt64(decimal: string): boolean {
 
 /** Every id, of whatever type, that gives this subject. */
 export function userIdsOfSubject(subject: string): UserId[] {
-  return userIdTypes.flatMap((type) => toUserId(type, subject) ?? []);
+  const ids: UserId[] = [];
+  for (const type of userIdTypes) {
+    const id = toUserId(type, subject);
+    if (id) ids.push(id);
+  }
+  return ids;
 }
