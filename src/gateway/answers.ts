@@ -11,7 +11,8 @@ export const reasonPhrases: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
-export function json(status: number, body: object, headers?: Answer["headers"]): Answer {
+/** @param body JSON, or what is to be written as such. */
+export function json(status: number, body: object | string, headers?: Answer["headers"]): Answer {
   return {
     status,
     headers: {
@@ -19,7 +20,7 @@ export function json(status: number, body: object, headers?: Answer["headers"]):
       "cache-control": "no-store",
       ...headers,
     },
-    body: JSON.stringify(body),
+    body: typeof body === "string" ? body : JSON.stringify(body),
   };
 }
 

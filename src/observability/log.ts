@@ -1,15 +1,18 @@
 /**
  * What the service writes: the log and the audit events, one JSON object a line, built from named and
- * bounded fields only. Depends on pino and the sinks.
+ * bounded fields only. Depends on pino, the sinks and the server's types.
  */
 import type { Writable } from "node:stream";
 import { pino, type Logger as PinoLogger } from "pino";
+import type { AccessEntry } from "../server/handler.js";
 import { openFileSink, streamSink, type Sink } from "./log-sink.js";
 
 export type Logger = PinoLogger;
 
 export interface Logs {
   readonly logger: Logger;
+  /** Writes the line of a request. */
+  readonly access: (entry: AccessEntry) => void;
   /** Writes one audit event. */
   readonly audit: (event: object) => void;
   /** Lines lost so far because a sink was full or failed. */
@@ -42,6 +45,7 @@ export async function openLogs(options: LogOptions): Promise<OpenLogs> {
   const auditWrite = auditSink === stdout ? write : auditSink?.write;
   return {
     logger,
+    access: logger.isLevelEnabled("info") ? createAccessLog(write) : () => undefined,
     audit: auditWrite ? createAudit(auditWrite) : () => undefined,
     dropped: () => ({
       log: stdout.dropped(),
@@ -70,6 +74,26 @@ export function createLogger(level: string, destination: { write(line: string): 
     },
     destination,
   );
+}
+
+/** Puts the line together by itself, which takes half the time: nothing in it needs an escape. */
+export function createAccessLog(write: (line: string) => void): Logs["access"] {
+  const text = (name: string, value: string | undefined) =>
+    value === undefined ? "" : `,"${name}":"${value}"`;
+  return (entry) =>
+    write(
+      `{"level":"info","time":"${new Date().toISOString()}","event":"request"` +
+        text("requestId", entry.requestId) +
+        text("route", entry.route) +
+        text("method", entry.method) +
+        text("httpVersion", entry.httpVersion) +
+        `,"status":${entry.status}` +
+        text("outcome", entry.outcome) +
+        `,"durationMs":${entry.durationMs}` +
+        text("trace_id", entry.trace_id) +
+        text("span_id", entry.span_id) +
+        "}\n",
+    );
 }
 
 export function createAudit(write: (line: string) => void): Logs["audit"] {

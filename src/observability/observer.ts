@@ -33,7 +33,8 @@ export interface Observer {
   close(waitMs: number): Promise<void>;
 }
 
-export function createObserver({ logger, audit, dropped }: Logs, tracing?: Tracing): Observer {
+export function createObserver(logs: Logs, tracing?: Tracing): Observer {
+  const { logger, access, audit, dropped } = logs;
   let early: Observation[] = [];
   let metrics: Metrics | undefined;
   function record(observation: Observation): void {
@@ -43,7 +44,7 @@ export function createObserver({ logger, audit, dropped }: Logs, tracing?: Traci
 
   return {
     onAccess(entry) {
-      logger.info({ event: "request", ...entry });
+      access(entry);
       record({ kind: "request", entry });
       tracing?.onAccess(entry);
     },

@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { createApp, type App, type AppDeps } from "../../src/app.js";
 import { parseConfig, type Environment } from "../../src/config.js";
 import { readKeyMaterial } from "../../src/key-material.js";
-import { createAudit, createLogger, type Logs } from "../../src/observability/log.js";
+import {
+  createAccessLog,
+  createAudit,
+  createLogger,
+  type Logs,
+} from "../../src/observability/log.js";
 import { openStore, type Store } from "../../src/store/index.js";
 import type { User } from "../../src/auth/users.js";
 
@@ -26,6 +31,7 @@ export const testUser: User = {
 
 const silentLogs: Logs = {
   logger: createLogger("silent", { write: () => undefined }),
+  access: () => undefined,
   audit: () => undefined,
   dropped: () => ({ log: 0, audit: 0 }),
 };
@@ -35,6 +41,7 @@ export function keptLogs(lines: string[]): Logs {
   const write = (line: string) => void lines.push(line);
   return {
     logger: createLogger("trace", { write }),
+    access: createAccessLog(write),
     audit: createAudit(write),
     dropped: silentLogs.dropped,
   };
