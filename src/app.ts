@@ -26,7 +26,7 @@ import type { Logs } from "./observability/log.js";
 import type { MetricSnapshot } from "./observability/metrics.js";
 import { createObserver } from "./observability/observer.js";
 import type { Tracing } from "./observability/tracing.js";
-import { authRoutes, corsHeaders, createRpcHandler } from "./rpc/handler.js";
+import type { RpcHandler } from "./rpc/handler.js";
 import { baseUrl } from "./server/base-url.js";
 import {
   createClientAddressReader,
@@ -121,19 +121,26 @@ export function createApp(deps: AppDeps): App {
     onAttempt: observer.onAttempt,
   });
   const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
-  const rpc = createRpcHandler({
-    routes: authRoutes(service, readiness),
-    onFault: observer.onFault,
-  });
+  let rpc: RpcHandler | undefined;
+  let loading: Promise<RpcHandler> | undefined;
+  /** REST does without, and it takes a third of a start: so the service listens before. */
+  const loadRpc = () =>
+    (loading ??= import("./rpc/handler.js").then(({ authRoutes, createRpcHandler }) => {
+      const { onFault } = observer;
+      return (rpc = createRpcHandler({ routes: authRoutes(service, readiness), onFault }));
+    }));
   const handler = createRequestHandler({
     routes: [
       createTokenRoute(service, clock),
       createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
       ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
     ],
-    rpc,
+    rpc: {
+      serves: (path) => rpc?.serves(path) ?? false,
+      handle: async (exchange, path) => (await loadRpc()).handle(exchange, path),
+    },
     corsOrigins: config.CORS_ORIGINS ?? [],
-    cors: corsHeaders,
+    cors: async () => (await loadRpc()).corsHeaders,
     clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
     onAccess: observer.onAccess,
     onFault: observer.onFault,
@@ -142,7 +149,7 @@ export function createApp(deps: AppDeps): App {
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
-    handler: observer.observeRequests(handler, (route) => rpc.serves(route), scheme),
+    handler: observer.observeRequests(handler, (route) => rpc?.serves(route) ?? false, scheme),
     ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     networkOf: connectionCounter(config),
     onRefused: observer.onRefused,
@@ -222,6 +229,7 @@ export function createApp(deps: AppDeps): App {
         logger.info({ event: "started", url, managementUrl }, "serving");
       }
       const sampled = census.start();
+      await loadRpc();
       await observer.startMetrics({
         hashes: () => queue.depth(),
         keys: () => keys.status(),
@@ -244,7 +252,7 @@ export function createApp(deps: AppDeps): App {
     async close() {
       readiness.set("shutdown", "draining");
       if (url !== "") await sleep(config.SHUTDOWN_DELAY * 1000);
-      rpc.endStreams();
+      rpc?.endStreams();
       const graceMs = config.SHUTDOWN_GRACE * 1000;
       const drainMs = performance.now();
       await listener.drain(graceMs);

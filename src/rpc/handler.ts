@@ -21,6 +21,7 @@ import {
 import { createAsyncIterable, createMethodUrl } from "@connectrpc/connect/protocol";
 import type { AuthService as Service } from "../auth/service.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
+import type { CorsHeaders } from "../server/handler.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
@@ -42,6 +43,7 @@ export interface RpcHandler {
   serves(path: string): boolean;
   /** Answers the request; the path may be one that is not served. */
   handle(exchange: Exchange, path: string): Promise<void>;
+  readonly corsHeaders: CorsHeaders;
   /** Ends streaming rpcs, those to come too: a server that shuts down does not wait for them. */
   endStreams(): void;
 }
@@ -76,6 +78,7 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
 
   return {
     serves: (path) => handlers.has(path),
+    corsHeaders,
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
       const { req, res } = exchange;
@@ -167,8 +170,7 @@ async function* withErrors<T>(messages: AsyncIterable<T>, shown: (error: unknown
   }
 }
 
-/** Headers that browsers need to be told of. */
-export const corsHeaders = {
+const corsHeaders: CorsHeaders = {
   allowedHeaders: [...cors.allowedHeaders, "Authorization", "X-Request-Id"],
   exposedHeaders: [...cors.exposedHeaders, "Retry-After", "X-Request-Id"],
 };

@@ -40,7 +40,7 @@ export interface HandlerOptions {
   };
   /** Origins whose pages may call. */
   readonly corsOrigins: readonly string[];
-  readonly cors: CorsHeaders;
+  readonly cors: () => Promise<CorsHeaders>;
   readonly clientAddressOf: (req: NodeRequest) => string;
   readonly onAccess: (entry: AccessEntry) => void;
   readonly onFault: OnFault;
@@ -58,7 +58,7 @@ export function createRequestHandler(
   const routes = new Map(options.routes.map((route) => [route.path, route]));
 
   async function handle(exchange: Exchange, path: string): Promise<void> {
-    if (answerCors(exchange, options)) return;
+    if (options.corsOrigins.length > 0 && (await answerCors(exchange, options))) return;
     const route = routes.get(path);
     if (route === undefined) await options.rpc.handle(exchange, path);
     else send(exchange, await answerRoute(route, exchange));
@@ -133,24 +133,24 @@ function requestIdOf({ headers }: NodeRequest): string {
 }
 
 /** Adds the headers for a listed origin; true if that was a preflight and is answered. */
-function answerCors(exchange: Exchange, { corsOrigins, cors }: HandlerOptions): boolean {
-  if (corsOrigins.length === 0) return false;
+async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<boolean> {
   const { req, headers } = exchange;
   headers.vary = "origin";
   const { origin } = req.headers;
-  if (origin === undefined || !corsOrigins.includes(origin)) return false;
+  if (origin === undefined || !options.corsOrigins.includes(origin)) return false;
+  const { allowedHeaders, exposedHeaders } = await options.cors();
   headers["access-control-allow-origin"] = origin;
   if (req.method === "OPTIONS" && req.headers["access-control-request-method"] !== undefined) {
     send(exchange, {
       status: 204,
       headers: {
         "access-control-allow-methods": "GET, POST",
-        "access-control-allow-headers": cors.allowedHeaders.join(", "),
+        "access-control-allow-headers": allowedHeaders.join(", "),
         "access-control-max-age": "7200",
       },
     });
     return true;
   }
-  headers["access-control-expose-headers"] = cors.exposedHeaders.join(", ");
+  headers["access-control-expose-headers"] = exposedHeaders.join(", ");
   return false;
 }

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { corsHeaders, createRpcHandler } from "../../src/rpc/handler.js";
+import { createRpcHandler } from "../../src/rpc/handler.js";
 import { messageBytesMax } from "../../src/rpc/unary.js";
 import { createRequestHandler } from "../../src/server/handler.js";
 import { createListener, type Listener } from "../../src/server/listener.js";
@@ -132,15 +132,16 @@ function createConformanceServer(
 ): { listener: Listener; cert: Uint8Array | undefined } {
   const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
   const onFault = (error: unknown) => faults.push(error);
+  const rpc = createRpcHandler({ routes: conformanceRoutes(protocol), onFault });
   const listener = createListener({
     host: "127.0.0.1",
     port: 0,
     handler: createRequestHandler({
       routes: [],
-      rpc: createRpcHandler({ routes: conformanceRoutes(protocol), onFault }),
+      rpc,
       clientAddressOf: () => "127.0.0.1",
       corsOrigins: [],
-      cors: corsHeaders,
+      cors: () => Promise.resolve(rpc.corsHeaders),
       onAccess: () => undefined,
       onFault,
     }),
