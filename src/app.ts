@@ -137,7 +137,8 @@ export function createApp(deps: AppDeps): App {
     ],
     rpc: {
       serves: (path) => rpc?.serves(path) ?? false,
-      handle: async (exchange, path) => (await loadRpc()).handle(exchange, path),
+      handle: (exchange, path) =>
+        rpc ? rpc.handle(exchange, path) : loadRpc().then((rpc) => rpc.handle(exchange, path)),
     },
     corsOrigins: config.CORS_ORIGINS ?? [],
     cors: async () => (await loadRpc()).corsHeaders,
