@@ -3,23 +3,20 @@
  * re-issues. Prints what the flood does to the re-issues, against the same stream alone; then what the
  * gate gains by widening while no token is renewed, and what that costs the first one that is.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { anyPorts, main, start } from "./process.js";
 
-const main = resolve(import.meta.dirname, "../dist/src/main.js");
 const folder = isMainThread ? mkdtempSync(join(tmpdir(), "latchkey-flood-")) : "";
 const password = "correct horse battery";
 const env = {
-  PATH: process.env.PATH,
+  ...anyPorts,
   DATA_DIR: folder,
-  PORT: "0",
-  MANAGEMENT_PORT: "0",
   HASH_QUEUE_MAX: "32",
   LOG_LEVEL: "warn",
   AUDIT_LOG: "off",
@@ -60,19 +57,11 @@ async function steadily(perSecond, forSeconds, once) {
 
 /** The service, for as long as `use` takes. */
 async function withServer(more, use) {
-  const server = spawn(process.execPath, [main, "serve"], {
-    env: { ...env, LOG_LEVEL: "info", ...more },
-  });
+  const server = await start([main, "serve"], { ...env, LOG_LEVEL: "info", ...more });
   try {
-    const { url, managementUrl } = await new Promise((started) =>
-      createInterface({ input: server.stdout }).on("line", (line) => {
-        const entry = JSON.parse(line);
-        if (entry.event === "started") started(entry);
-      }),
-    );
-    return await use(createClient(url), managementUrl);
+    return await use(createClient(server.url), server.managementUrl);
   } finally {
-    server.kill("SIGTERM");
+    await server.stop();
   }
 }
 

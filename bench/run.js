@@ -12,13 +12,13 @@ import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { hash } from "@node-rs/argon2";
 import { SignJWT } from "jose";
 import { measureHashes, measureLimit } from "./limit.js";
 import { loadHttp1, loadHttp2 } from "./load.js";
+import { anyPorts, cpuMicros, main, residentMiB, start } from "./process.js";
 
 const { values: options } = parseArgs({
   options: {
@@ -39,7 +39,6 @@ const measuredCpuMicros = 1_000_000;
 const loginsPerWindow = 150;
 
 const here = import.meta.dirname;
-const main = resolve(here, "../dist/src/main.js");
 const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
 const keyFile = join(folder, "key.pem");
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -86,15 +85,14 @@ const calls = {
     body: "grant_type=client_credentials&client_id=bench&client_secret=bench",
   }),
   keySet: () => ({ method: "GET", path: "/.well-known/jwks.json", headers: {} }),
-  static: () => ({ method: "GET", path: "/static", headers: {} }),
 };
 
-const latchkey = (env = {}) => ({ command: [main, "serve"], env });
-const peer = (file, env = {}) => ({ command: [join(here, "peers", file)], env });
+const latchkey = (env = {}) => ({ args: [main, "serve"], env });
+const peer = (file, env = {}) => ({ args: [join(here, "peers", file)], env });
 const mongo = process.env.BENCH_MONGODB_URI && { MONGODB_URI: process.env.BENCH_MONGODB_URI };
 const many = options.users && { DATA_DIR: join(folder, "many") };
 const bare = {
-  command: [
+  args: [
     "-e",
     `const s = require("http").createServer((_, res) => res.end("{}")).listen(0, "127.0.0.1", () =>
       console.log(JSON.stringify({ event: "started", url: "http://127.0.0.1:" + s.address().port })))`,
@@ -140,68 +138,24 @@ const rows = [
     calls.grpc,
   ],
   ["key set", latchkey(), loadHttp1, calls.keySet],
-  ["  bare node:http, static", peer("node-http-jose.js"), loadHttp1, calls.static],
+  ["  bare node:http, the same document", peer("node-http-jose.js"), loadHttp1, calls.keySet],
 ].filter(([name]) => name.includes(options.only));
 
-async function start({ command, env }) {
-  const child = spawn(process.execPath, command, {
-    env: {
-      PATH: process.env.PATH,
-      BENCH_KEY: keyFile,
-      SIGNING_KEY_FILE: keyFile,
-      DATA_DIR: join(folder, "data"),
-      PORT: "0",
-      MANAGEMENT_PORT: "0",
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "inherit"],
+/** Starts a peer or Latchkey, with the same key. */
+const startServer = ({ args, env }) =>
+  start(args, {
+    BENCH_KEY: keyFile,
+    SIGNING_KEY_FILE: keyFile,
+    DATA_DIR: join(folder, "data"),
+    ...env,
   });
-  const lines = createInterface({ input: child.stdout });
-  const url = await new Promise((started, failed) => {
-    child.once("exit", (code) => failed(new Error(`${command[0]} ended with ${code}`)));
-    lines.on("line", (line) => {
-      const { event, url } = line.startsWith("{") ? JSON.parse(line) : {};
-      if (event === "started") started(url);
-    });
-  });
-  return {
-    url,
-    pid: child.pid,
-    stop: () =>
-      new Promise((stopped) => {
-        child.once("exit", stopped);
-        child.kill("SIGTERM");
-      }),
-  };
-}
 
-/** A process and its children. */
-function family(pid) {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ");
-  return [pid, ...children.filter(Boolean).flatMap(family)];
-}
-
-/** User and system time of a server, in microseconds; the kernel counts in 10 ms. */
-function cpuMicros(pid) {
-  return family(pid)
-    .map((id) => readFileSync(`/proc/${id}/stat`, "latin1").split(") ")[1].split(" "))
-    .reduce((sum, fields) => sum + (Number(fields[11]) + Number(fields[12])) * 10_000, 0);
-}
-
-/** Resident memory of a server, in MiB. */
-function residentMiB(pid) {
-  return family(pid)
-    .map((id) => /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "latin1"))[1])
-    .reduce((sum, kibibytes) => sum + kibibytes / 1024, 0);
-}
-
-function command(args, env, input) {
+function command(args, env) {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, [main, ...args], {
-      env: { PATH: process.env.PATH, DATA_DIR: join(folder, "data"), ...env },
-      stdio: ["pipe", "ignore", "inherit"],
+      env: { ...anyPorts, DATA_DIR: join(folder, "data"), ...env },
+      stdio: ["ignore", "ignore", "inherit"],
     });
-    child.stdin.end(input);
     child.once("exit", (code) => (code === 0 ? done() : failed(new Error(args.join(" ")))));
   });
 }
@@ -252,7 +206,7 @@ async function costOf(pid, work) {
 }
 
 async function measure([, server, load, call], signed) {
-  const running = await start(server);
+  const running = await startServer(server);
   try {
     const request = call(signed);
     await load(running.url, request, { count: warmup, concurrency });
@@ -278,7 +232,7 @@ async function measure([, server, load, call], signed) {
 /** Milliseconds from the start of a process to its first answer. */
 async function measureStart(server, path) {
   const begun = performance.now();
-  const running = await start(server);
+  const running = await startServer(server);
   await (await fetch(running.url + path)).arrayBuffer();
   const elapsed = performance.now() - begun;
   await running.stop();
@@ -288,7 +242,7 @@ async function measureStart(server, path) {
 /** Logins a second with two hashes at a time, and in turn the same hashes with nothing around them. */
 async function measureLogins() {
   const encoded = await hash(password);
-  const running = await start(latchkey({ HASH_CONCURRENCY: "2", REHASH: "off" }));
+  const running = await startServer(latchkey({ HASH_CONCURRENCY: "2", REHASH: "off" }));
   const login = (names, count) =>
     loadHttp1(running.url, calls.login(names), { count, concurrency });
   try {
@@ -310,7 +264,7 @@ try {
   await importUsers({}, 2 * usernames.length);
   if (mongo) await importUsers(mongo, usernames.length).catch(() => undefined);
   if (many) await importUsers(many, Number(options.users));
-  const published = await start(latchkey());
+  const published = await startServer(latchkey());
   const { keys } = await (await fetch(`${published.url}/.well-known/jwks.json`)).json();
   await published.stop();
   const signed = await token(keys[0].kid);

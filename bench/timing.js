@@ -10,10 +10,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { anyPorts, main, start } from "./process.js";
 
 const samples = Number(process.argv[2] ?? 300);
 const usersPerFamily = 20;
-const main = new URL("../dist/src/main.js", import.meta.url).pathname;
 const argon2 =
   "$argon2id$v=19$m=19456,t=2,p=1$P/wxjcj0dSBr3LFgjFEpdw$YItu6Y3q6Myva0A1PVhq3zfvZcWsTUPTjuP7hyWZm1Q";
 
@@ -85,10 +85,8 @@ function classesOf(hashes) {
 async function measure(label, hashes) {
   const folder = mkdtempSync(join(tmpdir(), "latchkey-timing-"));
   const env = {
-    PATH: process.env.PATH,
+    ...anyPorts,
     DATA_DIR: folder,
-    PORT: "0",
-    MANAGEMENT_PORT: "0",
     THROTTLE_FAILURES: "0",
     REHASH: "off",
     AUDIT_LOG: "off",
@@ -102,23 +100,14 @@ async function measure(label, hashes) {
   const lines = [...usersOf(hashes), ...hashless].map((user) => JSON.stringify(user));
   writeFileSync(file, lines.join("\n"));
   await once(spawn(process.execPath, [main, "users", "import", file], { env }), "exit");
-  const server = spawn(process.execPath, [main, "serve"], { env });
-  const url = await new Promise((resolve, reject) => {
-    let text = "";
-    server.stdout.on("data", (chunk) => {
-      text += chunk;
-      const found = /"event":"started","url":"([^"]+)"/.exec(text);
-      if (found) resolve(found[1]);
-    });
-    server.once("exit", () => reject(new Error(text)));
-  });
+  const server = await start([main, "serve"], env);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const login = (username) =>
     new Promise((resolve, reject) => {
       const body = JSON.stringify({ username, password: "wrong" });
       const start = process.hrtime.bigint();
       const req = request(
-        `${url}/api/v1/authentication/login`,
+        `${server.url}/api/v1/authentication/login`,
         { agent, method: "POST" },
         (res) => {
           res.resume().once("end", () => resolve(Number(process.hrtime.bigint() - start) / 1e6));
@@ -137,8 +126,7 @@ async function measure(label, hashes) {
     }
   }
   agent.destroy();
-  server.kill();
-  await once(server, "exit");
+  await server.stop();
   rmSync(folder, { recursive: true });
 
   const names = Object.keys(classes);

@@ -3,14 +3,14 @@
  *
  *   npm run bench:tracing -- --before ../older/dist/src/main.js
  */
-import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { loadHttp1 } from "./load.js";
+import { anyPorts, cpuMicros, main, start } from "./process.js";
 
 const { values: options } = parseArgs({
   options: {
@@ -19,10 +19,9 @@ const { values: options } = parseArgs({
     requests: { type: "string", default: "4000" },
   },
 });
-const main = resolve(import.meta.dirname, "../dist/src/main.js");
 const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
 const password = "correct horse battery";
-const env = { PATH: process.env.PATH, DATA_DIR: folder, PORT: "0", MANAGEMENT_PORT: "0" };
+const env = { ...anyPorts, DATA_DIR: folder };
 
 /** Takes whatever it is sent, in this process, whose time does not count. */
 const collector = createServer((req, res) => req.resume().on("end", () => res.end()));
@@ -43,23 +42,9 @@ const rows = [
   ["on, every request", main, tracing, undefined],
 ];
 
-/** User and system time of a process, all threads, in microseconds; the kernel counts in 10 ms. */
-function cpuMicros(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
-}
-
 async function measure([, file, extra, flags]) {
-  const child = spawn(process.execPath, [file, "serve"], {
-    env: { ...env, ...extra },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const url = await new Promise((started) => {
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      const { event, url } = JSON.parse(line);
-      if (event === "started") started(url);
-    });
-  });
+  const server = await start([file, "serve"], { ...env, ...extra });
+  const { url, pid } = server;
   try {
     const authorization = `Basic ${Buffer.from(`bench:${password}`).toString("base64")}`;
     const login = await fetch(`${url}/api/auth/token`, {
@@ -72,11 +57,11 @@ async function measure([, file, extra, flags]) {
     const count = Number(options.requests);
     const request = { path: "/api/auth/token", headers };
     await loadHttp1(url, request, { count, concurrency: 16 });
-    const before = cpuMicros(child.pid);
+    const before = cpuMicros(pid);
     await loadHttp1(url, request, { count, concurrency: 16 });
-    return (cpuMicros(child.pid) - before) / count;
+    return (cpuMicros(pid) - before) / count;
   } finally {
-    await new Promise((ended) => child.once("exit", ended).kill("SIGTERM"));
+    await server.stop();
   }
 }
 

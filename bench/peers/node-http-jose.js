@@ -10,10 +10,25 @@ const uri = process.env.MONGODB_URI;
 const users = uri && new MongoClient(uri).db().collection("users");
 const findUser = (id) => users?.findOne({ _id: id }, { projection: { disabled: 1 } });
 
+/** As Latchkey answers it, byte for byte but the key's name. */
+const jwk = {
+  ...publicKey.export({ format: "jwk" }),
+  use: "sig",
+  alg: "RS256",
+  kid: "k".repeat(43),
+};
+const keySet = JSON.stringify({ keys: [jwk] });
+const keySetHeaders = {
+  "content-type": "application/jwk-set+json",
+  "cache-control": "public, max-age=300, stale-if-error=3600",
+  etag: `"${"e".repeat(43)}"`,
+  "content-length": keySet.length,
+};
+
 const server = createServer(async (req, res) => {
-  if (req.url === "/static") {
-    res.writeHead(200, { "content-type": "application/json", "content-length": 2 });
-    res.end("{}");
+  if (req.url === "/.well-known/jwks.json") {
+    res.writeHead(200, keySetHeaders);
+    res.end(keySet);
     return;
   }
   try {
