@@ -230,6 +230,9 @@ export function createApp(deps: AppDeps): App {
         logger.info({ event: "started", url, managementUrl }, "serving");
       }
       const sampled = census.start();
+      const refreshed = keys.refresh();
+      // Looked at below: a store that is down keeps nothing else from being loaded.
+      refreshed.catch(() => undefined);
       await loadRpc();
       await observer.startMetrics({
         hashes: () => queue.depth(),
@@ -239,7 +242,7 @@ export function createApp(deps: AppDeps): App {
         certificateEnd: () => certificateEnd,
       });
       try {
-        await keys.refresh();
+        await refreshed;
         readiness.set("keys", undefined);
         await sampled;
         await warnOfStore();

@@ -270,10 +270,7 @@ describe.each(stores)("while servers run on %s", (_, envOf) => {
     const next = randomBytes(32).toString("base64");
     const start = async (key: string) => {
       const server = await startServerProcess({ ...env, KEY_ENCRYPTION_KEY: key });
-      await eventually(
-        async () => (await fetch(`${server.managementUrl}/readyz`)).status,
-        (status) => status === 200,
-      );
+      await server.ready();
       return server;
     };
     const exchanging = await start(`${next},${env["KEY_ENCRYPTION_KEY"]}`);

@@ -109,6 +109,8 @@ describe("a trace", () => {
       OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=test",
     });
     if (running === undefined) return;
+    // Else the first request may have to wait for the keys, and its trace says so.
+    await running.ready();
     const { traceId, spanId, traceparent } = newParent();
     const { status } = await login(running.url, { traceparent, tracestate: "vendor=a:b" });
     expect(status).toBe(200);
@@ -143,6 +145,7 @@ describe("a trace", () => {
   test("of IssueToken over every protocol", async () => {
     const running = await startTraced();
     if (running === undefined) return;
+    await running.ready();
     for (const [name, createTransport] of Object.entries(transports)) {
       const auth = createAuthClient(createTransport(running.url));
       const [right, wrong] = [newParent(), newParent()];

@@ -54,10 +54,7 @@ async function requestsSeen({ managementUrl }: ServerProcess): Promise<number> {
 
 test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost or uncounted", async () => {
   const running = await start();
-  await eventually(
-    async () => (await fetch(`${running.managementUrl}/readyz`)).status,
-    (status) => status === 200,
-  );
+  await running.ready();
   const before = workersOf(running);
   expect(before).toHaveLength(2);
   const load = startLoad(running.url, user);

@@ -12,6 +12,8 @@ export interface ServerProcess {
   readonly child: ChildProcess;
   /** What it has logged so far. */
   readonly lines: readonly Readonly<Record<string, unknown>>[];
+  /** Resolves once `/readyz` says that it is ready. */
+  ready(): Promise<void>;
   /** Ends it with that signal and resolves with its exit code, null where the signal killed it. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
@@ -43,6 +45,10 @@ export async function startServerProcess(
     managementUrl,
     child,
     lines,
+    async ready() {
+      const statusOf = async () => (await fetch(`${managementUrl}/readyz`)).status;
+      await eventually(statusOf, (status) => status === 200);
+    },
     async stop(signal = "SIGTERM") {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       const exited = once(child, "exit") as Promise<[number | null]>;
