@@ -3,22 +3,19 @@
  * re-issues. Prints what the flood does to the re-issues, against the same stream alone; then what the
  * gate gains by widening while no token is renewed, and what that costs the first one that is.
  */
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { anyPorts, main, start } from "./process.js";
+import { main, run, start } from "./process.js";
 
 const folder = isMainThread ? mkdtempSync(join(tmpdir(), "latchkey-flood-")) : "";
 const password = "correct horse battery";
 const env = {
-  ...anyPorts,
   DATA_DIR: folder,
   HASH_QUEUE_MAX: "32",
-  LOG_LEVEL: "warn",
   AUDIT_LOG: "off",
 };
 const seconds = 15;
@@ -57,7 +54,7 @@ async function steadily(perSecond, forSeconds, once) {
 
 /** The service, for as long as `use` takes. */
 async function withServer(more, use) {
-  const server = await start([main, "serve"], { ...env, LOG_LEVEL: "info", ...more });
+  const server = await start([main, "serve"], { ...env, ...more });
   try {
     return await use(createClient(server.url), server.managementUrl);
   } finally {
@@ -167,11 +164,8 @@ async function compareWidths(wide, narrow) {
   }
 }
 
-async function run() {
-  execFileSync(process.execPath, [main, "users", "add", "bench", "--password-stdin"], {
-    env,
-    input: `${password}\n`,
-  });
+async function measure() {
+  run(["users", "add", "bench", "--password-stdin"], env, `${password}\n`);
   try {
     await withServer({}, measureFlood);
     const narrowest = { HASH_CONCURRENCY: String(Math.max(1, availableParallelism() - 1)) };
@@ -182,7 +176,7 @@ async function run() {
 }
 
 if (isMainThread) {
-  await run();
+  await measure();
 } else {
   const { url, perSecond } = workerData;
   const answers = await steadily(perSecond, seconds, createClient(url).flood);

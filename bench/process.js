@@ -1,18 +1,23 @@
-/** A server that is measured: a process of its own, and what it takes of the machine. */
-import { spawn } from "node:child_process";
+/** What is measured: processes of their own, and what they take of the machine. */
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 
 export const main = resolve(import.meta.dirname, "../dist/src/main.js");
-/** Ports of the system's choice. */
-export const anyPorts = { PATH: process.env.PATH, PORT: "0", MANAGEMENT_PORT: "0" };
+const { PATH } = process.env;
 
-/** Starts `node args` and resolves once it has said where it listens. */
+/** Runs a command of Latchkey's to its end. @throws Error where it fails. */
+export function run(args, env, input = "") {
+  const stdio = ["pipe", "ignore", "inherit"];
+  execFileSync(process.execPath, [main, ...args], { env: { PATH, ...env }, input, stdio });
+}
+
+/** Starts `node args`, on ports of the system's choice, and resolves once it has said where it listens. */
 export async function start(args, env) {
   const child = spawn(process.execPath, args, {
-    env: { ...anyPorts, ...env },
+    env: { PATH, PORT: "0", MANAGEMENT_PORT: "0", ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const { url, managementUrl } = await new Promise((started, failed) => {

@@ -8,7 +8,6 @@
  *   npm run bench -- --only re-issue --users 1000000
  *   BENCH_MONGODB_URI=mongodb://127.0.0.1/bench npm run bench -- --only MongoDB
  */
-import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +17,7 @@ import { hash } from "@node-rs/argon2";
 import { SignJWT } from "jose";
 import { measureHashes, measureLimit } from "./limit.js";
 import { loadHttp1, loadHttp2 } from "./load.js";
-import { anyPorts, cpuMicros, main, residentMiB, start } from "./process.js";
+import { cpuMicros, main, residentMiB, run, start } from "./process.js";
 
 const { values: options } = parseArgs({
   options: {
@@ -141,24 +140,11 @@ const rows = [
   ["  bare node:http, the same document", peer("node-http-jose.js"), loadHttp1, calls.keySet],
 ].filter(([name]) => name.includes(options.only));
 
+const store = { DATA_DIR: join(folder, "data") };
+
 /** Starts a peer or Latchkey, with the same key. */
 const startServer = ({ args, env }) =>
-  start(args, {
-    BENCH_KEY: keyFile,
-    SIGNING_KEY_FILE: keyFile,
-    DATA_DIR: join(folder, "data"),
-    ...env,
-  });
-
-function command(args, env) {
-  return new Promise((done, failed) => {
-    const child = spawn(process.execPath, [main, ...args], {
-      env: { ...anyPorts, DATA_DIR: join(folder, "data"), ...env },
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    child.once("exit", (code) => (code === 0 ? done() : failed(new Error(args.join(" ")))));
-  });
-}
+  start(args, { BENCH_KEY: keyFile, SIGNING_KEY_FILE: keyFile, ...store, ...env });
 
 async function importUsers(env, count) {
   const file = join(folder, "users.ndjson");
@@ -174,7 +160,7 @@ async function importUsers(env, count) {
       await new Promise((drained) => out.once("drain", drained));
   }
   await new Promise((ended) => out.end(ended));
-  await command(["users", "import", file], env);
+  run(["users", "import", file], { ...store, ...env });
 }
 
 const sorted = (figures) => figures.toSorted((a, b) => a - b);

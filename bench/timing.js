@@ -4,13 +4,11 @@
  *
  *   npm run bench:timing [-- SAMPLES]     (300 of each class unless told otherwise)
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { anyPorts, main, start } from "./process.js";
+import { main, run, start } from "./process.js";
 
 const samples = Number(process.argv[2] ?? 300);
 const usersPerFamily = 20;
@@ -85,7 +83,6 @@ function classesOf(hashes) {
 async function measure(label, hashes) {
   const folder = mkdtempSync(join(tmpdir(), "latchkey-timing-"));
   const env = {
-    ...anyPorts,
     DATA_DIR: folder,
     THROTTLE_FAILURES: "0",
     REHASH: "off",
@@ -99,7 +96,7 @@ async function measure(label, hashes) {
   }));
   const lines = [...usersOf(hashes), ...hashless].map((user) => JSON.stringify(user));
   writeFileSync(file, lines.join("\n"));
-  await once(spawn(process.execPath, [main, "users", "import", file], { env }), "exit");
+  run(["users", "import", file], env);
   const server = await start([main, "serve"], env);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const login = (username) =>

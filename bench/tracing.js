@@ -3,14 +3,13 @@
  *
  *   npm run bench:tracing -- --before ../older/dist/src/main.js
  */
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { loadHttp1 } from "./load.js";
-import { anyPorts, cpuMicros, main, start } from "./process.js";
+import { cpuMicros, main, run, start } from "./process.js";
 
 const { values: options } = parseArgs({
   options: {
@@ -21,7 +20,7 @@ const { values: options } = parseArgs({
 });
 const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
 const password = "correct horse battery";
-const env = { ...anyPorts, DATA_DIR: folder };
+const env = { DATA_DIR: folder };
 
 /** Takes whatever it is sent, in this process, whose time does not count. */
 const collector = createServer((req, res) => req.resume().on("end", () => res.end()));
@@ -67,8 +66,7 @@ async function measure([, file, extra, flags]) {
 
 const median = (figures) => figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)];
 try {
-  const add = ["users", "add", "bench", "--password-stdin"];
-  spawnSync(process.execPath, [main, ...add], { env, input: password });
+  run(["users", "add", "bench", "--password-stdin"], env, password);
   const results = rows.map(() => []);
   for (let round = 0; round < Number(options.rounds); round++) {
     for (const [index, row] of rows.entries()) results[index].push(await measure(row));
