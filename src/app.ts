@@ -122,6 +122,7 @@ export function createApp(deps: AppDeps): App {
   });
   const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
   let rpc: RpcHandler | undefined;
+  const servesRpc = (path: string) => rpc?.serves(path) ?? false;
   let loading: Promise<RpcHandler> | undefined;
   /** REST does without, and it takes a third of a start: so the service listens before. */
   const loadRpc = () =>
@@ -136,7 +137,7 @@ export function createApp(deps: AppDeps): App {
       ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
     ],
     rpc: {
-      serves: (path) => rpc?.serves(path) ?? false,
+      serves: servesRpc,
       handle: (exchange, path) =>
         rpc ? rpc.handle(exchange, path) : loadRpc().then((rpc) => rpc.handle(exchange, path)),
     },
@@ -150,7 +151,7 @@ export function createApp(deps: AppDeps): App {
   const listener = createListener({
     host: config.HOST,
     port: config.PORT,
-    handler: observer.observeRequests(handler, (route) => rpc?.serves(route) ?? false, scheme),
+    handler: observer.observeRequests(handler, servesRpc, scheme),
     ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     networkOf: connectionCounter(config),
     onRefused: observer.onRefused,

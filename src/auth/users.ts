@@ -116,6 +116,7 @@ function isInt64(decimal: string): boolean {
 /** Every id, of whatever type, that gives this subject. */
 export function userIdsOfSubject(subject: string): UserId[] {
   const ids: UserId[] = [];
+  // Every renewal comes by here, so without the arrays that flatMap would make.
   for (const type of userIdTypes) {
     const id = toUserId(type, subject);
     if (id) ids.push(id);

@@ -91,11 +91,7 @@ test("one that dies is replaced", async () => {
     () => Promise.resolve(workersOf(running)),
     (pids) => pids.length === 2 && !pids.includes(victim),
   );
-  await eventually(
-    async () => (await fetch(`${running.managementUrl}/readyz`)).status,
-    (status) => status === 200,
-    25_000,
-  );
+  await running.ready(25_000);
   expect(await running.stop()).toBe(0);
 }, 60_000);
 

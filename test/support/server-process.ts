@@ -13,7 +13,7 @@ export interface ServerProcess {
   /** What it has logged so far. */
   readonly lines: readonly Readonly<Record<string, unknown>>[];
   /** Resolves once `/readyz` says that it is ready. */
-  ready(): Promise<void>;
+  ready(timeoutMs?: number): Promise<void>;
   /** Ends it with that signal and resolves with its exit code, null where the signal killed it. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
@@ -45,9 +45,9 @@ export async function startServerProcess(
     managementUrl,
     child,
     lines,
-    async ready() {
+    async ready(timeoutMs) {
       const statusOf = async () => (await fetch(`${managementUrl}/readyz`)).status;
-      await eventually(statusOf, (status) => status === 200);
+      await eventually(statusOf, (status) => status === 200, timeoutMs);
     },
     async stop(signal = "SIGTERM") {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
