@@ -9,8 +9,14 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 /** For each part, what it may import beside itself: other parts, and packages where they are few. */
 const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
-  "src/presets.ts": { parts: ["src/auth"], packages: [] },
-  "src/config.ts": { parts: ["src/auth", "src/presets.ts"], packages: [] },
+  "src/config": { parts: ["src/auth"], packages: [] },
+  "src/store": { parts: ["src/auth", "src/config"], packages: ["lmdb", "mongodb"] },
+  "src/server": { parts: ["src/auth"], packages: [] },
+  "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
+  "src/rpc": {
+    parts: ["src/auth", "src/server", "gen"],
+    packages: ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-node"],
+  },
   "src/observability": {
     parts: ["src/auth", "src/server", "src/store"],
     packages: [
@@ -23,47 +29,20 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "@opentelemetry/sdk-trace-base",
     ],
   },
-  "src/key-material.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
-  "src/store": {
-    parts: ["src/auth", "src/config.ts", "src/presets.ts"],
-    packages: ["lmdb", "mongodb"],
-  },
-  "src/server": { parts: ["src/auth"], packages: [] },
-  "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
-  "src/rpc": {
-    parts: ["src/auth", "src/server", "gen"],
-    packages: ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-node"],
-  },
-  "src/app.ts": {
+  "src/app": {
     parts: [
       "src/auth",
-      "src/config.ts",
+      "src/config",
       "src/gateway",
-      "src/key-material.ts",
       "src/observability",
       "src/rpc",
       "src/server",
       "src/store",
-      "src/throttling.ts",
     ],
-    packages: [],
-  },
-  "src/throttling.ts": { parts: ["src/auth", "src/config.ts", "src/server"], packages: [] },
-  "src/workers.ts": {
-    parts: ["src/app.ts", "src/config.ts", "src/observability", "src/server"],
     packages: [],
   },
   "src/cli": {
-    parts: [
-      "src/workers.ts",
-      "src/app.ts",
-      "src/auth",
-      "src/config.ts",
-      "src/key-material.ts",
-      "src/observability",
-      "src/store",
-      "src/throttling.ts",
-    ],
+    parts: ["src/app", "src/auth", "src/config", "src/observability", "src/store"],
     packages: ["commander", "latchkey"],
   },
   "src/main.ts": { parts: ["src/cli"], packages: [] },
@@ -71,7 +50,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
 
 /** Packages that a single file of its part may import. */
 const keptTo: Readonly<Record<string, RegExp>> = {
-  mongodb: /^src\/store\/mongo[\w-]*\.ts$/,
+  mongodb: /^src\/store\/mongo\//,
   "prom-client": /^src\/observability\/metrics\.ts$/,
   ...Object.fromEntries(
     ["api", "exporter-trace-otlp-proto", "resources", "sdk-trace-base"].map((name) => [
@@ -79,7 +58,7 @@ const keptTo: Readonly<Record<string, RegExp>> = {
       /^src\/observability\/tracing\.ts$/,
     ]),
   ),
-  lmdb: /^src\/store\/embedded[\w-]*\.ts$/,
+  lmdb: /^src\/store\/embedded\//,
 };
 
 const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
@@ -101,6 +80,14 @@ function importsOf(file: string): string[] {
   );
 }
 
+const sourceOf = (file: string, specifier: string) =>
+  relative(root, normalize(join(root, dirname(file), specifier))).replace(/\.js$/, ".ts");
+
+const sourcesOf = (file: string) =>
+  importsOf(file)
+    .filter((specifier) => specifier.startsWith("."))
+    .map((specifier) => sourceOf(file, specifier));
+
 test.each(files)("%s keeps to its arrows", (file) => {
   const part = partOf(file);
   expect(part).toBeDefined();
@@ -108,8 +95,7 @@ test.each(files)("%s keeps to its arrows", (file) => {
   for (const specifier of importsOf(file)) {
     if (specifier.startsWith("node:")) continue;
     if (specifier.startsWith(".")) {
-      const target = relative(root, normalize(join(root, dirname(file), specifier)));
-      expect([part, ...allowed.parts]).toContain(partOf(target.replace(/\.js$/, ".ts")));
+      expect([part, ...allowed.parts]).toContain(partOf(sourceOf(file, specifier)));
     } else {
       const [scopeOrName = "", name] = specifier.split("/");
       const packageName = scopeOrName.startsWith("@") ? `${scopeOrName}/${name}` : scopeOrName;
@@ -117,6 +103,19 @@ test.each(files)("%s keeps to its arrows", (file) => {
       expect(file).toMatch(keptTo[packageName] ?? /./);
     }
   }
+});
+
+test("no circle of files", () => {
+  const edges = new Map(files.map((file) => [file, sourcesOf(file)]));
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    if (path.includes(file))
+      throw new Error([...path.slice(path.indexOf(file)), file].join(" -> "));
+    if (done.has(file)) return;
+    for (const target of edges.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
 });
 
 test("only main.ts touches the process", () => {
@@ -130,5 +129,5 @@ test("only the gate checks passwords", () => {
   const users = files.filter((file) =>
     /\bverifyPassword\b/.test(readFileSync(join(root, file), "utf8")),
   );
-  expect(users.sort()).toEqual(["src/auth/gate.ts", "src/auth/passwords.ts"]);
+  expect(users.sort()).toEqual(["src/auth/gate/gate.ts", "src/auth/passwords/passwords.ts"]);
 });

@@ -3,8 +3,8 @@
  */
 import { parseAuthorization, parsePasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
-import type { Attempt, Gate } from "./gate.js";
-import type { HashWidth } from "./hash-width.js";
+import type { Attempt, Gate } from "./gate/gate.js";
+import type { HashWidth } from "./gate/hash-width.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { Account, UserStore } from "./users.js";
 

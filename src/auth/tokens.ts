@@ -9,7 +9,7 @@ import { randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { AuthError } from "./errors.js";
 import { parseJson } from "./json.js";
-import type { KeySet, SigningKey, VerificationKey } from "./keys.js";
+import type { KeySet, SigningKey, VerificationKey } from "./keys/keys.js";
 import type { Account } from "./users.js";
 
 export interface TokenPolicy {

@@ -4,8 +4,8 @@
  */
 import type { Command } from "commander";
 import type { UserStore } from "../auth/users.js";
-import { parseConfig, type Config } from "../config.js";
-import type { Store } from "../store/index.js";
+import { parseConfig, type Config } from "../config/config.js";
+import type { Store } from "../store/store.js";
 import type { Terminal } from "./terminal.js";
 
 export interface Clock {
@@ -45,7 +45,7 @@ export async function withStore<T>(
   options: { readonly deadlineMs?: number } = {},
 ): Promise<T> {
   const config = parseConfig(terminal.env);
-  const { openStore } = await import("../store/index.js");
+  const { openStore } = await import("../store/open-store.js");
   const store = await openStore(config, options);
   try {
     return await work(store, config);

@@ -1,6 +1,6 @@
 /** `latchkey config`. Depends on the configuration. */
 import type { Command } from "commander";
-import { describeConfig, likelyTypos, parseConfig } from "../config.js";
+import { describeConfig, likelyTypos, parseConfig } from "../config/config.js";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
 import { safe, toJson, warn, writeLine } from "./terminal.js";
 

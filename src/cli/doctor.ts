@@ -1,13 +1,13 @@
 /** `latchkey doctor`. Depends on the configuration, the keys, the store and the census. */
 import type { Command } from "commander";
 import type { Census, FaultyUsers } from "../auth/passwords/census.js";
-import { likelyTypos, parseConfig, type Config } from "../config.js";
+import { likelyTypos, parseConfig, type Config } from "../config/config.js";
 import type { Finding } from "../store/inspection.js";
-import type { Store } from "../store/index.js";
+import type { Store } from "../store/store.js";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
 import { createProgressBar } from "./progress-bar.js";
 import { safe, toJson, writeLine } from "./terminal.js";
-import { writeId } from "./user-fields.js";
+import { writeId } from "./users/fields.js";
 
 interface DoctorOptions extends JsonOption {
   readonly names: boolean;
@@ -40,7 +40,7 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
   for (const message of likelyTypos(terminal.env)) {
     await report({ level: "warning", check: "configuration", message });
   }
-  const { openStore } = await import("../store/index.js");
+  const { openStore } = await import("../store/open-store.js");
   const store = await openStore(config, { deadlineMs: wholeCollectionMs });
   try {
     for await (const finding of keyFindings(config, store, clock)) await report(finding);
@@ -90,7 +90,7 @@ async function* keyFindings(
   clock: Session["clock"],
 ): AsyncGenerator<Finding> {
   const [{ readKeyMaterial }, { inspectKeys }] = await Promise.all([
-    import("../key-material.js"),
+    import("../app/key-material.js"),
     import("../auth/keys/inspection.js"),
   ]);
   const material = await readKeyMaterial(config);

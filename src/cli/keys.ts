@@ -7,7 +7,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import { freshnessMs, KeyOperationError } from "../auth/keys/ring.js";
 import type { KeyListing } from "../auth/keys/view.js";
 import type { KeyImportRequest, ManagedKeys, SigningChange } from "../auth/keys/managed-keys.js";
-import { duration, type Config } from "../config.js";
+import { duration, type Config } from "../config/config.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import { CliError, formatTable, note, safe, toJson, warn, writeLine } from "./terminal.js";
 
@@ -73,7 +73,7 @@ function withKeys<T>(
   work: (keys: ManagedKeys, config: Config) => Promise<T>,
 ): Promise<T> {
   return withStore(session, async (store, config) => {
-    const { createManagedKeys, readKeyMaterial } = await import("../key-material.js");
+    const { createManagedKeys, readKeyMaterial } = await import("../app/key-material.js");
     const keyMaterial = await readKeyMaterial(config);
     const clock = { now: () => session.clock.now(), monotonic: () => performance.now() };
     return work(createManagedKeys({ config, store, keyMaterial }, clock), config);

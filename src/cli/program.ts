@@ -6,16 +6,16 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
 import { KeyOperationError } from "../auth/keys/ring.js";
-import { ConfigError } from "../config.js";
+import { ConfigError } from "../config/config.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { addKeysCommands } from "./keys.js";
-import { addContractCommand } from "./contract.js";
+import { addContractCommand } from "./contract/contract.js";
 import { addDoctorCommand } from "./doctor.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
 import { addThrottleCommands } from "./throttle.js";
-import { addUsersCommands } from "./users.js";
+import { addUsersCommands } from "./users/users.js";
 
 const exitCodesHelp = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.

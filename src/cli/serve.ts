@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import type { App, AppDeps } from "../app.js";
+import type { App, AppDeps } from "../app/app.js";
 import {
   ConfigError,
   likelyTypos,
@@ -12,10 +12,10 @@ import {
   workerCount,
   type Config,
   type Environment,
-} from "../config.js";
+} from "../config/config.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
-import type { Store } from "../store/index.js";
+import type { Store } from "../store/store.js";
 import type { Session } from "./command.js";
 import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
 
@@ -49,9 +49,9 @@ async function serve(
 ): Promise<void> {
   const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
     await Promise.all([
-      import("../key-material.js"),
+      import("../app/key-material.js"),
       import("../observability/log.js"),
-      import("../workers.js"),
+      import("../app/workers.js"),
     ]);
   const config = parseConfig(env);
   const keyMaterial = await readKeyMaterial(config);
@@ -96,7 +96,11 @@ async function serveAlone(
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
   const [{ createApp }, { openStore }, { isWorker, leavePrimary, primaryStop, reportToPrimary }] =
-    await Promise.all([import("../app.js"), import("../store/index.js"), import("../workers.js")]);
+    await Promise.all([
+      import("../app/app.js"),
+      import("../store/open-store.js"),
+      import("../app/workers.js"),
+    ]);
   const stop = AbortSignal.any([interruption, primaryStop()]);
   const store = await openStore(deps.config);
   try {
@@ -151,7 +155,7 @@ function demoEnv({ PORT, LOG_LEVEL }: Environment, dataDir: string): Environment
 
 /** Adds the user of the demo and returns calls to paste, one for each way in. */
 async function prepareDemo(app: App, store: Store): Promise<string> {
-  const { hashPassword } = await import("../auth/passwords.js");
+  const { hashPassword } = await import("../auth/passwords/passwords.js");
   const { id, username, password } = demoUser;
   await store.users.add({
     id: { type: "int", value: id },

@@ -3,7 +3,7 @@
  * tables. Depends on nothing.
  */
 import type { Readable, Writable } from "node:stream";
-import type { Environment } from "../config.js";
+import type { Environment } from "../config/config.js";
 
 export interface Terminal {
   readonly env: Environment;

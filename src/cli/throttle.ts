@@ -1,6 +1,6 @@
 /** `latchkey throttle list` and `latchkey users unlock`. Depends on the domain's throttle. */
 import type { Command } from "commander";
-import type { Throttle, ThrottleEntry } from "../auth/throttle.js";
+import type { Throttle, ThrottleEntry } from "../auth/throttle/throttle.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 
@@ -61,7 +61,7 @@ async function withThrottle<T>(
   session: Session,
   work: (throttle: Throttle) => Promise<T>,
 ): Promise<T> {
-  const { createConfiguredThrottle } = await import("../throttling.js");
+  const { createConfiguredThrottle } = await import("../app/throttling.js");
   return withStore(session, (store, config) => {
     const throttle = createConfiguredThrottle(config, store, session.clock);
     if (throttle === undefined) {

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { AuthError } from "../auth/errors.js";
-import type { KeySet } from "../auth/keys.js";
+import type { KeySet } from "../auth/keys/keys.js";
 import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";

@@ -11,7 +11,7 @@ import {
   Histogram,
   Registry,
 } from "prom-client";
-import type { AttemptEvent } from "../auth/gate.js";
+import type { AttemptEvent } from "../auth/gate/gate.js";
 import type { KeyEvent } from "../auth/keys/events.js";
 import type { ManagedKeys } from "../auth/keys/managed-keys.js";
 import type { Refusal } from "../server/connections.js";

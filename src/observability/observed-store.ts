@@ -1,6 +1,6 @@
 /** A store that tells how long each call took. Depends on auth and the ports. */
 import { AuthError } from "../auth/errors.js";
-import type { Store } from "../store/index.js";
+import type { Store } from "../store/store.js";
 
 export interface StoreCall {
   /** The port and its method, as `users.findByUsername`. */

@@ -2,13 +2,13 @@
  * Everything that the service tells of itself: log lines, audit events, metrics and traces. The rest of
  * the code calls the observer and knows none of them. Depends on auth, the server's types and the log.
  */
-import type { AttemptEvent } from "../auth/gate.js";
-import type { HashQueue } from "../auth/hash-queue.js";
+import type { AttemptEvent } from "../auth/gate/gate.js";
+import type { HashQueue } from "../auth/gate/hash-queue.js";
 import type { KeyEvent } from "../auth/keys/events.js";
 import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
-import type { Store } from "../store/index.js";
+import type { Store } from "../store/store.js";
 import type { Metrics, MetricSnapshot, MetricSources, Observation } from "./metrics.js";
 import { observeStore } from "./observed-store.js";
 import type { Tracing } from "./tracing.js";

@@ -28,7 +28,7 @@ import {
   BatchSpanProcessor,
   type SpanExporter,
 } from "@opentelemetry/sdk-trace-base";
-import type { HashQueue } from "../auth/hash-queue.js";
+import type { HashQueue } from "../auth/gate/hash-queue.js";
 import type { NodeRequest, NodeResponse } from "../server/exchange.js";
 import type { AccessEntry } from "../server/handler.js";
 import { traceContextOf } from "../server/trace-context.js";

@@ -1,5 +1,5 @@
 /** Who a request is from, and how the domain is told. Depends on auth's types. */
-import type { Attempt, Surface, TraceIds } from "../auth/gate.js";
+import type { Attempt, Surface, TraceIds } from "../auth/gate/gate.js";
 import { networkOf } from "./client-address.js";
 
 export interface Caller {

@@ -4,7 +4,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { AuthError } from "../auth/errors.js";
-import type { TraceIds } from "../auth/gate.js";
+import type { TraceIds } from "../auth/gate/gate.js";
 import { traceIdsOf } from "./trace-context.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;

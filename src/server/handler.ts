@@ -3,7 +3,7 @@
  * below ends here in an answer that says nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
-import type { TraceIds } from "../auth/gate.js";
+import type { TraceIds } from "../auth/gate/gate.js";
 import {
   BodyTooLarge,
   ClientGone,

@@ -1,6 +1,6 @@
 /** The trace that a request belongs to. Depends on auth's types. */
 import type { IncomingHttpHeaders } from "node:http";
-import type { TraceIds } from "../auth/gate.js";
+import type { TraceIds } from "../auth/gate/gate.js";
 
 export interface TraceContext {
   readonly traceId: string;

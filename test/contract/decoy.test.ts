@@ -1,8 +1,8 @@
 /** The decoy follows the hashes of the collection, on the stores themselves. */
 import { describe, expect, test } from "@jest/globals";
 import { createDecoyCensus } from "../../src/auth/passwords/decoy-census.js";
-import { createDecoy, inspectHash } from "../../src/auth/passwords.js";
-import type { Store } from "../../src/store/index.js";
+import { createDecoy, inspectHash } from "../../src/auth/passwords/passwords.js";
+import type { Store } from "../../src/store/store.js";
 import { storeNames, useStores } from "../support/stores.js";
 import { newUser } from "../support/users.js";
 

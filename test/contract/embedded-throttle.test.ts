@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { createThrottle } from "../../src/auth/throttle.js";
-import { openEmbeddedStore } from "../../src/store/embedded.js";
+import { createThrottle } from "../../src/auth/throttle/throttle.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import {
   runThrottleContract,
   runThrottleStoreContract,

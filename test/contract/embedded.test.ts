@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { open } from "lmdb";
-import { openEmbeddedStore } from "../../src/store/embedded.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { startTypeScript } from "../support/typescript-process.js";
 import type { ProcessOptions } from "../support/typescript-process.js";
 import { newUser } from "../support/users.js";

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { MongoClient } from "mongodb";
-import type { Store } from "../../src/store/index.js";
-import { createThrottle } from "../../src/auth/throttle.js";
-import { openMongoStore } from "../../src/store/mongo.js";
-import { MongoThrottle, type StoredThrottleDocument } from "../../src/store/mongo-throttle.js";
+import type { Store } from "../../src/store/store.js";
+import { createThrottle } from "../../src/auth/throttle/throttle.js";
+import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
+import { MongoThrottle, type StoredThrottleDocument } from "../../src/store/mongo/throttle.js";
 import { startTestMongo, type TestMongo } from "../support/mongo.js";
 import {
   runThrottleContract,

@@ -4,9 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Binary, Decimal128, Double, Int32, Long, MongoClient, UUID } from "mongodb";
 import type { Collection, Document } from "mongodb";
 import type { User, UserStore } from "../../src/auth/users.js";
-import type { Store } from "../../src/store/index.js";
-import { openMongoStore } from "../../src/store/mongo.js";
-import type { UserFields } from "../../src/store/mongo-document.js";
+import type { Store } from "../../src/store/store.js";
+import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
+import type { UserFields } from "../../src/store/mongo/document.js";
 import { startMongoServer, startTestMongo } from "../support/mongo.js";
 import type { MongoServer } from "../support/mongo.js";
 import { newUser, seedUser } from "../support/users.js";

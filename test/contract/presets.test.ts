@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { BSON, MongoClient, type Document, type IndexDescriptionInfo } from "mongodb";
-import { verifyPassword } from "../../src/auth/passwords.js";
-import type { Environment } from "../../src/config.js";
-import { presets, type PresetName } from "../../src/presets.js";
+import { verifyPassword } from "../../src/auth/passwords/passwords.js";
+import type { Environment } from "../../src/config/config.js";
+import { presets, type PresetName } from "../../src/config/presets.js";
 import { basic, createHttpClient } from "../support/http.js";
 import { startService, type RunningService } from "../support/service.js";
 import { useStores } from "../support/stores.js";

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "@jest/globals";
 import { hash as bcrypt } from "@node-rs/bcrypt";
 import { AuthError } from "../../src/auth/errors.js";
-import { hashPassword, inspectHash, verifyPassword } from "../../src/auth/passwords.js";
+import { hashPassword, inspectHash, verifyPassword } from "../../src/auth/passwords/passwords.js";
 import { createRehasher } from "../../src/auth/passwords/rehash.js";
 import type { UserStore } from "../../src/auth/users.js";
 import { basic, createHttpClient } from "../support/http.js";

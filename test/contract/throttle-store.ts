@@ -1,20 +1,20 @@
 /** What every store promises of the throttle's documents, and the throttle upon it. */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { createGate, type AttemptEvent } from "../../src/auth/gate.js";
-import { createHashQueue } from "../../src/auth/hash-queue.js";
+import { createGate, type AttemptEvent } from "../../src/auth/gate/gate.js";
+import { createHashQueue } from "../../src/auth/gate/hash-queue.js";
 import { noRehasher } from "../../src/auth/passwords/rehash.js";
-import { createDecoy } from "../../src/auth/passwords.js";
+import { createDecoy } from "../../src/auth/passwords/passwords.js";
 import {
   createThrottle,
   type Permit,
   type Throttle,
   type ThrottleEntry,
   type ThrottleLimits,
-} from "../../src/auth/throttle.js";
+} from "../../src/auth/throttle/throttle.js";
 import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/store.js";
 import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
 import type { User } from "../../src/auth/users.js";
-import type { Store } from "../../src/store/index.js";
+import type { Store } from "../../src/store/store.js";
 
 export interface ThrottleStorePlace {
   /** Opens it, any number of times at once. */

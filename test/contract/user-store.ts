@@ -3,7 +3,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Account, ImportConflict, User, UserId, UserIdType } from "../../src/auth/users.js";
-import type { Store } from "../../src/store/index.js";
+import type { Store } from "../../src/store/store.js";
 import { newUser, seedUser } from "../support/users.js";
 
 /** A new, empty store. */

@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { verifyPassword } from "../../src/auth/passwords.js";
-import { openEmbeddedStore } from "../../src/store/embedded.js";
+import { verifyPassword } from "../../src/auth/passwords/passwords.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { createCli, type Cli } from "../support/cli.js";
 
 const bcrypt = "$2b$05$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6";

@@ -351,8 +351,8 @@ describe("SIGNING_KEY_FILE", () => {
 });
 
 test("stored keys that are damaged: exit code 78, nothing overwritten", async () => {
-  const { openStore } = await import("../../src/store/index.js");
-  const { parseConfig } = await import("../../src/config.js");
+  const { openStore } = await import("../../src/store/open-store.js");
+  const { parseConfig } = await import("../../src/config/config.js");
   const env = { DATA_DIR: mkdtempSync(join(folder, "data-")) };
   const store = await openStore(parseConfig(env));
   await store.keys.save("{}", 0);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { join } from "node:path";
-import { verifyPassword } from "../../src/auth/passwords.js";
-import { openEmbeddedStore } from "../../src/store/embedded.js";
+import { verifyPassword } from "../../src/auth/passwords/passwords.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { createCli, hasPseudoTerminals, type Cli } from "../support/cli.js";
 
 let cli: Cli;

@@ -10,7 +10,7 @@ import {
   rowsOf,
   rowsOfToken,
   type ContractRow,
-} from "../../src/cli/contract-rows.js";
+} from "../../src/cli/contract/rows.js";
 import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
 import { expectGolden } from "../support/golden.js";
 import { startService, testUser, type RunningService } from "../support/service.js";

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { shareOf } from "../../src/workers.js";
+import { shareOf } from "../../src/app/workers.js";
 import { startLoad } from "../support/load.js";
 import {
   eventually,

@@ -2,7 +2,7 @@
  * A process that adds users to an embedded store and prints each username once it is added. The
  * arguments: the folder, what the ids start with, what the usernames start with, how many.
  */
-import { openEmbeddedStore } from "../../src/store/embedded.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { AuthError } from "../../src/auth/errors.js";
 import { newUser } from "./users.js";
 

@@ -1,7 +1,7 @@
 /** Key material made once for a test file, and a key set of it. */
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { AuthError } from "../../src/auth/errors.js";
-import type { KeySet, VerificationKey } from "../../src/auth/keys.js";
+import type { KeySet, VerificationKey } from "../../src/auth/keys/keys.js";
 
 export interface TestKey extends VerificationKey {
   readonly privateKey: KeyObject;

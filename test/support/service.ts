@@ -2,16 +2,17 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createApp, type App, type AppDeps } from "../../src/app.js";
-import { parseConfig, type Environment } from "../../src/config.js";
-import { readKeyMaterial } from "../../src/key-material.js";
+import { createApp, type App, type AppDeps } from "../../src/app/app.js";
+import { parseConfig, type Environment } from "../../src/config/config.js";
+import { readKeyMaterial } from "../../src/app/key-material.js";
 import {
   createAccessLog,
   createAudit,
   createLogger,
   type Logs,
 } from "../../src/observability/log.js";
-import { openStore, type Store } from "../../src/store/index.js";
+import { openStore } from "../../src/store/open-store.js";
+import type { Store } from "../../src/store/store.js";
 import type { User } from "../../src/auth/users.js";
 
 export interface RunningService extends Pick<App, "url" | "managementUrl" | "close"> {

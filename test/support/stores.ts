@@ -3,8 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll } from "@jest/globals";
-import { parseConfig, type Environment } from "../../src/config.js";
-import { openStore, type Store } from "../../src/store/index.js";
+import { parseConfig, type Environment } from "../../src/config/config.js";
+import { openStore } from "../../src/store/open-store.js";
+import type { Store } from "../../src/store/store.js";
 import { startTestMongo, type TestMongo } from "./mongo.js";
 
 export const storeNames = ["embedded", "mongodb"] as const;

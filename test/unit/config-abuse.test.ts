@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { parseConfig } from "../../src/config.js";
+import { parseConfig } from "../../src/config/config.js";
 
 describe("the configuration against abuse", () => {
   test("has defaults", () => {

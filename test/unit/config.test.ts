@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
-import { describeConfig, likelyTypos, parseConfig, variables } from "../../src/config.js";
+import { describeConfig, likelyTypos, parseConfig, variables } from "../../src/config/config.js";
 
 describe("parseConfig", () => {
   test("has a default for everything that needs one", () => {

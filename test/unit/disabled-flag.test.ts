@@ -1,8 +1,8 @@
 /** What the field of an adopted collection says of whether a user may log in. */
 import { describe, expect, test } from "@jest/globals";
 import { Long } from "mongodb";
-import { parseDisabledFlag } from "../../src/store/disabled-flag.js";
-import { toInstant } from "../../src/store/instant.js";
+import { parseDisabledFlag } from "../../src/store/mongo/disabled-flag.js";
+import { toInstant } from "../../src/store/mongo/instant.js";
 
 const past = new Date("2001-01-01T00:00:00Z");
 const future = new Date("2999-01-01T00:00:00Z");

@@ -1,10 +1,15 @@
 import { describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
-import { createGate, safeUsername, type Attempt, type AttemptEvent } from "../../src/auth/gate.js";
-import { createHashQueue } from "../../src/auth/hash-queue.js";
+import {
+  createGate,
+  safeUsername,
+  type Attempt,
+  type AttemptEvent,
+} from "../../src/auth/gate/gate.js";
+import { createHashQueue } from "../../src/auth/gate/hash-queue.js";
 import { noRehasher } from "../../src/auth/passwords/rehash.js";
-import { createDecoy } from "../../src/auth/passwords.js";
-import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle.js";
+import { createDecoy } from "../../src/auth/passwords/passwords.js";
+import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle/throttle.js";
 import type { User } from "../../src/auth/users.js";
 
 /** bcrypt of `ü` 36 times. */

@@ -1,7 +1,12 @@
 /** Every family against hashes that others made; test/vectors/README.md says who and how. */
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
-import { decoyLike, inspectHash, needsRehash, verifyPassword } from "../../src/auth/passwords.js";
+import {
+  decoyLike,
+  inspectHash,
+  needsRehash,
+  verifyPassword,
+} from "../../src/auth/passwords/passwords.js";
 import * as encodings from "../../src/auth/passwords/encodings.js";
 import { families, familiesTable } from "../../src/auth/passwords/families.js";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { createHashQueue, type HashPlace } from "../../src/auth/hash-queue.js";
+import { createHashQueue, type HashPlace } from "../../src/auth/gate/hash-queue.js";
 
 function setUp(concurrency: number, waitingMax: number) {
   let nowMs = 0;

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { createHashWidth } from "../../src/auth/hash-width.js";
+import { createHashWidth } from "../../src/auth/gate/hash-width.js";
 
 test("a renewal narrows it at once, a second without one widens it", () => {
   let nowMs = 0;

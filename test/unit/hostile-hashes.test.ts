@@ -1,6 +1,6 @@
 /** Stored hashes that were made to do harm: each is a failed login like any other. */
 import { describe, expect, test } from "@jest/globals";
-import { inspectHash, verifyPassword } from "../../src/auth/passwords.js";
+import { inspectHash, verifyPassword } from "../../src/auth/passwords/passwords.js";
 import { atCeiling, overCeiling, unusable } from "../support/hostile-hashes.js";
 
 const never = (hash: string) => verifyPassword(hash, "password");

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
-import { ConfigError, describeConfig, parseConfig, type Environment } from "../../src/config.js";
+import {
+  ConfigError,
+  describeConfig,
+  parseConfig,
+  type Environment,
+} from "../../src/config/config.js";
 
 const bytes = Buffer.alloc(32, 0xfb);
 const [hex, base64] = [bytes.toString("hex"), bytes.toString("base64")];

@@ -8,7 +8,7 @@ import {
   inspectHash,
   needsRehash,
   verifyPassword,
-} from "../../src/auth/passwords.js";
+} from "../../src/auth/passwords/passwords.js";
 
 /** Of `password`, by Python's bcrypt 4.0.1 and argon2-cffi 25.1.0. */
 const bcryptHash = "$2b$05$u20VBwsot1oJi.pHspQ2FeLqF6KpWrbwgDdwRbmVtkUpNQ3hq7Oz6";

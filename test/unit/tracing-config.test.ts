@@ -1,6 +1,6 @@
 /** OpenTelemetry's variables: when traces are sent, and which values are told as faults. */
 import { describe, expect, test } from "@jest/globals";
-import { likelyTypos } from "../../src/config.js";
+import { likelyTypos } from "../../src/config/config.js";
 import { readTracingConfig } from "../../src/observability/tracing-config.js";
 
 const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" };

@@ -36,7 +36,7 @@ import {
   type FileKeys,
   type KeyListing,
 } from "./view.js";
-import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "../keys.js";
+import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "./keys.js";
 import { RingReplica, type KeyClock } from "./ring-replica.js";
 import type { RsaPrivateKey } from "./rsa.js";
 

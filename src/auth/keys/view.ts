@@ -12,7 +12,7 @@ import {
   type RingKeyState,
   type RotationPolicy,
 } from "./ring.js";
-import type { PublishedKeySet, VerificationKey } from "../keys.js";
+import type { PublishedKeySet, VerificationKey } from "./keys.js";
 import type { RsaKey } from "./rsa.js";
 
 /** The keys from files; revoked ones count as absent. */

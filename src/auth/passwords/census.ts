@@ -2,7 +2,7 @@
  * Takes stock of the users before a cut-over: who can log in and who cannot and why, in memory that
  * does not grow with them. Depends on passwords and users.
  */
-import { inspectHash, marksNoPassword, type HashReport } from "../passwords.js";
+import { inspectHash, marksNoPassword, type HashReport } from "./passwords.js";
 import { userIdsOfSubject, type User, type UserId, type UserStore } from "../users.js";
 
 /** Why a user cannot log in, though nobody disabled him. */

@@ -2,7 +2,7 @@
  * Keeps the decoy like the collection: now and then it is shown hashes drawn from it at random.
  * Depends on passwords and users.
  */
-import type { Decoy } from "../passwords.js";
+import type { Decoy } from "./passwords.js";
 import type { UserStore } from "../users.js";
 
 export interface DecoyCensus {

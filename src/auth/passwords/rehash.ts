@@ -1,7 +1,7 @@
 /**
  * Replaces weak password hashes once a login has proved the password. Depends on passwords and users.
  */
-import { hashPassword, needsRehash } from "../passwords.js";
+import { hashPassword, needsRehash } from "./passwords.js";
 import type { User, UserStore } from "../users.js";
 
 export interface Rehasher {

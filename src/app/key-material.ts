@@ -1,0 +1,103 @@
+/**
+ * The keys that a configuration stands for: those of the files that it names, TLS included, and the
+ * managed ones. Depends on auth, the server's TLS, config and the file system.
+ */
+import { readFile, stat } from "node:fs/promises";
+import {
+  KeyFileError,
+  keyFileWarning,
+  loadSigningKey,
+  loadTrustedKeys,
+  type TrustedRsaKey,
+} from "../auth/keys/files.js";
+import type { KeyEvent } from "../auth/keys/events.js";
+import type { KeyStore } from "../auth/keys/keys.js";
+import { ManagedKeys } from "../auth/keys/managed-keys.js";
+import type { KeyClock } from "../auth/keys/ring-replica.js";
+import { generateRsaKey, type RsaPrivateKey } from "../auth/keys/rsa.js";
+import { ConfigError, type Config } from "../config/config.js";
+import {
+  readTlsFiles,
+  secureContextOptions,
+  type TlsFiles,
+  type TlsMaterial,
+} from "../server/tls.js";
+
+export interface KeyMaterial {
+  readonly signing: RsaPrivateKey | undefined;
+  readonly trusted: readonly TrustedRsaKey[];
+  /** What the public port speaks TLS with, and where it came from. */
+  readonly tls: { readonly files: TlsFiles; readonly material: TlsMaterial } | undefined;
+  /** What an operator should mend, one sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** @throws ConfigError with the faults of all files. */
+export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
+  const faults: string[] = [];
+  const warnings: string[] = [];
+
+  async function read<T>(
+    variable: "SIGNING_KEY_FILE" | "TRUSTED_KEYS_FILE",
+    load: (bytes: Uint8Array) => Promise<T>,
+  ): Promise<T | undefined> {
+    const path = config[variable];
+    if (path === undefined) return undefined;
+    try {
+      const warning = variable === "SIGNING_KEY_FILE" && keyFileWarning(await stat(path));
+      if (warning) warnings.push(`${variable} ${path}: ${warning}`);
+      return await load(await readFile(path));
+    } catch (error) {
+      if (error instanceof KeyFileError) {
+        faults.push(...error.faults.map((fault) => `${variable} ${path}: ${fault}`));
+      } else {
+        faults.push(`${variable} ${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
+      }
+      return undefined;
+    }
+  }
+
+  const signing = await read("SIGNING_KEY_FILE", loadSigningKey);
+  const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
+  const tls = await readTls(config, faults);
+  if (faults.length > 0) throw new ConfigError(faults);
+  return { signing, trusted, tls, warnings };
+}
+
+async function readTls(config: Config, faults: string[]): Promise<KeyMaterial["tls"]> {
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: caFile } = config;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  const files = { certFile, keyFile, ...(caFile !== undefined && { caFile }) };
+  try {
+    const material = await readTlsFiles(files);
+    secureContextOptions(material);
+    return { files, material };
+  } catch (error) {
+    const { message } = error as Error;
+    faults.push(`${Object.values(files).join(", ")} cannot be used for TLS: ${message}`);
+    return undefined;
+  }
+}
+
+export function createManagedKeys(
+  deps: {
+    readonly config: Config;
+    readonly store: { readonly keys: KeyStore };
+    readonly keyMaterial: KeyMaterial;
+  },
+  clock: KeyClock,
+  onEvent?: (event: KeyEvent) => void,
+): ManagedKeys {
+  const { config, store, keyMaterial } = deps;
+  return new ManagedKeys({
+    store: store.keys,
+    clock,
+    intervalSeconds: config.KEY_ROTATION_INTERVAL,
+    tokenSeconds: config.TOKEN_TTL + config.TOKEN_LEEWAY,
+    encryptionKeys: config.KEY_ENCRYPTION_KEY ?? [],
+    generateKey: () => generateRsaKey(config.SIGNING_KEY_BITS),
+    signingFileKey: keyMaterial.signing,
+    trustedFileKeys: keyMaterial.trusted,
+    ...(onEvent && { onEvent }),
+  });
+}

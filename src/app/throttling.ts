@@ -1,0 +1,28 @@
+/** The throttle that a configuration stands for. Depends on auth, the server's networks and config. */
+import { createThrottle, type Throttle } from "../auth/throttle/throttle.js";
+import type { ThrottleStore } from "../auth/throttle/store.js";
+import { usernameKeyOf } from "../auth/usernames.js";
+import type { Config } from "../config/config.js";
+import { createExemption } from "../server/client-address.js";
+
+/** Undefined where throttling is off. */
+export function createConfiguredThrottle(
+  config: Config,
+  store: { readonly throttle: ThrottleStore; secret(): Promise<Uint8Array> },
+  clock: { now(): number },
+): Throttle | undefined {
+  if (config.THROTTLE_FAILURES === 0) return undefined;
+  return createThrottle({
+    store: store.throttle,
+    secret: () => store.secret(),
+    limits: {
+      failures: config.THROTTLE_FAILURES,
+      userFailures: config.THROTTLE_USER_FAILURES,
+      networkFailures: config.THROTTLE_NETWORK_FAILURES,
+      windowSeconds: config.THROTTLE_WINDOW,
+    },
+    isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
+    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
+    clock,
+  });
+}

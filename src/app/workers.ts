@@ -1,0 +1,309 @@
+/**
+ * Several processes on one port: the primary starts and replaces them and has the management port; each
+ * of the others is a whole service. They talk over node:cluster's channel. Depends on config, the log,
+ * the management server and the metrics.
+ */
+import cluster, { type Worker } from "node:cluster";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { App } from "./app.js";
+import { workerCount, type Config } from "../config/config.js";
+import type { Logger } from "../observability/log.js";
+import type { MetricSnapshot } from "../observability/metrics.js";
+import { createManagementServer, type ManagementServer } from "../server/management.js";
+
+/** From the primary. */
+type Command = { readonly type: "stop" } | { readonly type: "metrics"; readonly id: number };
+/** From a worker. */
+type Report =
+  | { readonly type: "started"; readonly url: string }
+  | { readonly type: "readiness"; readonly problems: Readonly<Record<string, string>> }
+  | { readonly type: "metrics"; readonly id: number; readonly metrics: MetricSnapshot };
+
+export const isWorker = cluster.isWorker;
+
+/** What of a number that is meant for the whole machine is that worker's, at least 1. */
+export function shareOf(total: number, workers: number, index: number): number {
+  return Math.max(1, Math.floor(total / workers) + (index < total % workers ? 1 : 0));
+}
+
+/** In a worker: aborts when the primary says stop. */
+export function primaryStop(): AbortSignal {
+  const controller = new AbortController();
+  cluster.worker?.on("message", ({ type }: Command) => {
+    if (type === "stop") controller.abort();
+  });
+  return controller.signal;
+}
+
+/** In a worker: tells the primary how it is. */
+export function reportToPrimary(app: App): void {
+  const { worker } = cluster;
+  if (worker === undefined) return;
+  const send = (report: Report) => {
+    if (worker.isConnected()) worker.send(report);
+  };
+  worker.on("message", (command: Command) => {
+    if (command.type !== "metrics") return;
+    void app.metrics().then((metrics) => send({ type: "metrics", id: command.id, metrics }));
+  });
+  async function watchReadiness(): Promise<void> {
+    while (worker?.isConnected()) {
+      send({ type: "readiness", problems: app.readiness.problems() });
+      await app.readiness.changed(new AbortController().signal);
+    }
+  }
+  send({ type: "started", url: app.url });
+  void watchReadiness();
+}
+
+/** In a worker: lets the process end. */
+export function leavePrimary(): void {
+  cluster.worker?.disconnect();
+}
+
+/** The workers cannot be kept running; they have said why themselves. */
+export class WorkersFailed extends Error {
+  override readonly name = "WorkersFailed";
+  readonly exitCode: number;
+  constructor(exitCode: number) {
+    super("the workers cannot be started");
+    this.exitCode = exitCode;
+  }
+}
+
+interface Member {
+  readonly worker: Worker;
+  readonly startedAt: number;
+  url: string | undefined;
+  problems: Readonly<Record<string, string>>;
+  /** What it last told of its metrics. */
+  metrics: MetricSnapshot;
+  /** Told to stop, so that its end is no surprise. */
+  isStopping: boolean;
+}
+
+const backOffMaxMs = 10_000;
+const startsMax = 5;
+/** What has run for this long did not fail to start. */
+const settledMs = 60_000;
+const metricsMs = 2_000;
+const readyMs = 30_000;
+
+/**
+ * In the primary: runs the workers until `stop` aborts and all have ended. `onHangup` is given what a
+ * SIGHUP shall do: replace them one after the other, each only when its successor is ready.
+ * @throws WorkersFailed
+ */
+export async function runPrimary(
+  config: Config,
+  logger: Logger,
+  stop: AbortSignal,
+  onHangup: (listener: () => void) => void,
+): Promise<void> {
+  const primary = new Primary(config, logger);
+  try {
+    await primary.start();
+    onHangup(() => void primary.roll());
+    await Promise.race([primary.failed, aborted(stop)]);
+  } finally {
+    await primary.close();
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+}
+
+class Primary {
+  readonly failed: Promise<never>;
+  readonly #config: Config;
+  readonly #logger: Logger;
+  /** The worker that serves, by place; a place keeps its share of the machine. */
+  readonly #members = new Map<number, Member>();
+  /** Every one that has not ended, those that are being replaced too. */
+  readonly #running = new Set<Member>();
+  readonly #management: ManagementServer;
+  readonly #ending = new AbortController();
+  #fail: (error: Error) => void = () => undefined;
+  #rolling: Promise<void> | undefined;
+  #failedStarts = 0;
+  #requests = 0;
+  #departed: Promise<MetricSnapshot> = Promise.resolve([]);
+
+  constructor(config: Config, logger: Logger) {
+    this.#config = config;
+    this.#logger = logger;
+    this.failed = new Promise((_, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => undefined);
+    const problems = () => this.#problems();
+    this.#management = createManagementServer({
+      readiness: { problems, isReady: () => Object.keys(problems()).length === 0 },
+      metrics: () => this.#metrics(),
+    });
+  }
+
+  async start(): Promise<void> {
+    // The first one alone, so that a fault is told once.
+    await this.#fork(0);
+    const count = workerCount(this.#config);
+    const others = Array.from({ length: count - 1 }, (_, index) => this.#fork(index + 1));
+    await Promise.all(others);
+    const { MANAGEMENT_PORT, MANAGEMENT_HOST } = this.#config;
+    const managementUrl = await this.#management.listen(MANAGEMENT_PORT, MANAGEMENT_HOST);
+    const { url } = this.#members.get(0) ?? {};
+    this.#logger.info({ event: "started", url, managementUrl, workers: count }, "serving");
+  }
+
+  /** Replaces every worker; one that cannot be replaced goes on. */
+  roll(): Promise<void> {
+    this.#rolling ??= this.#rollAll().finally(() => (this.#rolling = undefined));
+    return this.#rolling;
+  }
+
+  async #rollAll(): Promise<void> {
+    this.#logger.info({ event: "rolling" }, "replacing the workers");
+    for (const [index, old] of [...this.#members]) {
+      if (this.#ending.signal.aborted) return;
+      try {
+        const member = await this.#fork(index, true);
+        await this.#untilReady(member);
+        this.#members.set(index, member);
+        this.#stop(old);
+      } catch (error) {
+        this.#logger.error({ event: "roll_failed", err: error }, "the old workers go on");
+        return;
+      }
+    }
+    this.#logger.info({ event: "rolled" }, "the workers are replaced");
+  }
+
+  async #untilReady(member: Member): Promise<void> {
+    const deadline = performance.now() + readyMs;
+    while (Object.keys(member.problems).length > 0) {
+      if (performance.now() > deadline || !this.#running.has(member)) {
+        this.#stop(member);
+        throw new Error("the new worker does not become ready");
+      }
+      await sleep(50);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort();
+    const ends = [...this.#running].map(({ worker }) => once(worker, "exit"));
+    this.#running.forEach((member) => this.#stop(member));
+    await Promise.all(ends);
+    await this.#management.close();
+  }
+
+  #stop(member: Member): void {
+    member.isStopping = true;
+    if (member.worker.isConnected()) member.worker.send({ type: "stop" } satisfies Command);
+  }
+
+  /** Resolves once it serves. @throws WorkersFailed where it ends before that. */
+  #fork(index: number, isSuccessor = false): Promise<Member> {
+    const { HASH_CONCURRENCY, HASH_QUEUE_MAX } = this.#config;
+    const count = workerCount(this.#config);
+    const worker = cluster.fork({
+      HASH_CONCURRENCY: shareOf(HASH_CONCURRENCY, count, index),
+      HASH_QUEUE_MAX: shareOf(HASH_QUEUE_MAX, count, index),
+    });
+    const member: Member = {
+      worker,
+      startedAt: performance.now(),
+      url: undefined,
+      problems: { process: "starting" },
+      metrics: [],
+      isStopping: false,
+    };
+    if (!isSuccessor) this.#members.set(index, member);
+    this.#running.add(member);
+    return new Promise((resolve, reject) => {
+      worker.on("message", (report: Report) => {
+        if (report.type === "started") {
+          member.url = report.url;
+          // It may have been told before it could hear.
+          if (member.isStopping) this.#stop(member);
+          resolve(member);
+        } else if (report.type === "readiness") member.problems = report.problems;
+      });
+      worker.on("error", () => undefined);
+      worker.once("exit", (code: number | null, signal: string | null) => {
+        this.#running.delete(member);
+        this.#departed = this.#keepCounters(member);
+        member.problems = { process: "ended" };
+        reject(new WorkersFailed(code || 1));
+        if (member.url === undefined || this.#members.get(index) !== member) return;
+        if (member.isStopping || this.#ending.signal.aborted) return;
+        this.#logger.error({ event: "worker_ended", code, signal }, "a worker ended by itself");
+        void this.#replace(index, performance.now() - member.startedAt);
+      });
+    });
+  }
+
+  /** Starts another one, the later the more often that has failed. */
+  async #replace(index: number, livedMs: number): Promise<void> {
+    if (livedMs > settledMs) this.#failedStarts = 0;
+    for (;;) {
+      if (this.#failedStarts >= startsMax) {
+        this.#fail(new WorkersFailed(1));
+        return;
+      }
+      const waitMs = Math.min(100 * 2 ** this.#failedStarts++, backOffMaxMs);
+      await sleep(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
+      if (this.#ending.signal.aborted) return;
+      const started = await this.#fork(index).then(
+        () => true,
+        () => false,
+      );
+      if (started) return;
+    }
+  }
+
+  #problems(): Record<string, string> {
+    const all = [...this.#members].flatMap(([index, { problems }]) =>
+      Object.entries(problems).map(([part, problem]) => [`worker ${index}: ${part}`, problem]),
+    );
+    if (this.#ending.signal.aborted) all.push(["shutdown", "draining"]);
+    return Object.fromEntries(all) as Record<string, string>;
+  }
+
+  /** The sum over the workers; of one that does not answer in time, what it last told. */
+  async #metrics() {
+    const { formatMetrics } = await import("../observability/metrics.js");
+    await Promise.all([...this.#running].map((member) => this.#askForMetrics(member)));
+    const live = [...this.#running].map(({ metrics }) => metrics);
+    return formatMetrics([await this.#departed, ...live]);
+  }
+
+  /** Keeps what a worker has counted when it ends, as far as it was seen. */
+  async #keepCounters(member: Member): Promise<MetricSnapshot> {
+    const before = this.#departed;
+    const { sumCounters } = await import("../observability/metrics.js");
+    return sumCounters(await before, member.metrics);
+  }
+
+  async #askForMetrics(member: Member): Promise<void> {
+    const { worker } = member;
+    if (!worker.isConnected()) return;
+    const id = ++this.#requests;
+    await new Promise<void>((resolve) => {
+      const settle = () => {
+        clearTimeout(timer);
+        worker.off("message", onReport);
+        resolve();
+      };
+      const onReport = (report: Report) => {
+        if (report.type !== "metrics" || report.id !== id) return;
+        member.metrics = report.metrics;
+        settle();
+      };
+      const timer = setTimeout(settle, metricsMs);
+      worker.on("message", onReport).send({ type: "metrics", id } satisfies Command);
+    });
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The exports of other systems that `users import` reads, each as what it makes of one of its users.
+ * Depends on the domain's hash encodings, the configuration and, for MongoDB's, the store.
+ */
+import { readFile } from "node:fs/promises";
+import {
+  firebaseHash,
+  keycloakHash,
+  type FirebaseHashConfig,
+} from "../../auth/passwords/encodings.js";
+import type { User } from "../../auth/users.js";
+import type { Config } from "../../config/config.js";
+import { checkHash, readFields, readObject, readUser, type ImportedUser } from "./lines.js";
+import type { ImportFormatName } from "./objects.js";
+import { CliError } from "../terminal.js";
+import { FieldFault, readRoles, readText } from "../users/fields.js";
+
+export interface ImportFormat {
+  /** The member that holds the users where the file is one object. */
+  readonly member?: string;
+  /** @throws FieldFault */
+  readonly read: (bytes: Uint8Array) => ImportedUser;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What of a user of another system is one of ours. */
+const fieldsReader = (toFields: (user: Fields) => Fields) => (bytes: Uint8Array) =>
+  readFields(toFields(readObject(bytes)));
+
+const optional = (fields: Fields) =>
+  Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== undefined && value !== null),
+  );
+
+const text = (value: unknown) => (typeof value === "string" && value !== "" ? value : undefined);
+const object = (value: unknown): Fields =>
+  typeof value === "object" && value !== null ? (value as Fields) : {};
+const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+/** The export with hashes that Auth0 makes on request, and the file of its bulk import. */
+function fromAuth0(user: Fields): Fields {
+  const { algorithm, hash } = object(user["custom_password_hash"]);
+  if (algorithm !== undefined && algorithm !== "bcrypt" && algorithm !== "argon2") {
+    throw new FieldFault("custom_password_hash", "is of an algorithm that has no one-string form");
+  }
+  return optional({
+    _id: user["user_id"] ?? user["_id"],
+    username: user["username"] ?? user["email"],
+    passwordHash: user["passwordHash"] ?? user["password_hash"] ?? object(hash)["value"],
+    disabled: user["blocked"],
+    roles: object(user["app_metadata"])["roles"],
+  });
+}
+
+/** `firebase auth:export users.json --format=json`. */
+function fromFirebase(user: Fields, config: FirebaseHashConfig | undefined): Fields {
+  const hash = text(user["passwordHash"]);
+  if (hash !== undefined && config === undefined) {
+    throw new FieldFault("passwordHash", "needs the parameters of the project: --firebase-config");
+  }
+  const salt = text(user["salt"]) ?? "";
+  return optional({
+    _id: user["localId"],
+    username: user["email"],
+    passwordHash: hash && config && firebaseHash(hash, salt, config),
+    disabled: user["disabled"],
+  });
+}
+
+/** A realm's export with its users. */
+function fromKeycloak(user: Fields): Fields {
+  const password = list(user["credentials"])
+    .map(object)
+    .find(({ type }) => type === "password");
+  const credentialData = text(password?.["credentialData"]);
+  const secretData = text(password?.["secretData"]);
+  const hash = credentialData && secretData && keycloakHash(credentialData, secretData);
+  if (password && hash === undefined) throw new FieldFault("credentials", "cannot be read");
+  return optional({
+    _id: user["id"],
+    username: user["username"],
+    passwordHash: hash,
+    disabled: user["enabled"] === undefined ? undefined : user["enabled"] !== true,
+    roles: user["realmRoles"],
+  });
+}
+
+/** `aws cognito-idp list-users`, which has no hashes: Cognito gives none away. */
+function fromCognito(user: Fields): Fields {
+  const attributes = list(user["Attributes"]).map(object);
+  return optional({
+    _id: attributes.find(({ Name }) => Name === "sub")?.["Value"],
+    username: user["Username"],
+    disabled: user["Enabled"] === undefined ? undefined : user["Enabled"] !== true,
+  });
+}
+
+/**
+ * @param firebaseConfig path of the project's hash parameters, as its console shows them.
+ * @throws CliError
+ */
+export async function importFormatOf(
+  name: ImportFormatName,
+  firebaseConfig: string | undefined,
+  config: Config,
+): Promise<ImportFormat> {
+  switch (name) {
+    case "latchkey":
+      return { read: readUser };
+    case "auth0":
+      return { read: fieldsReader(fromAuth0) };
+    case "keycloak":
+      return { member: "users", read: fieldsReader(fromKeycloak) };
+    case "cognito":
+      return { member: "Users", read: fieldsReader(fromCognito) };
+    case "firebase": {
+      const parameters =
+        firebaseConfig === undefined ? undefined : await readFirebaseConfig(firebaseConfig);
+      return { member: "users", read: fieldsReader((user) => fromFirebase(user, parameters)) };
+    }
+    case "mongodb": {
+      const { readExportedUser } = await import("../../store/open-store.js");
+      const read = await readExportedUser(config);
+      return {
+        read: (bytes) => {
+          const user = read(readObject(bytes));
+          if (user) return checked(user);
+          throw new FieldFault(undefined, "has no username, or an _id of a type without a subject");
+        },
+      };
+    }
+  }
+}
+
+/** A user that the field mapping found, as strictly checked as any other. */
+function checked(user: User): ImportedUser {
+  readText("username", user.username);
+  readRoles(user.roles);
+  return { user, hashFamily: checkHash(user.passwordHash), unknownFields: [] };
+}
+
+/** The console shows `hash_config { algorithm: SCRYPT, base64_signer_key: …, … }`; JSON is as good. */
+async function readFirebaseConfig(path: string): Promise<FirebaseHashConfig> {
+  const content = await readFile(path, "utf8").catch((error: unknown) => {
+    throw new CliError("file_unreadable", `cannot read ${path}: ${(error as Error).message}`);
+  });
+  const value = (name: string) =>
+    new RegExp(`["']?\\b${name}["']?\\s*:\\s*["']?([\\w+/=-]+)`).exec(content)?.[1];
+  const [rounds, memCost] = [Number(value("rounds")), Number(value("mem_cost"))];
+  const saltSeparator = value("base64_salt_separator");
+  const signerKey = value("base64_signer_key");
+  if (!rounds || !memCost || saltSeparator === undefined || signerKey === undefined) {
+    const names = "base64_signer_key, base64_salt_separator, rounds and mem_cost";
+    throw new CliError("firebase_config", `${path} does not have ${names}`);
+  }
+  return { rounds, memCost, saltSeparator, signerKey };
+}

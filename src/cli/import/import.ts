@@ -1,0 +1,254 @@
+/**
+ * `latchkey users import`: a stream of lines into the store, batch by batch. Depends on the store's
+ * port and node:fs; a dry run also makes an embedded store, to be thrown away.
+ */
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import type { ImportConflict, ImportOutcome, User, UserStore } from "../../auth/users.js";
+import type { Config } from "../../config/config.js";
+import { waitForNextSecond, withUsers, type JsonOption, type Session } from "../command.js";
+import { importFormatOf, type ImportFormat } from "./formats.js";
+import { readLines, type ImportedUser, type Line } from "./lines.js";
+import { readObjects, type ImportFormatName } from "./objects.js";
+import { ImportSummary } from "./summary.js";
+import { createProgressBar } from "../progress-bar.js";
+import { CliError, note, safe, toJson, writeLine } from "../terminal.js";
+import { FieldFault } from "../users/fields.js";
+
+export interface ImportOptions extends JsonOption {
+  readonly dryRun: boolean;
+  readonly onConflict: ImportConflict;
+  readonly format: ImportFormatName;
+  /** Path of the hash parameters of a Firebase project. */
+  readonly firebaseConfig?: string;
+}
+
+const batchLines = 1000;
+/** A store that is slow with a batch is better waited for than left in the middle of one. */
+const batchMsMax = 60_000;
+const lineBytesMax = 1_048_576;
+
+/**
+ * Writes every good line, names every other on standard error and a summary on standard output.
+ * Exit code 1 if a line was rejected.
+ * @throws ConfigError, CliError, AuthError `store_unavailable`
+ */
+export async function importUsers(
+  session: Session,
+  file: string,
+  options: ImportOptions,
+): Promise<void> {
+  const source = await openSource(session, file);
+  const interrupted = session.terminal.interruption();
+  interrupted.addEventListener("abort", () => source.stream.destroy());
+  try {
+    const work = async (stored: UserStore, config: Config) => {
+      const format = await importFormatOf(options.format, options.firebaseConfig, config);
+      await withTarget(stored, options, config, (write) =>
+        importSource(session, options, format, source, write, interrupted),
+      );
+    };
+    await withUsers(session, work, { deadlineMs: batchMsMax });
+  } finally {
+    source.stream.destroy();
+  }
+}
+
+async function importSource(
+  session: Session,
+  options: ImportOptions,
+  format: ImportFormat,
+  source: Source,
+  write: Write,
+  interrupted: AbortSignal,
+): Promise<void> {
+  const { terminal, clock } = session;
+  const summary = new ImportSummary(options.dryRun);
+  const bar = createProgressBar(terminal, clock);
+  let replacedAtMs: number | undefined;
+  try {
+    const batches = readBatches(source.chunks(interrupted), format, interrupted);
+    for await (const batch of readAhead(batches)) {
+      const users = batch.flatMap(({ content }) =>
+        content instanceof FieldFault ? [] : content.user,
+      );
+      const nowMs = clock.now();
+      const outcomes = (await write(users, new Date(nowMs))).values();
+      for (const { line, content } of batch) {
+        const fault =
+          content instanceof FieldFault
+            ? content
+            : summary.count(content, outcomes.next().value as ImportOutcome);
+        if (fault === undefined) continue;
+        summary.counts.rejected++;
+        bar.clear();
+        await note(terminal, describeRejection(line, fault, options));
+      }
+      if (summary.counts.replaced > 0 && !options.dryRun) replacedAtMs = nowMs;
+      bar.show(source.share(), `${batch.at(-1)?.line ?? 0} lines`);
+    }
+    // Tokens issued once we return are to be accepted.
+    if (replacedAtMs !== undefined) await waitForNextSecond(clock, replacedAtMs);
+  } finally {
+    bar.clear();
+    if (interrupted.aborted) session.exitCode = Number(interrupted.reason);
+    else if (summary.counts.rejected > 0) session.exitCode = 1;
+    const text = options.json
+      ? toJson(summary.toJson(interrupted.aborted))
+      : summary.toText(interrupted.aborted);
+    await writeLine(terminal.stdout, text);
+  }
+}
+
+function describeRejection(
+  line: number,
+  { field, reason, message }: FieldFault,
+  { json }: JsonOption,
+): string {
+  return json
+    ? toJson({ rejected: { line, field: field ?? null, reason } })
+    : `line ${line}: ${safe(message)}`;
+}
+
+interface Source {
+  readonly stream: Readable;
+  /** Ends early when `interrupted`. */
+  chunks(interrupted: AbortSignal): AsyncGenerator<Buffer>;
+  /** How much of it has been read, from 0 to 1; undefined where its length is unknown. */
+  share(): number | undefined;
+}
+
+async function openSource({ terminal }: Session, file: string): Promise<Source> {
+  const unreadable = (error: unknown) =>
+    new CliError("file_unreadable", `cannot read ${file}: ${(error as Error).message}`);
+  const handle =
+    file === "-"
+      ? undefined
+      : await open(file).catch((error: unknown) => {
+          throw unreadable(error);
+        });
+  const stat = await handle?.stat();
+  const sizeBytes = stat?.isFile() ? stat.size : undefined;
+  const stream = handle?.createReadStream() ?? terminal.stdin;
+  let readBytes = 0;
+  return {
+    stream,
+    async *chunks(interrupted) {
+      try {
+        for await (const chunk of stream as AsyncIterable<Buffer>) {
+          readBytes += chunk.length;
+          yield chunk;
+        }
+      } catch (error) {
+        if (!interrupted.aborted) throw unreadable(error);
+      }
+    },
+    share: () => (sizeBytes === undefined ? undefined : readBytes / Math.max(sizeBytes, 1)),
+  };
+}
+
+interface Entry {
+  readonly line: number;
+  readonly content: ImportedUser | FieldFault;
+}
+
+/** What was read since the last batch is left out when `interrupted`. */
+async function* readBatches(
+  chunks: AsyncIterable<Buffer>,
+  format: ImportFormat,
+  interrupted: AbortSignal,
+): AsyncGenerator<readonly Entry[]> {
+  let batch: Entry[] = [];
+  for await (const line of readEntries(chunks, format)) {
+    if (interrupted.aborted) return;
+    if (line.bytes?.every(isBlank)) continue;
+    batch.push({ line: line.number, content: readEntry(line, format) });
+    if (batch.length < batchLines) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0 && !interrupted.aborted) yield batch;
+}
+
+/** Reads the next item while the one before is dealt with. */
+async function* readAhead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = items.next();
+  for (;;) {
+    const item = await next;
+    if (item.done) return;
+    next = items.next();
+    // Whoever stops before it is asked for does not want its error either.
+    next.catch(() => undefined);
+    yield item.value;
+  }
+}
+
+const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0d;
+
+const openBracket = 0x5b;
+
+/** One user a line, unless the file is a list or the format says in which member the list is. */
+async function* readEntries(
+  chunks: AsyncIterable<Buffer>,
+  { member }: ImportFormat,
+): AsyncGenerator<Line> {
+  const rest = chunks[Symbol.asyncIterator]();
+  const first = await rest.next();
+  if (first.done) return;
+  const all = (async function* () {
+    yield first.value;
+    yield* { [Symbol.asyncIterator]: () => rest };
+  })();
+  const start = first.value.find((byte) => byte > 0x20 && byte < 0x80);
+  if (start === openBracket) yield* readObjects(all, lineBytesMax, undefined);
+  else if (member !== undefined) yield* readObjects(all, lineBytesMax, member);
+  else yield* readLines(all, lineBytesMax);
+}
+
+function readEntry({ bytes }: Line, format: ImportFormat): ImportedUser | FieldFault {
+  if (bytes === undefined) return new FieldFault(undefined, `is over ${lineBytesMax} bytes long`);
+  try {
+    return format.read(bytes);
+  } catch (error) {
+    if (error instanceof FieldFault) return error;
+    throw error;
+  }
+}
+
+type Write = (users: readonly User[], replacedAt: Date) => Promise<ImportOutcome[]>;
+
+/**
+ * Runs `work` with what a batch is written by. In a dry run the users that would be added go to a
+ * store of their own, so that a later batch meets them as it would have.
+ */
+async function withTarget(
+  stored: UserStore,
+  { dryRun, onConflict }: ImportOptions,
+  { USERNAME_MATCH: usernameMatch }: Config,
+  work: (write: Write) => Promise<void>,
+): Promise<void> {
+  if (!dryRun) {
+    await work((users, replacedAt) =>
+      stored.import(users, { onConflict, replacedAt, dryRun: false }),
+    );
+    return;
+  }
+  const dataDir = await mkdtemp(join(tmpdir(), "latchkey-dry-run-"));
+  const { openEmbeddedStore } = await import("../../store/embedded/embedded-store.js");
+  const scratch = await openEmbeddedStore({ dataDir, usernameMatch });
+  try {
+    await work(async (users, replacedAt) => {
+      const outcomes = await stored.import(users, { onConflict, replacedAt, dryRun: true });
+      const added = users.filter((_, index) => outcomes[index] === "added");
+      const again = await scratch.users.import(added, { onConflict, replacedAt, dryRun: false });
+      return outcomes.map((outcome) =>
+        outcome === "added" ? (again.shift() ?? outcome) : outcome,
+      );
+    });
+  } finally {
+    await scratch.close();
+    await rm(dataDir, { recursive: true });
+  }
+}

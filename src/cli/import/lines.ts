@@ -1,0 +1,110 @@
+/**
+ * Reads the lines of an import in memory that does not grow with them, and the user in each. Depends
+ * on the domain's users, JSON and password hashes.
+ */
+import { parseJson } from "../../auth/json.js";
+import { inspectHash, marksNoPassword } from "../../auth/passwords/passwords.js";
+import type { User } from "../../auth/users.js";
+import { FieldFault, readId, readRoles, readText } from "../users/fields.js";
+
+export interface Line {
+  /** Counted from 1, blank ones too. */
+  readonly number: number;
+  /** Without the line feed; undefined where there are more than `lineBytesMax` of them. */
+  readonly bytes: Buffer | undefined;
+}
+
+const lineFeed = 0x0a;
+
+export async function* readLines(
+  chunks: AsyncIterable<Buffer>,
+  lineBytesMax: number,
+): AsyncGenerator<Line> {
+  let parts: Buffer[] = [];
+  let length = 0;
+  let number = 0;
+  const add = (part: Buffer) => {
+    length += part.length;
+    if (length > lineBytesMax) parts = [];
+    else parts.push(part);
+  };
+  const take = (): Line => {
+    const bytes = length > lineBytesMax ? undefined : Buffer.concat(parts);
+    parts = [];
+    length = 0;
+    return { number: ++number, bytes: number === 1 ? bytes && withoutMark(bytes) : bytes };
+  };
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let end; (end = chunk.indexOf(lineFeed, start)) !== -1; start = end + 1) {
+      add(chunk.subarray(start, end));
+      yield take();
+    }
+    add(chunk.subarray(start));
+  }
+  if (length > 0) yield take();
+}
+
+/** Windows programs start a file in UTF-8 with a byte order mark. */
+function withoutMark(bytes: Buffer): Buffer {
+  return bytes.subarray(0, 3).equals(Buffer.from("\ufeff")) ? bytes.subarray(3) : bytes;
+}
+
+export interface ImportedUser {
+  readonly user: User;
+  /** Undefined where there is no hash. */
+  readonly hashFamily: string | undefined;
+  readonly unknownFields: readonly string[];
+}
+
+/**
+ * The user that a line describes.
+ * @throws FieldFault
+ */
+export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObject(bytes));
+
+/** @throws FieldFault */
+export function readFields(fields: Readonly<Record<string, unknown>>): ImportedUser {
+  const { _id, username, passwordHash, disabled, roles, ...unknown } = fields;
+  const hash = passwordHash ?? undefined;
+  const hashFamily = checkHash(hash);
+  if (disabled !== undefined && typeof disabled !== "boolean") {
+    throw new FieldFault("disabled", "is neither true nor false");
+  }
+  const user: User = {
+    id: readId(_id),
+    username: readText("username", username),
+    passwordHash: hash as string | undefined,
+    disabled: disabled ?? false,
+    roles: roles === undefined ? [] : readRoles(roles),
+    tokensValidAfter: undefined,
+  };
+  return { user, hashFamily, unknownFields: Object.keys(unknown) };
+}
+
+/** @throws FieldFault */
+export function readObject(bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parseJson(bytes);
+  } catch {
+    // The parser's own message would quote the line.
+    throw new FieldFault(undefined, "is not JSON in UTF-8, or names a field twice");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new FieldFault(undefined, "is not a JSON object");
+  }
+  return value as Record<string, unknown>;
+}
+
+/** The family of a hash that a login can use, undefined where there is none. @throws FieldFault */
+export function checkHash(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string") throw new FieldFault("passwordHash", "is not a string");
+  if (marksNoPassword(value)) return undefined;
+  const { family, verdict, reason } = inspectHash(value);
+  if (verdict === "ok") return family;
+  const cause = [family, reason].filter((part) => part !== undefined).join(": ");
+  const problem = verdict === "over_ceiling" ? "costs more than a login may" : "is not usable";
+  throw new FieldFault("passwordHash", `${problem} (${cause})`);
+}

@@ -1,0 +1,82 @@
+/** `latchkey users add`. Depends on the domain's users. */
+import { randomBytes } from "node:crypto";
+import { toUserId, type UserId, type UserIdType } from "../../auth/users.js";
+import { waitForNextSecond, withUsers, type JsonOption, type Session } from "../command.js";
+import { hashNewPassword } from "./new-password.js";
+import { CliError, safe, toJson, warn, writeLine } from "../terminal.js";
+import { FieldFault, readRoles, readText, writeId } from "./fields.js";
+
+export interface AddOptions extends JsonOption {
+  readonly id?: string;
+  readonly idType?: UserIdType;
+  readonly role: readonly string[];
+  readonly passwordStdin: boolean;
+}
+
+/** @throws ConfigError, CliError, AuthError `store_unavailable` */
+export async function addUser(session: Session, name: string, options: AddOptions): Promise<void> {
+  const { terminal, clock } = session;
+  const username = usage(() => readText("the name", name));
+  const roles = usage(() => readRoles(options.role));
+  const id = usage(() => idOf(options, clock.now()));
+  if (username.includes(":")) {
+    await warn(terminal, "a name with a colon cannot log in with HTTP Basic", options.json);
+  }
+  await withUsers(session, async (users, { PASSWORD_MIN_LENGTH }) => {
+    if (await users.findByUsername(username)) throw taken("username_taken", "the name");
+    // Two users of one subject, as 1 and "1", would lock each other out.
+    if (await users.findBySubject(id.value)) throw taken("id_taken", "the _id");
+    const passwordHash = await hashNewPassword(
+      terminal,
+      options.passwordStdin,
+      PASSWORD_MIN_LENGTH,
+    );
+    const tokensValidAfter = new Date(clock.now());
+    const outcome = await users.add({
+      id,
+      username,
+      passwordHash,
+      disabled: false,
+      roles,
+      tokensValidAfter,
+    });
+    if (outcome !== "added") {
+      throw taken(outcome, outcome === "id_taken" ? "the _id" : "the name");
+    }
+    await waitForNextSecond(clock, tokensValidAfter.getTime());
+  });
+  const text = `added ${safe(username)} with the _id ${safe(id.value)} (${id.type})`;
+  await writeLine(terminal.stdout, options.json ? toJson({ _id: writeId(id), username }) : text);
+}
+
+const taken = (code: string, what: string) =>
+  new CliError(code, `${what} belongs to a user already`);
+
+/** What an argument is wrong in is wrong usage. */
+function usage<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof FieldFault) throw new CliError("usage", error.message, 2);
+    throw error;
+  }
+}
+
+function idOf({ id, idType }: AddOptions, nowMs: number): UserId {
+  if (id === undefined) {
+    if (idType !== undefined) throw new FieldFault("--id-type", "needs --id");
+    return { type: "objectid", value: newObjectId(nowMs) };
+  }
+  const type = idType ?? (/^\d+$/.test(id) ? "int" : "string");
+  const text = type === "objectid" || type === "uuid" ? id.toLowerCase() : readText("--id", id);
+  const userId = toUserId(type, text);
+  if (userId === undefined) throw new FieldFault("--id", `is no ${type}; see --id-type`);
+  return userId;
+}
+
+/** As MongoDB makes them: four bytes of seconds, then eight that nobody else has. */
+function newObjectId(nowMs: number): string {
+  const bytes = Buffer.concat([Buffer.alloc(4), randomBytes(8)]);
+  bytes.writeUInt32BE(Math.floor(nowMs / 1000));
+  return bytes.toString("hex");
+}

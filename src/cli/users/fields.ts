@@ -1,0 +1,119 @@
+/**
+ * The fields of a user as operators and import files write them: their form, their limits, and
+ * Extended JSON for ids. Depends on the domain's users.
+ */
+import { toUserId, type UserId } from "../../auth/users.js";
+
+/** What is wrong with a field; `reason` completes the sentence "FIELD …" and quotes no value. */
+export class FieldFault extends Error {
+  override readonly name = "FieldFault";
+  readonly field: string | undefined;
+  readonly reason: string;
+
+  constructor(field: string | undefined, reason: string) {
+    super(field === undefined ? reason : `${field} ${reason}`);
+    this.field = field;
+    this.reason = reason;
+  }
+}
+
+const textCodePointsMax = 256;
+/** The roles travel in every token, which may have 8 KiB when it comes back. */
+const rolesBytesMax = 2048;
+const passwordBytesMax = 1024;
+
+/** @throws FieldFault */
+export function readText(field: string, value: unknown): string {
+  if (value === undefined) throw new FieldFault(field, "is missing");
+  if (typeof value !== "string") throw new FieldFault(field, "is not a string");
+  if (value === "") throw new FieldFault(field, "is empty");
+  if (Array.from(value).length > textCodePointsMax) {
+    throw new FieldFault(field, `is longer than ${textCodePointsMax} characters`);
+  }
+  if (!value.isWellFormed()) throw new FieldFault(field, "is not well-formed Unicode");
+  if (/\p{Cc}/u.test(value)) throw new FieldFault(field, "holds a control character");
+  return value;
+}
+
+/** @throws FieldFault */
+export function readRoles(value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw new FieldFault("roles", "is not a list of strings");
+  const roles = value.map((role) => readText("roles", role));
+  if (Buffer.byteLength(JSON.stringify(roles)) > rolesBytesMax) {
+    throw new FieldFault("roles", `is longer than ${rolesBytesMax} bytes of JSON`);
+  }
+  return roles;
+}
+
+/** @throws FieldFault */
+export function checkNewPassword(password: string, codePointsMin: number): void {
+  const refuse = (reason: string) => new FieldFault("password", reason);
+  if (Array.from(password).length < codePointsMin) {
+    throw refuse(`is shorter than ${codePointsMin} characters (PASSWORD_MIN_LENGTH)`);
+  }
+  if (Buffer.byteLength(password) > passwordBytesMax) {
+    throw refuse(`is longer than ${passwordBytesMax} bytes`);
+  }
+  if (password.includes("\0")) throw refuse("holds a NUL");
+  if (!password.isWellFormed()) throw refuse("is not well-formed Unicode");
+}
+
+/** What holds the `_id` in MongoDB's Extended JSON v2, by key: its text, or undefined if malformed. */
+const wrappers = {
+  $numberInt: (value) => int(value, 32n),
+  $numberLong: (value) => int(value, 64n),
+  $oid: (value) => toUserId("objectid", lower(value)),
+  $uuid: (value) => toUserId("uuid", lower(value)),
+  $binary: (value) => {
+    const { base64, subType, ...rest } = value as Record<string, unknown>;
+    const isUuid = typeof base64 === "string" && /^0?4$/.test(String(subType));
+    if (!isUuid || Object.keys(rest).length > 0) return undefined;
+    const bytes = Buffer.from(base64, "base64");
+    if (bytes.toString("base64") !== base64) return undefined;
+    const hex = bytes.toString("hex");
+    return toUserId("uuid", hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5"));
+  },
+} as const satisfies Record<string, (value: unknown) => UserId | undefined>;
+
+const lower = (value: unknown) => (typeof value === "string" ? value.toLowerCase() : "");
+
+function int(value: unknown, bits: 32n | 64n): UserId | undefined {
+  const id = typeof value === "string" ? toUserId("int", value) : undefined;
+  return id && BigInt.asIntN(Number(bits), BigInt(id.value)) === BigInt(id.value) ? id : undefined;
+}
+
+/**
+ * An `_id` in JSON: an integer, a string, or MongoDB's Extended JSON of an integer, ObjectId or UUID.
+ * @throws FieldFault
+ */
+export function readId(value: unknown): UserId {
+  if (typeof value === "number") {
+    if (Number.isSafeInteger(value)) return { type: "int", value: String(value) };
+    throw new FieldFault(
+      "_id",
+      Number.isInteger(value) ? "is beyond 2^53: write it as $numberLong" : "is not an integer",
+    );
+  }
+  if (typeof value !== "object" || value === null) {
+    return { type: "string", value: readText("_id", value ?? undefined) };
+  }
+  const [entry, ...others] = Object.entries(value) as [string, unknown][];
+  const wrapper = entry && others.length === 0 && Object.hasOwn(wrappers, entry[0]);
+  const id = wrapper ? wrappers[entry[0] as keyof typeof wrappers](entry[1] ?? {}) : undefined;
+  if (id) return id;
+  throw new FieldFault("_id", "is neither an integer, a string, an ObjectId nor a UUID");
+}
+
+/** The `_id` as `readId` reads it. */
+export function writeId({ type, value }: UserId): unknown {
+  switch (type) {
+    case "int":
+      return Number.isSafeInteger(Number(value)) ? Number(value) : { $numberLong: value };
+    case "string":
+      return value;
+    case "objectid":
+      return { $oid: value };
+    case "uuid":
+      return { $uuid: value };
+  }
+}

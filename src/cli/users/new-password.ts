@@ -1,0 +1,86 @@
+/**
+ * A new password: read or asked for, checked and hashed. Depends on node:readline and the domain's
+ * password hashes.
+ */
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { hashPassword } from "../../auth/passwords/passwords.js";
+import { CliError, type Terminal } from "../terminal.js";
+import { checkNewPassword, FieldFault } from "./fields.js";
+
+/**
+ * The hash of a new password: one line of standard input, or asked twice on the terminal without an
+ * echo.
+ * @param lengthMin in code points
+ * @throws CliError
+ */
+export async function hashNewPassword(
+  terminal: Terminal,
+  fromStdin: boolean,
+  lengthMin: number,
+): Promise<string> {
+  const password = await readNewPassword(terminal, fromStdin);
+  try {
+    checkNewPassword(password, lengthMin);
+  } catch (error) {
+    if (!(error instanceof FieldFault)) throw error;
+    throw new CliError("password_refused", `the ${error.message}`);
+  }
+  return hashPassword(password);
+}
+
+/** More than any password may have: what is longer need not be read to its end. */
+const passwordLineBytesMax = 4096;
+
+function readNewPassword(terminal: Terminal, fromStdin: boolean): Promise<string> {
+  if (fromStdin) return readPasswordLine(terminal.stdin);
+  if (terminal.stdin.isTTY) return askNewPassword(terminal);
+  throw new CliError(
+    "no_terminal",
+    "there is no terminal to ask for the password on; use --password-stdin",
+    2,
+  );
+}
+
+/** One line of standard input. @throws CliError */
+export async function readPasswordLine(stdin: Readable): Promise<string> {
+  let bytes = Buffer.alloc(0);
+  for await (const chunk of stdin as AsyncIterable<Buffer>) {
+    bytes = Buffer.concat([bytes, chunk]);
+    if (bytes.includes("\n") || bytes.length > passwordLineBytesMax) break;
+  }
+  const end = bytes.indexOf("\n");
+  const line = end === -1 ? bytes : bytes.subarray(0, end);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(line);
+    return text.replace(/\r$/, "");
+  } catch {
+    throw new CliError("password_refused", "the password is not in UTF-8");
+  }
+}
+
+async function askNewPassword({ stdin, stderr }: Terminal): Promise<string> {
+  // Without an output readline still edits the line, and echoes nothing.
+  const input = createInterface({ input: stdin, terminal: true, historySize: 0 });
+  const lines = input[Symbol.asyncIterator]();
+  let cancelled = false;
+  input.once("SIGINT", () => {
+    cancelled = true;
+    input.close();
+  });
+  const ask = async (label: string): Promise<string> => {
+    stderr.write(label);
+    const line = await lines.next();
+    stderr.write("\n");
+    if (cancelled) throw new CliError("interrupted", "interrupted", 130);
+    if (line.done) throw new CliError("password_refused", "no password was given");
+    return line.value;
+  };
+  try {
+    const password = await ask("New password: ");
+    if ((await ask("Again: ")) === password) return password;
+    throw new CliError("password_refused", "the two passwords differ");
+  } finally {
+    input.close();
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * `latchkey users …`. Depends on the domain's users; what only one command needs is loaded by it.
+ */
+import { Option, type Command } from "commander";
+import {
+  userIdTypes,
+  type User,
+  type UserChange,
+  type UserId,
+  type UserStore,
+} from "../../auth/users.js";
+import type { Config } from "../../config/config.js";
+import {
+  describeCommand,
+  isSameSecond,
+  waitForNextSecond,
+  withUsers,
+  type JsonOption,
+  type Session,
+} from "../command.js";
+import { importFormats } from "../import/objects.js";
+import { addUnlockCommand } from "../throttle.js";
+import { CliError, formatTable, safe, toJson, writeLine } from "../terminal.js";
+import { writeId } from "./fields.js";
+import type { AddOptions } from "./add.js";
+import type { ImportOptions } from "../import/import.js";
+
+export function addUsersCommands(program: Command, session: Session): void {
+  const users = program.command("users").description("Manage the users.");
+  addAddCommand(users, session);
+  addImportCommand(users, session);
+  addViewCommands(users, session);
+  for (const change of changes) addChangeCommand(users, session, change);
+  addPasswdCommand(users, session);
+  addUnlockCommand(users, session);
+}
+
+const passwordStdinOption = () =>
+  new Option("--password-stdin", "read the password from standard input, one line").default(
+    false,
+    "ask on the terminal",
+  );
+
+function addAddCommand(users: Command, session: Session): void {
+  describeCommand(
+    users.command("add <name>"),
+    "Add a user. The password is asked for, twice.",
+    "latchkey users add TestUser --id 1 --role player",
+  )
+    .option("--id <id>", "the _id, an integer if it is all digits; without it a new ObjectId")
+    .addOption(new Option("--id-type <type>", "what --id is").choices(userIdTypes))
+    .addOption(
+      new Option("--role <role>", "a role, may be repeated")
+        .default([], "none")
+        .argParser((role, roles: string[]) => [...roles, role]),
+    )
+    .addOption(passwordStdinOption())
+    .action(async (name: string, options: AddOptions) => {
+      const { addUser } = await import("./add.js");
+      await addUser(session, name, options);
+    });
+}
+
+function addImportCommand(users: Command, session: Session): void {
+  describeCommand(
+    users.command("import <file>"),
+    "Import users from NDJSON, - for standard input: one " +
+      `{"_id","username","passwordHash","disabled","roles"} a line.`,
+    "latchkey users import users.ndjson --dry-run",
+  )
+    .option("--dry-run", "write no user, say what would be done", false)
+    .addOption(
+      new Option("--on-conflict <policy>", "what to do with a user who is stored already")
+        .choices(["fail", "skip", "replace"])
+        .default("fail"),
+    )
+    .addOption(
+      new Option("--format <format>", "whose export it is; mongodb follows the USERS_ variables")
+        .choices(importFormats)
+        .default("latchkey"),
+    )
+    .option("--firebase-config <path>", "file with the hash parameters of the Firebase project")
+    .action(async (file: string, options: ImportOptions) => {
+      const { importUsers } = await import("../import/import.js");
+      await importUsers(session, file, options);
+    });
+}
+
+function addViewCommands(users: Command, session: Session): void {
+  describeCommand(
+    users.command("list"),
+    "List all users, in no particular order.",
+    "latchkey users list --json",
+  ).action((options: JsonOption) => listUsers(session, options));
+  describeCommand(
+    users.command("show <name>"),
+    "Show one user.",
+    "latchkey users show TestUser",
+  ).action((name: string, { json }: JsonOption) =>
+    withUser(session, name, async (user) => {
+      const { describeUser, userRows } = await import("./views.js");
+      const text = json ? toJson(describeUser(user)) : userRows(user).join("\n");
+      await writeLine(session.terminal.stdout, text);
+    }),
+  );
+}
+
+interface Change {
+  readonly name: string;
+  readonly summary: string;
+  /** What is said once it is done, before the username. */
+  readonly done: string;
+  /** False where the user has gone. */
+  change(users: UserStore, user: User, session: Session): Promise<boolean>;
+}
+
+const changes: readonly Change[] = [
+  {
+    name: "disable",
+    summary: "Refuse a user's logins and tokens from now on.",
+    done: "disabled",
+    change: (users, { id }) => users.update(id, { disabled: true }),
+  },
+  {
+    name: "enable",
+    summary: "Let a disabled user in again.",
+    done: "enabled",
+    change: (users, { id }) => users.update(id, { disabled: false }),
+  },
+  {
+    name: "remove",
+    summary: "Remove a user for good.",
+    done: "removed",
+    change: (users, { id }) => users.remove(id),
+  },
+  {
+    name: "revoke",
+    summary: "End every token issued to a user until now.",
+    done: "revoked the tokens of",
+    change: (users, { id }, session) => updateAndRevoke(session, users, id, {}),
+  },
+];
+
+function addChangeCommand(users: Command, session: Session, row: Change): void {
+  describeCommand(
+    users.command(`${row.name} <name>`),
+    row.summary,
+    `latchkey users ${row.name} TestUser`,
+  ).action((name: string, options: JsonOption) =>
+    withUser(session, name, async (user, store) => {
+      if (!(await row.change(store, user, session))) throw unknownUser();
+      await tellChange(session, row.done, user, options);
+    }),
+  );
+}
+
+function addPasswdCommand(users: Command, session: Session): void {
+  describeCommand(
+    users.command("passwd <name>"),
+    "Set a new password, asked for twice; tokens issued until now end.",
+    "latchkey users passwd TestUser --password-stdin < password.txt",
+  )
+    .addOption(passwordStdinOption())
+    .action((name: string, options: JsonOption & { readonly passwordStdin: boolean }) =>
+      withUser(session, name, async (user, store, { PASSWORD_MIN_LENGTH }) => {
+        const { hashNewPassword } = await import("./new-password.js");
+        const passwordHash = await hashNewPassword(
+          session.terminal,
+          options.passwordStdin,
+          PASSWORD_MIN_LENGTH,
+        );
+        if (!(await updateAndRevoke(session, store, user.id, { passwordHash }))) {
+          throw unknownUser();
+        }
+        await tellChange(session, "set the password of", user, options);
+      }),
+    );
+}
+
+/** Changes a user such that no token issued before is accepted back, and any issued after is. */
+async function updateAndRevoke(
+  { clock }: Session,
+  users: UserStore,
+  id: UserId,
+  change: UserChange,
+): Promise<boolean> {
+  let timeMs = clock.now();
+  if (!(await users.update(id, { ...change, tokensValidAfter: new Date(timeMs) }))) return false;
+  if (!isSameSecond(timeMs, clock.now())) {
+    // The second turned before the change was there: a token of the new one may still be by the old.
+    timeMs = clock.now();
+    if (!(await users.update(id, { tokensValidAfter: new Date(timeMs) }))) return false;
+  }
+  await waitForNextSecond(clock, timeMs);
+  return true;
+}
+
+async function listUsers(session: Session, { json }: JsonOption): Promise<void> {
+  const { stdout } = session.terminal;
+  const { describeUser, listHeader, listRow } = await import("./views.js");
+  await withUsers(session, async (users) => {
+    if (json) {
+      for await (const user of users.list()) await writeLine(stdout, toJson(describeUser(user)));
+      return;
+    }
+    for await (const line of formatTable(listHeader, mapped(users.list(), listRow))) {
+      await writeLine(stdout, line);
+    }
+  });
+}
+
+async function* mapped<T, U>(values: AsyncIterable<T>, map: (value: T) => U): AsyncGenerator<U> {
+  for await (const value of values) yield map(value);
+}
+
+function withUser(
+  session: Session,
+  name: string,
+  work: (user: User, users: UserStore, config: Config) => Promise<void>,
+): Promise<void> {
+  return withUsers(session, async (users, config) => {
+    const user = await users.findByUsername(name);
+    if (user === undefined) throw unknownUser();
+    await work(user, users, config);
+  });
+}
+
+function tellChange(
+  { terminal }: Session,
+  done: string,
+  { id, username }: User,
+  { json }: JsonOption,
+): Promise<void> {
+  const text = json ? toJson({ _id: writeId(id), username }) : `${done} ${safe(username)}`;
+  return writeLine(terminal.stdout, text);
+}
+
+const unknownUser = () => new CliError("unknown_user", "there is no user of that name");

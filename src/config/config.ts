@@ -1,0 +1,405 @@
+/**
+ * The configuration: environment variables in, one frozen object out, or one error that names every
+ * fault. Opens nothing. Depends on the table of presets and the ways of comparing usernames.
+ */
+import { isIP } from "node:net";
+import { availableParallelism } from "node:os";
+import { usernameMatches } from "../auth/usernames.js";
+import { presetOf, presets, type PresetName } from "./presets.js";
+
+const seconds = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** What a parser throws; the text completes the sentence "VARIABLE …". */
+class Fault extends Error {}
+
+type Parse<T> = (text: string) => T;
+
+const text: Parse<string> = (value) => value;
+
+function integer(min: number, max: number): Parse<number> {
+  return (value) => {
+    const number = Number(value);
+    if (!/^\d+$/.test(value) || number < min || number > max) {
+      throw new Fault(`must be a whole number from ${min} to ${max}`);
+    }
+    return number;
+  };
+}
+
+/** A duration such as `90s`, `120m` or `30d`, in seconds. */
+export function duration(minSeconds: number, maxSeconds: number): Parse<number> {
+  return (value) => {
+    const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(value) ?? [];
+    const result = Number(amount) * seconds[(unit ?? "s") as keyof typeof seconds];
+    if (!(result >= minSeconds && result <= maxSeconds)) {
+      throw new Fault(
+        `must be a duration with a unit (ms, s, m, h, d), from ${minSeconds} s to ${maxSeconds} s`,
+      );
+    }
+    return result;
+  };
+}
+
+function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]> {
+  return (value) => {
+    if (!values.includes(value)) throw new Fault(`must be one of ${values.join(", ")}`);
+    return value;
+  };
+}
+
+const onOff: Parse<boolean> = (value) => oneOf("on", "off")(value) === "on";
+
+const timeZone: Parse<string> = (value) => {
+  // Asking takes some milliseconds of every start.
+  if (value === "UTC") return value;
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
+  } catch {
+    throw new Fault("must be an IANA time zone such as Europe/Berlin");
+  }
+};
+
+const mongodbUri: Parse<string> = (value) => {
+  const match = /^mongodb(?:\+srv)?:\/\/[^/?]+\/([^/?]+)(?:\?.*)?$/.exec(value);
+  if (match === null) {
+    throw new Fault("must be mongodb://… or mongodb+srv://… and name a database");
+  }
+  return value;
+};
+
+const fieldPath: Parse<string> = (value) => {
+  if (!/^[^.$\s!]+(\.[^.$\s!]+)*$/.test(value)) {
+    throw new Fault("must be a field name or a dotted path");
+  }
+  return value;
+};
+
+/** A flag's path; for the forms see store/disabled-flag.ts. */
+const flagPath: Parse<string> = (value) => {
+  const [, path = ""] = /^!?([^=>:]+)(?:=.+|:date|>now)?$/.exec(value) ?? [];
+  fieldPath(path);
+  return value;
+};
+
+/** AES-256 keys: the one to seal with, then perhaps the one before it. */
+const encryptionKeys: Parse<readonly Buffer[]> = (value) => {
+  const keys = value.split(",").map((part) => {
+    const text = part.trim();
+    const encoding = /^[0-9a-f]{64}$/i.test(text) ? "hex" : "base64";
+    // Buffer.from skips what it does not know, so the form is checked first.
+    const valid = encoding === "hex" || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
+    return valid ? Buffer.from(text, encoding) : Buffer.alloc(0);
+  });
+  if (keys.length > 2 || keys.some((key) => key.length !== 32)) {
+    throw new Fault("must be 32 bytes in base64 or hex, or two such keys separated by a comma");
+  }
+  if (keys[1] !== undefined && keys[0]?.equals(keys[1]))
+    throw new Fault("must be two different keys");
+  return keys;
+};
+
+/** Addresses and networks in CIDR notation. */
+const networks: Parse<readonly string[]> = (value) =>
+  value.split(",").map((part) => {
+    const [address = "", prefix, ...rest] = part.trim().split("/");
+    const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address) as 0 | 4 | 6];
+    const isPrefix = prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits);
+    if (bits < 0 || !isPrefix || rest.length > 0) {
+      throw new Fault("must be addresses or networks such as 10.0.0.0/8, separated by commas");
+    }
+    return part.trim();
+  });
+
+const proxies: Parse<number | readonly string[]> = (value) =>
+  /^\d+$/.test(value) ? integer(0, 100)(value) : networks(value);
+
+const workers: Parse<number | "auto"> = (value) =>
+  value === "auto" ? value : integer(1, 1024)(value);
+
+const origins: Parse<readonly string[]> = (value) =>
+  value.split(",").map((part) => {
+    const origin = part.trim();
+    if (!/^https?:\/\/[^/]+$/.test(origin) || new URL(origin).origin !== origin) {
+      throw new Fault("must be exact origins such as https://app.example.com, separated by commas");
+    }
+    return origin;
+  });
+
+/** How many keys may stay published for the tokens that they signed. */
+const retiredKeysMax = 30;
+
+interface Variable<T> {
+  readonly parse: Parse<T>;
+  /** The default as one would write it, or undefined where there is none. */
+  readonly default?: string;
+  /** Said of a default that depends on the machine. */
+  readonly defaultMeaning?: string;
+  readonly meaning: string;
+  /** What may be shown of a value that holds a secret. */
+  readonly mask?: (value: string) => string;
+}
+
+/** A variable with a default, and one that may be absent. */
+function variable<T>(parse: Parse<T>, fallback: string, meaning: string) {
+  return { parse, default: fallback, meaning } satisfies Variable<T>;
+}
+function optional<T>(parse: Parse<T>, meaning: string) {
+  return { parse: (value: string): T | undefined => parse(value), meaning } satisfies Variable<
+    T | undefined
+  >;
+}
+
+/** A connection string without its credentials and without its options, which may hold some too. */
+const maskUri = (uri: string) => uri.replace(/\/\/.*@/, "//********@").replace(/\?.*/, "?********");
+
+/** Every variable, in the order in which the documentation and `latchkey config` list them. */
+export const variables = {
+  HOST: variable(text, "127.0.0.1", "address of the public listener"),
+  PORT: variable(integer(0, 65_535), "8080", "its port; 0 takes any free one"),
+  MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez`, `/readyz` and `/metrics`"),
+  MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
+  MONGODB_URI: {
+    ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
+    mask: maskUri,
+  },
+  DATA_DIR: variable(text, "./data", "folder of the embedded store"),
+  USERS_PRESET: optional(
+    oneOf(...(Object.keys(presets) as [PresetName, ...PresetName[]])),
+    "framework that made the collection, in place of the other USERS_ variables",
+  ),
+  USERS_COLLECTION: variable(text, "users", "collection that holds the users"),
+  USERS_USERNAME_FIELD: variable(fieldPath, "username", "its field for the username"),
+  USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "its field for the password hash"),
+  USERS_DISABLED_FIELD: variable(
+    flagPath,
+    "disabled",
+    "its flag for users who may not log in; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`",
+  ),
+  USERS_ROLES_FIELD: variable(fieldPath, "roles", "its field for the roles"),
+  USERS_TOKENS_VALID_AFTER_FIELD: variable(
+    fieldPath,
+    "tokensValidAfter",
+    "its date before which tokens are refused",
+  ),
+  USERNAME_MATCH: variable(
+    oneOf(...usernameMatches),
+    "exact",
+    "when two usernames are one: exact, ignore-case or ignore-case-and-accents",
+  ),
+  TOKEN_ISSUER: variable(text, "NomicGameManager.Api", "`iss` of the tokens"),
+  TOKEN_AUDIENCE: optional(text, "`aud` of the tokens"),
+  TOKEN_TTL: variable(duration(1, 86_400 * 365), "120m", "lifetime of a token"),
+  TOKEN_LEEWAY: variable(duration(0, 300), "10s", "clock difference forgiven when one comes back"),
+  TOKEN_MAX_SESSION: variable(
+    duration(1, 86_400 * 3650),
+    "30d",
+    "time after a login for which its token can be renewed",
+  ),
+  SIGNING_KEY_FILE: optional(
+    text,
+    "RSA private key to sign with, PKCS#8 or PKCS#1, PEM or DER; without it a managed key in the store",
+  ),
+  TRUSTED_KEYS_FILE: optional(
+    text,
+    "public keys of old servers whose tokens are still accepted, PEM, DER or JWKS",
+  ),
+  SIGNING_KEY_BITS: variable(integer(2048, 8192), "2048", "size of a managed key"),
+  KEY_ROTATION_INTERVAL: variable(
+    duration(2, 86_400 * 3650),
+    "30d",
+    "how long a managed key signs before the next one does",
+  ),
+  KEY_ENCRYPTION_KEY: {
+    ...optional(
+      encryptionKeys,
+      "what managed keys are encrypted with in the store: 32 bytes in base64 or hex, or two: the one to use, then the old one",
+    ),
+    mask: () => "********",
+  },
+  PASSWORD_MIN_LENGTH: variable(
+    integer(1, 1024),
+    "15",
+    "shortest password, in characters, that the command line sets",
+  ),
+  REHASH: {
+    ...variable(
+      onOff,
+      "on",
+      "replace weaker hashes at login; `off` while an old server still reads the collection",
+    ),
+    defaultMeaning: "`on`, with a preset `off`",
+  },
+  HASH_CONCURRENCY: {
+    ...variable(
+      integer(1, 1024),
+      String(Math.max(1, availableParallelism() - 1)),
+      "password hashes that run at once, over all workers; more than there are cores gain nothing",
+    ),
+    defaultMeaning: "cores - 1, at least 1; with one worker all cores while no token is renewed",
+  },
+  HASH_QUEUE_MAX: variable(
+    integer(1, 100_000),
+    "256",
+    "logins that wait for their hash, over all workers",
+  ),
+  THROTTLE_FAILURES: variable(
+    integer(0, 1_000_000),
+    "10",
+    "failed logins of a username from one network, after which one a minute is let through; 0 turns throttling off",
+  ),
+  THROTTLE_USER_FAILURES: variable(
+    integer(1, 1_000_000),
+    "100",
+    "the same over all networks that the user has not logged in from for 30 days",
+  ),
+  THROTTLE_NETWORK_FAILURES: variable(
+    integer(1, 1_000_000),
+    "100",
+    "the same from one network over all usernames",
+  ),
+  THROTTLE_WINDOW: variable(
+    duration(60, 86_400 * 30),
+    "15m",
+    "time without a failed login after which they are forgotten",
+  ),
+  THROTTLE_EXEMPT_NETWORKS: optional(
+    networks,
+    "networks without a limit of their own, separated by commas; of an IPv6 address its /64",
+  ),
+  TRUST_PROXY: optional(
+    proxies,
+    "number of proxies in front, or their networks separated by commas",
+  ),
+  CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
+  LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
+  TLS_CERT_FILE: optional(
+    text,
+    "certificate chain of the public port, PEM; with it TLS is all it speaks",
+  ),
+  TLS_KEY_FILE: optional(text, "private key of that certificate, PEM"),
+  TLS_CLIENT_CA_FILE: optional(
+    text,
+    "authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
+  ),
+  LOG_LEVEL: variable(
+    oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
+    "info",
+    "least severe log lines that are written",
+  ),
+  LOG_FORMAT: {
+    ...optional(oneOf("json", "pretty"), "one JSON object a line, or lines for people"),
+    defaultMeaning: "`json`, on a terminal `pretty`",
+  },
+  AUDIT_LOG: variable(
+    text,
+    "stdout",
+    "where login attempts and key changes go: a file, `stdout` or `off`",
+  ),
+  WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
+  SHUTDOWN_DELAY: variable(
+    duration(0, 3600),
+    "0s",
+    "time still served after SIGTERM while `/readyz` says not ready, for load balancers to notice",
+  ),
+  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time after that to finish what is in flight"),
+} as const satisfies Record<string, Variable<unknown>>;
+
+export type VariableName = keyof typeof variables;
+
+/** The parsed values by variable name; durations in seconds. */
+export type Config = {
+  readonly [Name in VariableName]: ReturnType<(typeof variables)[Name]["parse"]>;
+};
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Every fault of a configuration, one a line; never a value of a secret. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  constructor(faults: readonly string[]) {
+    super(`invalid configuration:\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+  }
+}
+
+/** @throws ConfigError with all faults. An empty variable counts as unset. */
+export function parseConfig(env: Environment): Config {
+  const faults: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, row] of Object.entries<Variable<unknown>>(variables)) {
+    const value = textOf(env, name, row);
+    try {
+      values[name] = value === undefined ? undefined : row.parse(value);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      faults.push(`${name} ${error.message}${row.mask ? "" : `, not ${JSON.stringify(value)}`}`);
+    }
+  }
+  const config = values as Config;
+  if (faults.length === 0 && config.TOKEN_MAX_SESSION < config.TOKEN_TTL) {
+    faults.push("TOKEN_MAX_SESSION must not be shorter than TOKEN_TTL");
+  }
+  if (faults.length === 0 && config.KEY_ROTATION_INTERVAL * retiredKeysMax < config.TOKEN_TTL) {
+    faults.push(
+      `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
+    );
+  }
+  if ((config.TLS_CERT_FILE === undefined) !== (config.TLS_KEY_FILE === undefined)) {
+    faults.push("TLS_CERT_FILE and TLS_KEY_FILE must be set together");
+  }
+  if (config.TLS_CLIENT_CA_FILE !== undefined && config.TLS_CERT_FILE === undefined) {
+    faults.push("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE");
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+  return Object.freeze(config);
+}
+
+/** What is set, else what the preset says, else the default. */
+function textOf(env: Environment, name: string, row: Variable<unknown>): string | undefined {
+  const preset = presetOf(env["USERS_PRESET"]);
+  const fromPreset = preset && { REHASH: "off", ...preset.variables }[name];
+  return env[name] || fromPreset || row.default;
+}
+
+/**
+ * The effective configuration as text by variable, secrets masked; `undefined` where a variable is
+ * neither set nor has a default.
+ */
+export function describeConfig(env: Environment): Record<VariableName, string | undefined> {
+  const rows = Object.entries<Variable<unknown>>(variables).map(([name, row]) => {
+    const value = textOf(env, name, row);
+    return [name, value === undefined ? undefined : (row.mask?.(value) ?? value)];
+  });
+  return Object.fromEntries(rows) as Record<VariableName, string | undefined>;
+}
+
+/** How many processes share the port. */
+export function workerCount({ WORKERS }: Pick<Config, "WORKERS">): number {
+  return WORKERS === "auto" ? availableParallelism() : WORKERS;
+}
+
+/** One sentence for each variable that is not ours but nearly is. */
+export function likelyTypos(env: Environment): string[] {
+  const names = Object.keys(variables);
+  return Object.keys(env).flatMap((name) => {
+    if (names.includes(name)) return [];
+    const near = names.find((ours) => ours.length > 4 && isNear(name, ours, 2));
+    return near === undefined
+      ? []
+      : [`${name} is not a variable of Latchkey; did you mean ${near}?`];
+  });
+}
+
+/** Whether their Levenshtein distance is `edits` or less. */
+function isNear(a: string, b: string, edits: number): boolean {
+  if (Math.abs(a.length - b.length) > edits) return false;
+  let same = 0;
+  while (same < a.length && a[same] === b[same]) same++;
+  if (same === a.length || same === b.length) return true;
+  if (edits === 0) return false;
+  const [restA, restB] = [a.slice(same + 1), b.slice(same + 1)];
+  return (
+    isNear(restA, restB, edits - 1) ||
+    isNear(restA, b.slice(same), edits - 1) ||
+    isNear(a.slice(same), restB, edits - 1)
+  );
+}

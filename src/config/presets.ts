@@ -1,0 +1,154 @@
+/**
+ * What the frameworks left in MongoDB: the table behind `USERS_PRESET`. Depends on the domain's hash
+ * encodings.
+ */
+import {
+  betterAuthHash,
+  meteorArgon2Hash,
+  meteorHash,
+  passportLocalMongooseHash,
+} from "../auth/passwords/encodings.js";
+
+/** A place that a hash may be in. */
+export interface HashSource {
+  /** Path of the hash; absent: `USERS_PASSWORD_FIELD`. */
+  readonly path?: string;
+  /** Path of a salt that is kept beside it, without which the hash is none. */
+  readonly salt?: string;
+  /** The one string that the hash families know. */
+  readonly encode: (hash: string, salt: string) => string;
+}
+
+export interface HashLayout {
+  /** The first that is there counts. The other ones go when Latchkey writes a hash. */
+  readonly sources: readonly [HashSource, ...HashSource[]];
+  /** Set where hashes are in a collection of their own. */
+  readonly collection?: {
+    readonly name: string;
+    /** Its field for the `_id` of the user. */
+    readonly userId: string;
+    /** What else its documents that hold hashes have. */
+    readonly filter: Readonly<Record<string, string>>;
+  };
+}
+
+export interface Preset {
+  /** Defaults of variables, as one would write them. */
+  readonly variables: Readonly<Record<string, string>>;
+  readonly hash?: HashLayout;
+  /** The case that the framework itself gives a name before it looks for it. */
+  readonly usernameCase?: "lower" | "upper";
+  /** Set where the index on the name is a partial one on strings: MongoDB must be asked for those. */
+  readonly indexesStringsOnly?: boolean;
+  /** What separates roles that are kept in one string. */
+  readonly rolesSeparator?: string;
+}
+
+export const plainHash: HashLayout = { sources: [{ encode: (hash) => hash }] };
+const hashWithSalt: HashLayout = {
+  sources: [{ salt: "salt", encode: passportLocalMongooseHash }],
+};
+
+export const presets = {
+  meteor: {
+    variables: {
+      USERS_COLLECTION: "users",
+      USERS_USERNAME_FIELD: "username",
+      USERS_PASSWORD_FIELD: "services.password.bcrypt",
+      USERS_DISABLED_FIELD: "active=false",
+      USERS_ROLES_FIELD: "roles",
+    },
+    hash: {
+      sources: [
+        { encode: meteorHash },
+        { path: "services.password.argon2", encode: meteorArgon2Hash },
+      ],
+    },
+  },
+  "parse-server": {
+    variables: {
+      USERS_COLLECTION: "_User",
+      USERS_USERNAME_FIELD: "username",
+      USERS_PASSWORD_FIELD: "_hashed_password",
+      USERS_TOKENS_VALID_AFTER_FIELD: "_password_changed_at",
+    },
+  },
+  "passport-local-mongoose": {
+    variables: {
+      USERS_COLLECTION: "users",
+      USERS_USERNAME_FIELD: "username",
+      USERS_PASSWORD_FIELD: "hash",
+    },
+    hash: hashWithSalt,
+  },
+  payload: {
+    variables: {
+      USERS_COLLECTION: "users",
+      USERS_USERNAME_FIELD: "email",
+      USERS_PASSWORD_FIELD: "hash",
+    },
+    hash: hashWithSalt,
+    usernameCase: "lower",
+  },
+  "better-auth": {
+    variables: {
+      USERS_COLLECTION: "user",
+      USERS_USERNAME_FIELD: "email",
+      USERS_PASSWORD_FIELD: "password",
+      USERS_DISABLED_FIELD: "banned",
+      USERS_ROLES_FIELD: "role",
+    },
+    hash: {
+      sources: [{ encode: betterAuthHash }],
+      collection: { name: "account", userId: "userId", filter: { providerId: "credential" } },
+    },
+    usernameCase: "lower",
+    rolesSeparator: ",",
+  },
+  spring: {
+    variables: {
+      USERS_COLLECTION: "users",
+      USERS_USERNAME_FIELD: "username",
+      USERS_PASSWORD_FIELD: "password",
+      USERS_DISABLED_FIELD: "!enabled",
+      USERS_ROLES_FIELD: "authorities",
+    },
+  },
+  django: {
+    variables: {
+      USERS_COLLECTION: "auth_user",
+      USERS_USERNAME_FIELD: "username",
+      USERS_PASSWORD_FIELD: "password",
+      USERS_DISABLED_FIELD: "!is_active",
+    },
+    indexesStringsOnly: true,
+  },
+  "aspnet-identity": {
+    variables: {
+      USERS_COLLECTION: "Users",
+      USERS_USERNAME_FIELD: "NormalizedUserName",
+      USERS_PASSWORD_FIELD: "PasswordHash",
+      USERS_DISABLED_FIELD: "LockoutEnd>now",
+      USERS_ROLES_FIELD: "Roles",
+    },
+    usernameCase: "upper",
+  },
+  devise: {
+    variables: {
+      USERS_COLLECTION: "users",
+      USERS_USERNAME_FIELD: "email",
+      USERS_PASSWORD_FIELD: "encrypted_password",
+      USERS_DISABLED_FIELD: "locked_at:date",
+    },
+    usernameCase: "lower",
+  },
+} as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof presets;
+
+/** Undefined where it is no preset's name. */
+export function presetOf(name: string | undefined): Preset | undefined {
+  return name !== undefined && Object.hasOwn(presets, name)
+    ? presets[name as PresetName]
+    : undefined;
+}

@@ -1,0 +1,180 @@
+/** The databases within the file, and the only two ways to them: a read and a transaction. Depends on lmdb. */
+import { hash, randomBytes } from "node:crypto";
+import type { Database, RootDatabase } from "lmdb";
+import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../../auth/usernames.js";
+import type { User, UserId } from "../../auth/users.js";
+import { idKey } from "../import-plan.js";
+import { storeUnavailable, withDeadline } from "../unavailable.js";
+import type { ThrottleDocument } from "../../auth/throttle/store.js";
+
+const clashesListedMax = 20;
+
+/** The file cannot be used as it is. Nothing has been written to it; the message names it. */
+export class EmbeddedStoreError extends Error {
+  override readonly name = "EmbeddedStoreError";
+}
+
+/** A throttle document as stored. */
+export interface StoredDocument extends ThrottleDocument {
+  readonly version: string;
+}
+
+/** When a document expires, and its key: the order in which documents go. */
+type Expiry = [expiresAtMs: number, key: string];
+
+interface ThrottleDatabases {
+  readonly documents: Database<StoredDocument, string>;
+  readonly expiries: Database<true, Expiry>;
+  /** Of those that are disposable: also counted by it. */
+  readonly disposable: Database<true, Expiry>;
+}
+
+function openThrottleDatabases(root: RootDatabase): ThrottleDatabases {
+  return {
+    documents: root.openDB("throttle", { encoding: "json" }),
+    expiries: root.openDB("throttle-expiries", { encoding: "json" }),
+    disposable: root.openDB("throttle-disposable", { encoding: "json" }),
+  };
+}
+
+/** A user as stored: as JSON. */
+type UserRecord = Omit<User, "tokensValidAfter"> & {
+  readonly tokensValidAfter: string | undefined;
+};
+
+/** LMDB bounds the length of a key, so that the key of a text is its digest. */
+const digest = (text: string) =>
+  // By way of a string: a buffer from node:crypto has memory of its own, which costs twice the digest.
+  Buffer.from(hash("sha256", Buffer.from(text, "utf16le"), "base64"), "base64");
+
+export class StoreFile {
+  readonly meta: Database<unknown, string>;
+  /** By digest of the `idKey`. */
+  readonly users: Database<UserRecord, Buffer>;
+  /** The key in `users`, by digest of the username. */
+  readonly usernames: Database<Buffer, Buffer>;
+  readonly throttle: ThrottleDatabases;
+  readonly #root: RootDatabase;
+  readonly usernameKey: UsernameKey;
+  readonly #usernameMatch: UsernameMatch;
+  readonly #deadlineMs: number;
+
+  constructor(root: RootDatabase, deadlineMs: number, usernameMatch: UsernameMatch) {
+    this.#root = root;
+    this.#deadlineMs = deadlineMs;
+    this.#usernameMatch = usernameMatch;
+    this.usernameKey = usernameKeyOf(usernameMatch);
+    this.meta = root.openDB("meta", { encoding: "json" });
+    this.users = root.openDB("users", { encoding: "json", keyEncoding: "binary" });
+    this.usernames = root.openDB("usernames", { encoding: "binary", keyEncoding: "binary" });
+    this.throttle = openThrottleDatabases(root);
+  }
+
+  /** @throws AuthError `store_unavailable` for whatever `work` throws. */
+  read<T>(work: () => T): Promise<T> {
+    try {
+      // Else what other processes wrote in this turn of the event loop stays unseen.
+      this.#root.resetReadTxn();
+      return Promise.resolve(work());
+    } catch (error) {
+      return Promise.reject(storeUnavailable("the embedded store cannot be read", error));
+    }
+  }
+
+  /** Runs `work` in a transaction: what it throws undoes what it wrote. Resolves once on disk. */
+  write<T>(work: () => T): Promise<T> {
+    return withDeadline(this.#deadlineMs, this.#transact(work));
+  }
+
+  async #transact<T>(work: () => T): Promise<T> {
+    try {
+      return await this.#root.childTransaction(work);
+    } catch (error) {
+      const { commitError } = error as { commitError?: Promise<never> };
+      const cause: unknown = await (commitError?.catch((reason: unknown) => reason) ?? error);
+      throw storeUnavailable("the embedded store cannot be written", cause);
+    }
+  }
+
+  async secret(): Promise<Uint8Array> {
+    const stored = await this.read(() => this.meta.get("secret"));
+    if (typeof stored === "string") return Buffer.from(stored, "base64");
+    const fresh = randomBytes(32).toString("base64");
+    const text = await this.write(() => {
+      const other = this.meta.get("secret") as string | undefined;
+      if (other === undefined) void this.meta.put("secret", fresh);
+      return other ?? fresh;
+    });
+    return Buffer.from(text, "base64");
+  }
+
+  user(key: Buffer): User | undefined {
+    const record = this.users.get(key);
+    if (record === undefined) return undefined;
+    const { id, username, passwordHash, disabled, roles, tokensValidAfter: instant } = record;
+    const tokensValidAfter = instant ? new Date(instant) : undefined;
+    return { id, username, passwordHash, disabled, roles, tokensValidAfter };
+  }
+
+  userById(id: UserId): User | undefined {
+    return this.user(digest(idKey(id)));
+  }
+
+  userByUsername(username: string): User | undefined {
+    const key = this.usernames.get(this.#nameKey(username));
+    return key && this.user(key);
+  }
+
+  /** @throws Error where another process has keyed the usernames by another setting. */
+  #nameKey(username: string): Buffer {
+    if (this.#storedMatch() !== this.#usernameMatch) {
+      throw new Error("another process has changed USERNAME_MATCH");
+    }
+    return digest(this.usernameKey(username));
+  }
+
+  #storedMatch(): unknown {
+    return this.meta.get("usernameMatch") ?? "exact";
+  }
+
+  /**
+   * Keys the usernames anew where they are keyed by another setting.
+   * @throws EmbeddedStoreError where two of them are one by this setting; nothing is changed then.
+   */
+  rekeyUsernames(path: string): void {
+    if (this.#storedMatch() === this.#usernameMatch) return;
+    const clashing = this.#root.transactionSync(() => {
+      const owners = new Map<string, Buffer>();
+      const clashing: string[] = [];
+      for (const { key, value } of this.users.getRange()) {
+        const name = digest(this.usernameKey(value.username)).toString("base64");
+        const owner = owners.get(name);
+        if (owner) clashing.push(`${this.users.get(owner)?.id.value ?? ""} and ${value.id.value}`);
+        else owners.set(name, Buffer.from(key));
+      }
+      if (clashing.length > 0) return clashing;
+      this.usernames.clearSync();
+      for (const [name, key] of owners) void this.usernames.put(Buffer.from(name, "base64"), key);
+      void this.meta.put("usernameMatch", this.#usernameMatch);
+      return clashing;
+    });
+    if (clashing.length === 0) return;
+    const listed = clashing.slice(0, clashesListedMax).join("; ");
+    throw new EmbeddedStoreError(
+      `${path} has users whose names are one by USERNAME_MATCH=${this.#usernameMatch}, ` +
+        `${clashing.length} in all, rename them first. Their _id: ${listed}`,
+    );
+  }
+
+  putUser(user: User): void {
+    const key = digest(idKey(user.id));
+    const { tokensValidAfter, ...rest } = user;
+    void this.users.put(key, { ...rest, tokensValidAfter: tokensValidAfter?.toISOString() });
+    void this.usernames.put(this.#nameKey(user.username), key);
+  }
+
+  removeUser(user: User): void {
+    void this.users.remove(digest(idKey(user.id)));
+    void this.usernames.remove(this.#nameKey(user.username));
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The store for one machine: one LMDB file, shared by any number of processes. Depends on lmdb and
+ * the domain's ports.
+ */
+import { closeSync, fstatSync, mkdirSync, openSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "lmdb";
+import type { UsernameMatch } from "../../auth/usernames.js";
+import type { Finding } from "../inspection.js";
+import type { Store } from "../store.js";
+import { EmbeddedStoreError, StoreFile } from "./databases.js";
+import { faultOfFile, notOurs } from "./file.js";
+import { EmbeddedKeys } from "./keys.js";
+import { EmbeddedThrottle } from "./throttle.js";
+import { EmbeddedUsers } from "./users.js";
+
+/** The version of what this module writes; a file of another version is refused. */
+const format = 1;
+const staleReadersCheckMs = 60_000;
+const newStoreBytes = 1_048_576;
+
+export interface EmbeddedStoreOptions {
+  /** The folder of the file, made if absent. */
+  readonly dataDir: string;
+  /** Time after which a write that waits for another process or the disk is given up. */
+  readonly deadlineMs?: number;
+  /** Changes the store for good: processes with another setting can then read no users. */
+  readonly usernameMatch?: UsernameMatch;
+  /** How many of the throttle's documents are kept that it can do without. */
+  readonly throttleDocumentsMax?: number;
+}
+
+/** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
+  const path = join(options.dataDir, "latchkey.mdb");
+  prepareFile(options.dataDir, path);
+  const root = open({
+    path,
+    noSubdir: true,
+    // Else a write is reported before it is on the disk.
+    overlappingSync: false,
+    // Else a failed commit, as on a full disk, is a rejection that nobody can handle.
+    eventTurnBatching: false,
+  });
+  const readersCheck = setInterval(() => root.readerCheck(), staleReadersCheckMs).unref();
+  const close = async () => {
+    clearInterval(readersCheck);
+    await root.close();
+  };
+  try {
+    const names = [...root.getKeys()];
+    if (names.length > 0 && !names.includes("meta")) {
+      throw new EmbeddedStoreError(`${path} ${notOurs}`);
+    }
+    const { deadlineMs = 2500, usernameMatch = "exact" } = options;
+    const file = new StoreFile(root, deadlineMs, usernameMatch);
+    await claim(file, path);
+    file.rekeyUsernames(path);
+    return {
+      users: new EmbeddedUsers(file),
+      keys: new EmbeddedKeys(file),
+      throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
+      secret: () => file.secret(),
+      inspect: () => inspectEmbedded(file, path),
+      ping: () => file.read(() => void file.meta.get("format")),
+      warnings: () => Promise.resolve([]),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** LMDB ends the process on a path or file that it cannot use: whatever it would meet, we meet first. */
+function prepareFile(dataDir: string, path: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    const isNew = [path, `${path}-lock`].map((name) => {
+      const file = openSync(name, "a+", 0o600);
+      const { size } = fstatSync(file);
+      closeSync(file);
+      return size === 0;
+    });
+    const { bavail, bsize } = statfsSync(dataDir);
+    if (isNew.includes(true) && bavail * bsize < newStoreBytes) {
+      throw new EmbeddedStoreError(`${path} cannot be created: the disk is full`);
+    }
+    const fault = faultOfFile(path);
+    if (fault !== undefined) throw new EmbeddedStoreError(`${path} ${fault}`);
+  } catch (error) {
+    if (error instanceof EmbeddedStoreError) throw error;
+    const { message } = error as Error;
+    throw new EmbeddedStoreError(`${path} cannot be opened: ${message}`, { cause: error });
+  }
+}
+
+async function* inspectEmbedded(file: StoreFile, path: string): AsyncGenerator<Finding> {
+  await file.read(() => file.meta.get("format"));
+  yield { level: "ok", check: "connection", message: `the embedded store ${path} can be read` };
+}
+
+/** Marks a new file with the format, or makes sure of it. */
+async function claim(file: StoreFile, path: string): Promise<void> {
+  const stored = await file.write(() => {
+    const found: unknown = file.meta.get("format");
+    if (found === undefined) void file.meta.put("format", format);
+    return found ?? format;
+  });
+  if (stored !== format) {
+    throw new EmbeddedStoreError(
+      `${path} has format ${JSON.stringify(stored)}; this version of Latchkey reads format ${format}`,
+    );
+  }
+}

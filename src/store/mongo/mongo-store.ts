@@ -1,0 +1,99 @@
+/**
+ * The store on MongoDB: a users collection as it is found, and a collection of our own for the keys.
+ * Depends on mongodb and the domain's ports.
+ */
+import { BSON } from "mongodb";
+import type { Document } from "mongodb";
+import type { User } from "../../auth/users.js";
+import type { UsernameMatch } from "../../auth/usernames.js";
+import type { Preset } from "../../config/presets.js";
+import type { Store } from "../store.js";
+import { MongoConnection, type MongoCall } from "./connection.js";
+import { UserMapping } from "./document.js";
+import { inspectMongo } from "./inspection.js";
+import { MongoKeys, sharedSecret, type KeyDocument, type SecretDocument } from "./keys.js";
+import type { UserDocument, UserFields } from "./document.js";
+import { MongoThrottle, type StoredThrottleDocument } from "./throttle.js";
+import { UsernameIndex } from "./username-index.js";
+import { MongoUsers } from "./users.js";
+
+/** How users are found in documents. */
+export interface MongoMappingOptions {
+  readonly fields: UserFields;
+  readonly usernameMatch?: UsernameMatch;
+  /** What else is particular to the collection. */
+  readonly preset?: Preset | undefined;
+}
+
+export interface MongoStoreOptions extends MongoMappingOptions {
+  /** A connection string with database. */
+  readonly uri: string;
+  readonly usersCollection: string;
+  /** Time after which a call is given up. */
+  readonly deadlineMs?: number;
+  /** How many of the throttle's documents are kept that it can do without. */
+  readonly throttleDocumentsMax?: number;
+}
+
+/**
+ * Does not wait for the database, which may come and go: every call tries anew.
+ * @throws MongoStoreError
+ */
+export function openMongoStore(options: MongoStoreOptions): Store {
+  const { deadlineMs = 2500 } = options;
+  const connection = new MongoConnection(options.uri, deadlineMs);
+  const { db } = connection;
+  const collection = db.collection<UserDocument>(options.usersCollection);
+  const mapping = mappingOf(options);
+  const hashes =
+    mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
+  const index = new UsernameIndex(collection, mapping, deadlineMs);
+  const call: MongoCall = async (work) => {
+    const result = await connection.call(work);
+    void index.prepare().catch(() => undefined);
+    return result;
+  };
+  return {
+    users: new MongoUsers(collection, hashes, mapping, call, index),
+    keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
+    throttle: new MongoThrottle(
+      db.collection<StoredThrottleDocument>("latchkey_throttle"),
+      call,
+      options.throttleDocumentsMax,
+    ),
+    inspect: (inspection) =>
+      inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),
+    secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
+    ping: async () => {
+      await call(() => db.command({ ping: 1 }));
+    },
+    warnings: () => call(() => index.warnings()),
+    close: () => connection.close(),
+  };
+}
+
+function mappingOf({ fields, usernameMatch = "exact", preset }: MongoMappingOptions): UserMapping {
+  return new UserMapping({
+    fields,
+    username: {
+      match: usernameMatch,
+      case: preset?.usernameCase,
+      indexesStringsOnly: preset?.indexesStringsOnly,
+    },
+    rolesSeparator: preset?.rolesSeparator,
+    ...(preset?.hash && { hash: preset.hash }),
+  });
+}
+
+/** Reads documents of Extended JSON, as `mongoexport` writes them. */
+export function createExportReader(options: MongoMappingOptions) {
+  const mapping = mappingOf(options);
+  return (document: object): User | undefined => {
+    try {
+      return mapping.user(BSON.EJSON.deserialize(document) as Document);
+    } catch {
+      // A wrapper such as {"$oid":…} that does not hold what it says.
+      return undefined;
+    }
+  };
+}

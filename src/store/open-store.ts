@@ -1,0 +1,57 @@
+/**
+ * The choice between the two stores. Loads only the driver of the one that is configured. Depends on config.
+ */
+import type { User } from "../auth/users.js";
+import type { Config } from "../config/config.js";
+import { presetOf } from "../config/presets.js";
+import type { Store } from "./store.js";
+
+/**
+ * The store of the configuration; only that one's driver is loaded. MongoDB need not be there yet.
+ * @param options.deadlineMs time after which a call is given up, where the store's own is too short.
+ * @throws EmbeddedStoreError if the embedded store's file cannot be used.
+ * @throws MongoStoreError if the driver cannot make sense of `MONGODB_URI`.
+ */
+export async function openStore(
+  config: Config,
+  { deadlineMs }: { readonly deadlineMs?: number } = {},
+): Promise<Store> {
+  const deadline = deadlineMs === undefined ? {} : { deadlineMs };
+  if (config.MONGODB_URI === undefined) {
+    const { openEmbeddedStore } = await import("./embedded/embedded-store.js");
+    return openEmbeddedStore({
+      dataDir: config.DATA_DIR,
+      usernameMatch: config.USERNAME_MATCH,
+      ...deadline,
+    });
+  }
+  const { openMongoStore } = await import("./mongo/mongo-store.js");
+  return openMongoStore({
+    uri: config.MONGODB_URI,
+    ...deadline,
+    usersCollection: config.USERS_COLLECTION,
+    ...mappingOf(config),
+  });
+}
+
+/** What makes a user of a document of MongoDB's Extended JSON, undefined where it is none. */
+export async function readExportedUser(
+  config: Config,
+): Promise<(document: object) => User | undefined> {
+  const { createExportReader } = await import("./mongo/mongo-store.js");
+  return createExportReader(mappingOf(config));
+}
+
+function mappingOf(config: Config) {
+  return {
+    usernameMatch: config.USERNAME_MATCH,
+    preset: presetOf(config.USERS_PRESET),
+    fields: {
+      username: config.USERS_USERNAME_FIELD,
+      password: config.USERS_PASSWORD_FIELD,
+      disabled: config.USERS_DISABLED_FIELD,
+      roles: config.USERS_ROLES_FIELD,
+      tokensValidAfter: config.USERS_TOKENS_VALID_AFTER_FIELD,
+    },
+  };
+}

@@ -1,0 +1,26 @@
+/** What both stores are to the rest of the program. Depends on the domain's ports. */
+import type { KeyStore } from "../auth/keys/keys.js";
+import type { ThrottleStore } from "../auth/throttle/store.js";
+import type { UserStore } from "../auth/users.js";
+import type { Finding, InspectionOptions } from "./inspection.js";
+
+export interface Store {
+  readonly users: UserStore;
+  readonly keys: KeyStore;
+  readonly throttle: ThrottleStore;
+  /** 32 random bytes, the same for every process on this store. */
+  secret(): Promise<Uint8Array>;
+  /**
+   * Looks at the store as `doctor` does.
+   * @throws AuthError `store_unavailable`
+   */
+  inspect(options: InspectionOptions): AsyncIterable<Finding>;
+  /** Resolves while the store answers, else throws `store_unavailable`. */
+  ping(): Promise<void>;
+  /**
+   * What an operator should mend in the set-up of the store, one sentence each.
+   * @throws AuthError `store_unavailable`
+   */
+  warnings(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
