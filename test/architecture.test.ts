@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 /** For each part, what it may import beside itself: other parts, and packages where they are few. */
 const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
-  "src/config": { parts: ["src/auth"], packages: [] },
+  "src/config": { parts: ["src/auth"], packages: ["@latchkey-auth/latchkey"] },
   "src/store": { parts: ["src/auth", "src/config"], packages: ["lmdb", "mongodb"] },
   "src/server": { parts: ["src/auth"], packages: [] },
   "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
@@ -22,7 +22,6 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
     packages: [
       "pino",
       "prom-client",
-      "latchkey",
       "@opentelemetry/api",
       "@opentelemetry/exporter-trace-otlp-proto",
       "@opentelemetry/resources",
@@ -43,7 +42,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   },
   "src/cli": {
     parts: ["src/app", "src/auth", "src/config", "src/observability", "src/store"],
-    packages: ["commander", "latchkey"],
+    packages: ["commander"],
   },
   "src/main.ts": { parts: ["src/cli"], packages: [] },
 };

@@ -2,7 +2,7 @@
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { createRemoteJWKSet, jwtVerify } from "jose";
-import { AuthService } from "latchkey/auth/v1";
+import { AuthService } from "@latchkey-auth/latchkey/auth/v1";
 
 const {
   LATCHKEY_URL: baseUrl = "http://127.0.0.1:8080",

@@ -2,11 +2,11 @@
  * The command line: which commands there are, and what becomes of an error. Depends on commander; the
  * commands load what they need when they run.
  */
-import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
 import { KeyOperationError } from "../auth/keys/ring.js";
 import { ConfigError } from "../config/config.js";
+import { version } from "../config/version.js";
 import type { Clock, Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { addKeysCommands } from "./keys.js";
@@ -45,9 +45,6 @@ export async function run(
 
 function createProgram(session: Session): Command {
   const { terminal } = session;
-  const { version } = createRequire(import.meta.url)("latchkey/package.json") as {
-    version: string;
-  };
   // Sub-commands inherit the settings made before them.
   const program = new Command("latchkey")
     .description("Authentication service: passwords in, JSON Web Tokens out.")

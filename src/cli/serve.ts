@@ -13,6 +13,7 @@ import {
   type Config,
   type Environment,
 } from "../config/config.js";
+import { version } from "../config/version.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/store.js";
@@ -127,7 +128,7 @@ async function openTracing({ isOn, followsCallers }: TracingConfig, config: Conf
   if (!isOn) return undefined;
   const { startTracing } = await import("../observability/tracing.js");
   const storeSystem = config.MONGODB_URI === undefined ? "lmdb" : "mongodb";
-  return startTracing({ storeSystem, followsCallers, logger: logs.logger });
+  return startTracing({ version, storeSystem, followsCallers, logger: logs.logger });
 }
 
 /** What only the operator can mend is said in one sentence. */

@@ -4,7 +4,6 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
-import { createRequire } from "node:module";
 import {
   createTraceState,
   ROOT_CONTEXT,
@@ -54,6 +53,8 @@ export interface Tracing {
 }
 
 export interface TracingOptions {
+  /** `service.version`. */
+  readonly version: string;
   /** `db.system.name` of the store. */
   readonly storeSystem: "mongodb" | "lmdb";
   /** Whether a trace that a caller began is continued. */
@@ -69,10 +70,7 @@ interface Request {
 
 /** The SDK reads the rest from its environment variables. */
 export function startTracing(options: TracingOptions): Tracing {
-  const { storeSystem, followsCallers, logger } = options;
-  const { version } = createRequire(import.meta.url)("latchkey/package.json") as {
-    version: string;
-  };
+  const { version, storeSystem, followsCallers, logger } = options;
   const exporter = tellFailures(new OTLPTraceExporter(), logger);
   const provider = new BasicTracerProvider({
     resource: defaultResource()

@@ -1,14 +1,25 @@
 /** The packed package, as another service uses it: generated stubs, typed, and the command. */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startService, type RunningService } from "../support/service.js";
 
 const root = resolve(import.meta.dirname, "../..");
 let folder: string;
+let archiveName: string;
+let installed: string;
 let service: RunningService;
 
 beforeAll(async () => {
@@ -18,9 +29,10 @@ beforeAll(async () => {
   const [packed] = JSON.parse(execFileSync("npm", pack, { cwd: root, encoding: "utf8" })) as [
     { filename: string },
   ];
-  const installed = join(folder, "node_modules/latchkey");
+  archiveName = packed.filename;
+  installed = join(folder, "node_modules/@latchkey-auth/latchkey");
   mkdirSync(installed, { recursive: true });
-  const archive = join(folder, packed.filename);
+  const archive = join(folder, archiveName);
   execFileSync("tar", ["-xzf", archive, "-C", installed, "--strip-components=1"]);
   // The dependencies as npm would lay them out, without asking the registry again.
   for (const name of [
@@ -39,7 +51,7 @@ beforeAll(async () => {
     join(folder, "client.ts"),
     `import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { AuthService, type LoginResponse } from "latchkey/auth/v1";
+import { AuthService, type LoginResponse } from "@latchkey-auth/latchkey/auth/v1";
 
 const client = createClient(AuthService, createGrpcTransport({ baseUrl: process.argv[2]! }));
 const response: LoginResponse = await client.login({ username: "TestUser", password: "password" });
@@ -52,6 +64,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   await service.close();
 });
+
+const markdownFiles = (path: string) =>
+  readdirSync(path, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".md"));
 
 const tsc = (...args: string[]) =>
   execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...args], {
@@ -72,7 +87,7 @@ test("another service imports the stubs, typed, and calls with them", async () =
 test("a wrong use does not compile", () => {
   writeFileSync(
     join(folder, "wrong.ts"),
-    `import type { LoginRequest } from "latchkey/auth/v1";
+    `import type { LoginRequest } from "@latchkey-auth/latchkey/auth/v1";
 export const username = (request: LoginRequest): number => request.username;
 `,
   );
@@ -80,7 +95,25 @@ export const username = (request: LoginRequest): number => request.username;
 }, 60_000);
 
 test("the command runs", () => {
-  const main = join(folder, "node_modules/latchkey/dist/src/main.js");
+  const main = join(installed, "dist/src/main.js");
   const help = execFileSync(process.execPath, [main, "--help"], { encoding: "utf8" });
   expect(help).toContain("latchkey");
+});
+
+test("every link of its documents leads to a file of the package", () => {
+  const documents = markdownFiles(installed);
+  expect(documents).toContain("README.md");
+  const dead = documents.flatMap((file) => {
+    const text = readFileSync(join(installed, file), "utf8");
+    return [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
+      .map(([, target = ""]) => target)
+      .filter((target) => !existsSync(join(installed, dirname(file), target)))
+      .map((target) => `${file}: ${target}`);
+  });
+  expect(dead).toEqual([]);
+});
+
+test("the guide installs the file that is packed", () => {
+  const guide = readFileSync(join(installed, "docs/clients.md"), "utf8");
+  expect(guide).toContain(`npm install ./${archiveName} `);
 });

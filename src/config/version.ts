@@ -1,0 +1,8 @@
+/** The version of this package, as its manifest has it. Depends on node:module. */
+import { createRequire } from "node:module";
+
+const manifest = createRequire(import.meta.url)("@latchkey-auth/latchkey/package.json") as {
+  version: string;
+};
+
+export const { version } = manifest;
