@@ -15,7 +15,7 @@ import type { KeyStore } from "../auth/keys/keys.js";
 import { ManagedKeys } from "../auth/keys/managed-keys.js";
 import type { KeyClock } from "../auth/keys/ring-replica.js";
 import { generateRsaKey, type RsaPrivateKey } from "../auth/keys/rsa.js";
-import { ConfigError, type Config } from "../config/config.js";
+import { checkConfig, ConfigError, type Config, type Environment } from "../config/config.js";
 import {
   readTlsFiles,
   secureContextOptions,
@@ -32,9 +32,32 @@ export interface KeyMaterial {
   readonly warnings: readonly string[];
 }
 
+/**
+ * The variables, and the keys in the files that they name.
+ * @param check finds what else is wrong with the variables that could be parsed.
+ * @throws ConfigError with all faults.
+ */
+export async function readConfiguration(
+  env: Environment,
+  check: (values: Partial<Config>) => Promise<readonly string[]> = () => Promise.resolve([]),
+): Promise<{ readonly config: Config; readonly keyMaterial: KeyMaterial }> {
+  const { values, faults } = checkConfig(env);
+  const keyMaterial = await collectKeyMaterial(values, faults);
+  faults.push(...(await check(values)));
+  if (faults.length > 0) throw new ConfigError(faults);
+  return { config: Object.freeze(values as Config), keyMaterial };
+}
+
 /** @throws ConfigError with the faults of all files. */
 export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   const faults: string[] = [];
+  const keyMaterial = await collectKeyMaterial(config, faults);
+  if (faults.length > 0) throw new ConfigError(faults);
+  return keyMaterial;
+}
+
+/** Adds what is wrong with a file to `faults`. */
+async function collectKeyMaterial(config: Partial<Config>, faults: string[]): Promise<KeyMaterial> {
   const warnings: string[] = [];
 
   async function read<T>(
@@ -60,11 +83,10 @@ export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   const signing = await read("SIGNING_KEY_FILE", loadSigningKey);
   const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
   const tls = await readTls(config, faults);
-  if (faults.length > 0) throw new ConfigError(faults);
   return { signing, trusted, tls, warnings };
 }
 
-async function readTls(config: Config, faults: string[]): Promise<KeyMaterial["tls"]> {
+async function readTls(config: Partial<Config>, faults: string[]): Promise<KeyMaterial["tls"]> {
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: caFile } = config;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const files = { certFile, keyFile, ...(caFile !== undefined && { caFile }) };

@@ -1,6 +1,7 @@
-/** `latchkey config`. Depends on the configuration. */
+/** `latchkey config`. Depends on the configuration and the names of the tracing variables. */
 import type { Command } from "commander";
-import { describeConfig, likelyTypos, parseConfig } from "../config/config.js";
+import { describeConfig, hashConcurrency, likelyTypos } from "../config/config.js";
+import { describeTracing, readTracingConfig } from "../observability/tracing-config.js";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
 import { safe, toJson, warn, writeLine } from "./terminal.js";
 
@@ -10,9 +11,17 @@ export function addConfigCommand(program: Command, { terminal }: Session): void 
     "Print the effective configuration, secrets masked.",
     "PORT=9000 latchkey config",
   ).action(async ({ json }: JsonOption) => {
-    parseConfig(terminal.env);
-    for (const sentence of likelyTypos(terminal.env)) await warn(terminal, sentence, json);
-    const values = Object.entries(describeConfig(terminal.env));
+    const { env } = terminal;
+    const { readConfiguration } = await import("../app/key-material.js");
+    const { config } = await readConfiguration(env);
+    const warnings = [...likelyTypos(env), ...readTracingConfig(env).faults];
+    for (const sentence of warnings) await warn(terminal, sentence, json);
+    const { busy, quiet } = hashConcurrency(env, config);
+    const values = Object.entries<string | undefined>({
+      ...describeConfig(env),
+      HASH_CONCURRENCY: quiet === busy ? `${busy}` : `${quiet} (${busy} while tokens are renewed)`,
+      ...describeTracing(env),
+    });
     const text = json
       ? toJson(Object.fromEntries(values.map(([name, value]) => [name, value ?? null])))
       : values.map(([name, value = ""]) => `${name}=${safe(value)}`).join("\n");

@@ -1,7 +1,9 @@
 /** `latchkey doctor`. Depends on the configuration, the keys, the store and the census. */
 import type { Command } from "commander";
+import type { KeyMaterial } from "../app/key-material.js";
 import type { Census, FaultyUsers } from "../auth/passwords/census.js";
-import { likelyTypos, parseConfig, type Config } from "../config/config.js";
+import { likelyTypos, type Config } from "../config/config.js";
+import { readTracingConfig } from "../observability/tracing-config.js";
 import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/store.js";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
@@ -36,14 +38,17 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
     if (finding.level === "error") session.exitCode = 1;
     await writeLine(terminal.stdout, describeFinding(finding, options));
   };
-  const config = parseConfig(terminal.env);
-  for (const message of likelyTypos(terminal.env)) {
+  const { readConfiguration } = await import("../app/key-material.js");
+  const { config, keyMaterial } = await readConfiguration(terminal.env);
+  const { env } = terminal;
+  for (const message of [...likelyTypos(env), ...readTracingConfig(env).faults]) {
     await report({ level: "warning", check: "configuration", message });
   }
   const { openStore } = await import("../store/open-store.js");
   const store = await openStore(config, { deadlineMs: wholeCollectionMs });
   try {
-    for await (const finding of keyFindings(config, store, clock)) await report(finding);
+    for await (const finding of keyFindings(config, keyMaterial, store, clock))
+      await report(finding);
     for await (const finding of store.inspect({ fix: options.fix, now: () => clock.now() })) {
       await report(finding);
     }
@@ -86,14 +91,11 @@ function describeFinding(finding: Finding, { json, names }: DoctorOptions): stri
 
 async function* keyFindings(
   config: Config,
+  material: KeyMaterial,
   store: Store,
   clock: Session["clock"],
 ): AsyncGenerator<Finding> {
-  const [{ readKeyMaterial }, { inspectKeys }] = await Promise.all([
-    import("../app/key-material.js"),
-    import("../auth/keys/inspection.js"),
-  ]);
-  const material = await readKeyMaterial(config);
+  const { inspectKeys } = await import("../auth/keys/inspection.js");
   for (const message of material.warnings) yield { level: "warning", check: "keys", message };
   const trusted = material.trusted.length;
   if (trusted > 0) {

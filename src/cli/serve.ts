@@ -1,14 +1,13 @@
 /** `serve`: runs the service until it is told to stop. Depends on app, store and config. */
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { constants, mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { App, AppDeps } from "../app/app.js";
 import {
-  ConfigError,
   likelyTypos,
-  parseConfig,
+  hashConcurrency,
   workerCount,
   type Config,
   type Environment,
@@ -48,22 +47,19 @@ async function serve(
   terminal: Terminal,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
-  const [{ readKeyMaterial }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
+  const [{ readConfiguration }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
     await Promise.all([
       import("../app/key-material.js"),
       import("../observability/log.js"),
       import("../app/workers.js"),
     ]);
-  const config = parseConfig(env);
-  const keyMaterial = await readKeyMaterial(config);
+  const { config, keyMaterial } = await readConfiguration(env, auditLogFaults);
   const { stdout } = terminal;
   const logs = await openLogs({
     level: config.LOG_LEVEL,
     format: config.LOG_FORMAT ?? (stdout.isTTY ? "pretty" : "json"),
     audit: config.AUDIT_LOG,
     stdout,
-  }).catch((error: unknown) => {
-    throw new ConfigError([`AUDIT_LOG cannot be opened: ${(error as Error).message}`]);
   });
   const isPrimary = !isWorker && workerCount(config) > 1;
   const tracing = readTracingConfig(env);
@@ -77,15 +73,25 @@ async function serve(
       });
     } else {
       terminal.onHangup(() => undefined);
-      // Whoever sets a number means it, and a primary has set one for each worker.
-      const quietHashConcurrency = env["HASH_CONCURRENCY"]
-        ? config.HASH_CONCURRENCY
-        : availableParallelism();
+      const quietHashConcurrency = hashConcurrency(env, config).quiet;
       const deps = { config, keyMaterial, logs, quietHashConcurrency };
       await serveAlone(deps, tracing, stop, onStarted);
     }
   } finally {
     await logs.close();
+  }
+}
+
+async function auditLogFaults({ AUDIT_LOG = "off" }: Partial<Config>): Promise<string[]> {
+  if (AUDIT_LOG === "off" || AUDIT_LOG === "stdout") return [];
+  try {
+    // As the log opens it: a pipe need not have a reader yet.
+    const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+    const flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK;
+    await (await open(AUDIT_LOG, flags, 0o640)).close();
+    return [];
+  } catch (error) {
+    return [`AUDIT_LOG cannot be opened: ${(error as Error).message}`];
   }
 }
 

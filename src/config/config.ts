@@ -1,16 +1,28 @@
 /**
  * The configuration: environment variables in, one frozen object out, or one error that names every
- * fault. Opens nothing. Depends on the table of presets and the ways of comparing usernames.
+ * fault. Reads the files of secrets and nothing else. Depends on the table of presets, the ways of
+ * comparing usernames and node:fs.
  */
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { usernameMatches } from "../auth/usernames.js";
 import { presetOf, presets, type PresetName } from "./presets.js";
+import { misspeltNames, mongoSettings, type Environment } from "./slips.js";
+
+export type { Environment };
 
 const seconds = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** What a parser throws; the text completes the sentence "VARIABLE …". */
-class Fault extends Error {}
+class Fault extends Error {
+  /** The one that it is about, where that is not the one that is parsed. */
+  readonly variable: string | undefined;
+  constructor(message: string, variable?: string) {
+    super(message);
+    this.variable = variable;
+  }
+}
 
 type Parse<T> = (text: string) => T;
 
@@ -59,12 +71,21 @@ const timeZone: Parse<string> = (value) => {
   }
 };
 
+const uriPart = "(?:[^/?#[\\]@:%]|%[0-9a-f]{2})*";
+const uriHead = `^(?:${uriPart}(?::${uriPart})?@)?[^/?#@]+`;
+const uriForm = new RegExp(`${uriHead}/[^/?@]+(?:\\?.*)?$`, "is");
+const uriWithoutDatabase = new RegExp(`${uriHead}/?(?:\\?[^@]*)?$`, "is");
+
 const mongodbUri: Parse<string> = (value) => {
-  const match = /^mongodb(?:\+srv)?:\/\/[^/?]+\/([^/?]+)(?:\?.*)?$/.exec(value);
-  if (match === null) {
-    throw new Fault("must be mongodb://… or mongodb+srv://… and name a database");
+  const [, rest] = /^mongodb(?:\+srv)?:\/\/(.*)$/s.exec(value) ?? [];
+  if (rest === undefined) throw new Fault("must be mongodb://… or mongodb+srv://…");
+  if (uriForm.test(rest)) return value;
+  if (!uriWithoutDatabase.test(rest) && rest.includes("@")) {
+    throw new Fault(
+      "has a user name or password with a character that must be percent-encoded: %2F for /, %40 for @, %3A for :, %3F for ?, %23 for #, %5B for [, %5D for ], %25 for %",
+    );
   }
-  return value;
+  throw new Fault("must name a database: mongodb://host/DATABASE");
 };
 
 const fieldPath: Parse<string> = (value) => {
@@ -135,7 +156,9 @@ interface Variable<T> {
   /** Said of a default that depends on the machine. */
   readonly defaultMeaning?: string;
   readonly meaning: string;
-  /** What may be shown of a value that holds a secret. */
+  /** Its value is never shown, and `NAME_FILE` may name a file that holds it. */
+  readonly secret?: true;
+  /** What may be shown of a secret; default: nothing. */
   readonly mask?: (value: string) => string;
 }
 
@@ -160,6 +183,7 @@ export const variables = {
   MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
   MONGODB_URI: {
     ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
+    secret: true,
     mask: maskUri,
   },
   DATA_DIR: variable(text, "./data", "folder of the embedded store"),
@@ -214,7 +238,7 @@ export const variables = {
       encryptionKeys,
       "what managed keys are encrypted with in the store: 32 bytes in base64 or hex, or two: the one to use, then the old one",
     ),
-    mask: () => "********",
+    secret: true,
   },
   PASSWORD_MIN_LENGTH: variable(
     integer(1, 1024),
@@ -311,8 +335,6 @@ export type Config = {
   readonly [Name in VariableName]: ReturnType<(typeof variables)[Name]["parse"]>;
 };
 
-export type Environment = Readonly<Record<string, string | undefined>>;
-
 /** Every fault of a configuration, one a line; never a value of a secret. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
@@ -323,22 +345,50 @@ export class ConfigError extends Error {
 
 /** @throws ConfigError with all faults. An empty variable counts as unset. */
 export function parseConfig(env: Environment): Config {
+  const { values, faults } = checkConfig(env);
+  if (faults.length > 0) throw new ConfigError(faults);
+  return Object.freeze(values as Config);
+}
+
+/** As `parseConfig`, for who has faults of more than the variables to tell: what could be parsed. */
+export function checkConfig(env: Environment): { values: Partial<Config>; faults: string[] } {
   const faults: string[] = [];
   const values: Record<string, unknown> = {};
-  for (const [name, row] of Object.entries<Variable<unknown>>(variables)) {
-    const value = textOf(env, name, row);
+  for (const [name, row] of rows) {
     try {
-      values[name] = value === undefined ? undefined : row.parse(value);
+      const value = textOf(env, name, row);
+      values[name] = value === undefined ? undefined : parseValue(row, value);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      faults.push(`${name} ${error.message}${row.mask ? "" : `, not ${JSON.stringify(value)}`}`);
+      faults.push(`${error.variable ?? name} ${error.message}`);
     }
   }
-  const config = values as Config;
-  if (faults.length === 0 && config.TOKEN_MAX_SESSION < config.TOKEN_TTL) {
+  faults.push(...faultsTogether(values, faults.length === 0), ...strayMongoFaults(env));
+  return { values, faults };
+}
+
+const rows = Object.entries<Variable<unknown>>(variables);
+
+/** The variables that name a file which holds a secret. */
+const secretFileNames = rows.filter(([, row]) => row.secret).map(([name]) => `${name}_FILE`);
+
+function parseValue(row: Variable<unknown>, value: string): unknown {
+  try {
+    return row.parse(value);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    throw new Fault(`${error.message}${row.secret ? "" : `, not ${JSON.stringify(value)}`}`);
+  }
+}
+
+/** What does not go together; durations are only compared where `areDurationsSound`. */
+function faultsTogether(config: Partial<Config>, areDurationsSound: boolean): string[] {
+  const { TOKEN_MAX_SESSION = 0, TOKEN_TTL = 0, KEY_ROTATION_INTERVAL = 0 } = config;
+  const faults: string[] = [];
+  if (areDurationsSound && TOKEN_MAX_SESSION < TOKEN_TTL) {
     faults.push("TOKEN_MAX_SESSION must not be shorter than TOKEN_TTL");
   }
-  if (faults.length === 0 && config.KEY_ROTATION_INTERVAL * retiredKeysMax < config.TOKEN_TTL) {
+  if (areDurationsSound && KEY_ROTATION_INTERVAL * retiredKeysMax < TOKEN_TTL) {
     faults.push(
       `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
     );
@@ -349,27 +399,67 @@ export function parseConfig(env: Environment): Config {
   if (config.TLS_CLIENT_CA_FILE !== undefined && config.TLS_CERT_FILE === undefined) {
     faults.push("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE");
   }
-  if (faults.length > 0) throw new ConfigError(faults);
-  return Object.freeze(config);
+  return faults;
 }
 
-/** What is set, else what the preset says, else the default. */
+const usesMongo = (env: Environment) =>
+  Boolean(valueOf(env, "MONGODB_URI") ?? valueOf(env, "MONGODB_URI_FILE"));
+
+/** The embedded store is the default, so it is also what a misnamed MONGODB_URI would lead to. */
+function strayMongoFaults(env: Environment): string[] {
+  if (usesMongo(env)) return [];
+  const { settings } = mongoSettings(env, [...rows.map(([name]) => name), ...secretFileNames]);
+  return settings.map(
+    (name) =>
+      `${name} looks like a setting of MongoDB, which Latchkey does not read: set MONGODB_URI, or unset ${name} for the embedded store`,
+  );
+}
+
+/** What a variable is set to; one trailing newline, which many ways of setting one add, is dropped. */
+function valueOf(env: Environment, name: string): string | undefined {
+  return withoutNewline(env[name] ?? "") || undefined;
+}
+
+const withoutNewline = (text: string) => text.replace(/\r?\n$/, "");
+
+/** What is set, or in the file that is named, else what the preset says, else the default. */
 function textOf(env: Environment, name: string, row: Variable<unknown>): string | undefined {
-  const preset = presetOf(env["USERS_PRESET"]);
+  const preset = presetOf(valueOf(env, "USERS_PRESET"));
   const fromPreset = preset && { REHASH: "off", ...preset.variables }[name];
-  return env[name] || fromPreset || row.default;
+  const value = valueOf(env, name);
+  const file = row.secret && `${name}_FILE`;
+  const path = file && valueOf(env, file);
+  if (path === undefined) return value ?? fromPreset ?? row.default;
+  if (value !== undefined) throw new Fault(`and ${file} are both set: unset one of them`);
+  return readSecret(path, `${name}_FILE`);
+}
+
+/** @throws Fault */
+function readSecret(path: string, variable: string): string {
+  let text: string;
+  try {
+    text = withoutNewline(readFileSync(path, "utf8"));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Fault(`${path} cannot be read: ${code ?? "unknown"}`, variable);
+  }
+  if (text === "") throw new Fault(`${path} is empty`, variable);
+  return text;
 }
 
 /**
  * The effective configuration as text by variable, secrets masked; `undefined` where a variable is
  * neither set nor has a default.
+ * @throws Error where a secret's file cannot be read: `parseConfig` comes first.
  */
-export function describeConfig(env: Environment): Record<VariableName, string | undefined> {
-  const rows = Object.entries<Variable<unknown>>(variables).map(([name, row]) => {
+export function describeConfig(env: Environment): Record<string, string | undefined> {
+  const described = rows.flatMap(([name, row]) => {
     const value = textOf(env, name, row);
-    return [name, value === undefined ? undefined : (row.mask?.(value) ?? value)];
+    const shown = row.secret && value !== undefined ? (row.mask?.(value) ?? "********") : value;
+    const file = row.secret && valueOf(env, `${name}_FILE`);
+    return [[name, shown] as const, ...(file ? [[`${name}_FILE`, file] as const] : [])];
   });
-  return Object.fromEntries(rows) as Record<VariableName, string | undefined>;
+  return Object.fromEntries(described);
 }
 
 /** How many processes share the port. */
@@ -377,29 +467,24 @@ export function workerCount({ WORKERS }: Pick<Config, "WORKERS">): number {
   return WORKERS === "auto" ? availableParallelism() : WORKERS;
 }
 
-/** One sentence for each variable that is not ours but nearly is. */
-export function likelyTypos(env: Environment): string[] {
-  const names = Object.keys(variables);
-  return Object.keys(env).flatMap((name) => {
-    if (names.includes(name)) return [];
-    const near = names.find((ours) => ours.length > 4 && isNear(name, ours, 2));
-    return near === undefined
-      ? []
-      : [`${name} is not a variable of Latchkey; did you mean ${near}?`];
-  });
+/** How many hashes may run at once: while tokens are renewed, and while none has been for a second. */
+export function hashConcurrency(env: Environment, config: Config): { busy: number; quiet: number } {
+  const busy = config.HASH_CONCURRENCY;
+  // Whoever sets a number means it, and a primary sets one for each of its workers.
+  const isFixed = valueOf(env, "HASH_CONCURRENCY") !== undefined || workerCount(config) > 1;
+  return { busy, quiet: isFixed ? busy : availableParallelism() };
 }
 
-/** Whether their Levenshtein distance is `edits` or less. */
-function isNear(a: string, b: string, edits: number): boolean {
-  if (Math.abs(a.length - b.length) > edits) return false;
-  let same = 0;
-  while (same < a.length && a[same] === b[same]) same++;
-  if (same === a.length || same === b.length) return true;
-  if (edits === 0) return false;
-  const [restA, restB] = [a.slice(same + 1), b.slice(same + 1)];
-  return (
-    isNear(restA, restB, edits - 1) ||
-    isNear(restA, b.slice(same), edits - 1) ||
-    isNear(a.slice(same), restB, edits - 1)
-  );
+/** One sentence for each variable that is not ours but was perhaps meant to be. */
+export function likelyTypos(env: Environment): string[] {
+  const names = [...rows.map(([name]) => name), ...secretFileNames];
+  const { services } = usesMongo(env) ? { services: [] } : mongoSettings(env, names);
+  return [
+    ...misspeltNames(env, names),
+    ...(services[0] === undefined
+      ? []
+      : [
+          `${services[0]} tells of a MongoDB, but MONGODB_URI is not set: users are kept in DATA_DIR`,
+        ]),
+  ];
 }

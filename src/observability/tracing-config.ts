@@ -111,3 +111,14 @@ function faultsOf(
     return isFine ? [] : [`${used} ${fault}; no traces are sent`];
   });
 }
+
+/** The OpenTelemetry variables that are set, with what may hold credentials masked. */
+export function describeTracing(env: Environment): Record<string, string | undefined> {
+  const described = Object.entries(env)
+    .filter(([name, value]) => name.startsWith("OTEL_") && value)
+    .map(([name, value = ""]) => {
+      const isHeaders = name.endsWith("_HEADERS");
+      return [name, isHeaders ? "********" : value.replace(/\/\/.*@/, "//********@")] as const;
+    });
+  return { OTEL_EXPORTER_OTLP_ENDPOINT: undefined, ...Object.fromEntries(described) };
+}

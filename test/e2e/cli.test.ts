@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { createCli, finished, type Cli } from "../support/cli.js";
 
@@ -119,6 +120,21 @@ describe("config", () => {
     const { stdout, stderr } = await cli.run(["config", "--json"], { env });
     expect(json(stdout)).toMatchObject({ PORT: "8080", TOKEN_AUDIENCE: null });
     expect(json(stderr)).toHaveProperty("warning.message");
+  });
+
+  test("shows what is in effect of the hashes and of OpenTelemetry", async () => {
+    const cores = availableParallelism();
+    const tracing = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://ann:hunter2@collector:4318",
+      OTEL_EXPORTER_OTLP_HEADERS: "api-key=hunter2",
+    };
+    const { stdout } = await cli.run(["config"], { env: tracing });
+    const alone = cores === 1 ? "1" : `${cores} (${cores - 1} while tokens are renewed)`;
+    expect(stdout).toContain(`\nHASH_CONCURRENCY=${alone}\n`);
+    expect(stdout).toContain("\nOTEL_EXPORTER_OTLP_ENDPOINT=http://********@collector:4318\n");
+    expect(stdout).toContain("\nOTEL_EXPORTER_OTLP_HEADERS=********\n");
+    const workers = await cli.run(["config"], { env: { WORKERS: "2" } });
+    expect(workers.stdout).toContain(`\nHASH_CONCURRENCY=${Math.max(1, cores - 1)}\n`);
   });
 
   test.each([["config"], ["users list"], ["users import /dev/null"]])(

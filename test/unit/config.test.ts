@@ -1,5 +1,7 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { describe, expect, test } from "@jest/globals";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { describeConfig, likelyTypos, parseConfig, variables } from "../../src/config/config.js";
 
 describe("parseConfig", () => {
@@ -59,21 +61,185 @@ describe("describeConfig", () => {
   });
 });
 
-test("likelyTypos names the variable that was meant", () => {
-  expect(likelyTypos({ MONGDB_URI: "a", TOKEN_TTLS: "b", PATH: "c", HOME: "d" })).toEqual([
-    expect.stringContaining("MONGODB_URI"),
-    expect.stringContaining("TOKEN_TTL"),
-  ]);
+describe("secrets in files", () => {
+  /** Each variable that holds a secret, with a value that it takes. */
+  const secrets: Readonly<Record<string, string>> = {
+    MONGODB_URI: "mongodb://ann:s3cret@db.example/app?authSource=admin",
+    KEY_ENCRYPTION_KEY: "ab".repeat(32),
+  };
+  const names = Object.keys(secrets);
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "latchkey-secrets-"));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function fileWith(content: string): string {
+    const path = join(folder, "secret");
+    writeFileSync(path, content);
+    return path;
+  }
+
+  test("the table has every one", () => {
+    const marked = Object.entries(variables).filter(([, row]) => "secret" in row);
+    expect(marked.map(([name]) => name)).toEqual(names);
+  });
+
+  test.each(names.flatMap((name) => ["", "\n", "\r\n"].map((end) => [name, end] as const)))(
+    "%s_FILE is read, without the newline %j at its end",
+    (name, end) => {
+      const value = secrets[name] ?? "";
+      const fromFile = parseConfig({ [`${name}_FILE`]: fileWith(value + end) });
+      expect(fromFile).toEqual(parseConfig({ [name]: value }));
+      expect(describeConfig({ [`${name}_FILE`]: fileWith(value) })).toMatchObject({
+        [name]: expect.stringContaining("********"),
+        [`${name}_FILE`]: join(folder, "secret"),
+      });
+    },
+  );
+
+  test.each(names)("a wrong %s_FILE is named, its content is not", (name) => {
+    const file = `${name}_FILE`;
+    const parse = (env: object) => () => parseConfig({ ...env });
+    expect(parse({ [file]: join(folder, "none") })).toThrow(
+      `${file} ${folder}/none cannot be read`,
+    );
+    expect(parse({ [file]: folder })).toThrow(`${file} ${folder} cannot be read: EISDIR`);
+    expect(parse({ [file]: fileWith("\n") })).toThrow("is empty");
+    expect(parse({ [file]: fileWith("s3cret") })).toThrow(`${name} must`);
+    expect(parse({ [file]: fileWith("s3cret") })).not.toThrow("s3cret");
+    expect(parse({ [file]: fileWith("x"), [name]: secrets[name] })).toThrow(
+      `${name} and ${file} are both set`,
+    );
+  });
+});
+
+test.each(Object.entries(variables))("one newline at the end of %s is dropped", (name, row) => {
+  const value = "default" in row ? row.default : "";
+  if (value === "") return;
+  expect(parseConfig({ [name]: `${value}\n` })).toEqual(parseConfig({ [name]: value }));
+});
+
+describe("MONGODB_URI", () => {
+  const parse = (uri: string) => () => parseConfig({ MONGODB_URI: uri });
+
+  test.each([
+    "mongodb://localhost/app",
+    "mongodb://a.example:27017,b.example:27017/app?replicaSet=rs0",
+    "mongodb://[::1]:27017/app",
+    "mongodb+srv://ann:p%40ss%2Fw@cluster.example/app?appName=x@y",
+    "mongodb://localhost/app?authMechanismProperties=SERVICE_NAME:x@y",
+    "mongodb://%2Ftmp%2Fmongodb-27017.sock/app",
+  ])("%s is accepted", (uri) => {
+    expect(parse(uri)().MONGODB_URI).toBe(uri);
+  });
+
+  test.each(["p@ss", "p/ss", "p?ss", "p#ss", "p:ss", "p%ss", "p[ss", "12/ss"])(
+    "the password %s is said to need encoding, and not shown",
+    (password) => {
+      const fault = parse(`mongodb://ann:${password}@localhost/app`);
+      expect(fault).toThrow("percent-encoded");
+      expect(fault).not.toThrow(password);
+    },
+  );
+
+  test.each(["mongodb://localhost", "mongodb://localhost/", "mongodb://ann:x@localhost/?w=1"])(
+    "%s is said to name no database",
+    (uri) => {
+      expect(parse(uri)).toThrow("must name a database");
+    },
+  );
+});
+
+describe("what was perhaps meant", () => {
+  test.each([
+    ["MONGDB_URI", "MONGODB_URI"],
+    ["TOKEN_TTLS", "TOKEN_TTL"],
+    ["SIGNING_KEY", "SIGNING_KEY_FILE"],
+    ["TRUSTED_KEYS", "TRUSTED_KEYS_FILE"],
+    ["TLS_CERT", "TLS_CERT_FILE"],
+    ["DATA_DIR_FILE", "DATA_DIR"],
+    ["MONGODB_URI_FIL", "MONGODB_URI_FILE"],
+    ["KEY_ENCRYPTION_KEYFILE", "KEY_ENCRYPTION_KEY_FILE"],
+    ["THROTTLE_FAILURE", "THROTTLE_FAILURES"],
+    ["log_level", "LOG_LEVEL"],
+  ])("%s is told to be %s", (name, meant) => {
+    expect(likelyTypos({ [name]: "a" })).toEqual([
+      `${name} is not a variable of Latchkey; did you mean ${meant}?`,
+    ]);
+  });
+
+  test.each(["PATH", "HOME", "SHELL", "NODE_ENV", "PWD", "HOSTNAME", "TOKEN_TTL"])(
+    "%s is nobody's slip",
+    (name) => {
+      expect(likelyTypos({ [name]: "a" })).toEqual([]);
+    },
+  );
+});
+
+describe("without MONGODB_URI", () => {
+  const settings = {
+    MONGO_URL: "mongodb://db/app",
+    MONGODB_URL: "x",
+    MONGO_URI: "x",
+    MONGODB_HOST: "db",
+    MONGO_HOST: "db",
+    MONGODB_DATABASE: "app",
+    MONGODB_USERNAME: "ann",
+    MONGODB_PASSWORD_FILE: "/run/secrets/x",
+    MONGODB_CONNECTION_STRING: "x",
+    MONGO_INITDB_ROOT_USERNAME: "root",
+    LATCHKEY_MONGODB_URI: "x",
+    SPRING_DATA_MONGODB_HOST: "db",
+    MONGOLAB_URI: "x",
+    DATABASE_URL: "mongodb+srv://db.example/app",
+    MONGDB_URI: "mongodb://db.example/app",
+    MONGODB_URIS: "x",
+  };
+  const clusterSets = {
+    MONGODB_PORT: "tcp://10.0.0.1:27017",
+    MONGODB_SERVICE_HOST: "10.0.0.1",
+    MONGODB_SERVICE_PORT: "27017",
+    MONGODB_SERVICE_PORT_MONGODB: "27017",
+    MONGODB_PORT_27017_TCP: "tcp://10.0.0.1:27017",
+    MONGODB_PORT_27017_TCP_ADDR: "10.0.0.1",
+    MY_MONGO_SERVICE_HOST: "10.0.0.1",
+  };
+  const strangers = {
+    MONGODB_HOME: "/opt/mongodb",
+    MONGOMS_VERSION: "8",
+    DATABASE_URL: "postgres://db/app",
+    MONGO_URL: "",
+  };
+
+  test.each(Object.entries(settings))("%s=%s is a fault, and only then", (name, value) => {
+    expect(() => parseConfig({ [name]: value })).toThrow(`${name} looks like a setting of MongoDB`);
+    parseConfig({ [name]: value, MONGODB_URI: "mongodb://localhost/app" });
+  });
+
+  test.each(Object.entries(clusterSets))("%s=%s is a warning", (name, value) => {
+    parseConfig({ [name]: value });
+    expect(likelyTypos({ [name]: value })).toEqual([
+      expect.stringContaining(`${name} tells of a MongoDB, but MONGODB_URI is not set`),
+    ]);
+    expect(likelyTypos({ [name]: value, MONGODB_URI: "mongodb://localhost/app" })).toEqual([]);
+  });
+
+  test.each(Object.entries(strangers))("%s=%s is neither", (name, value) => {
+    parseConfig({ [name]: value });
+    expect(likelyTypos({ [name]: value })).toEqual([]);
+  });
 });
 
 /** `UPDATE_GOLDEN=1 npm test -- config` writes the table anew. */
 test("the README lists every variable as the code has it", () => {
   const file = new URL("../../README.md", import.meta.url);
   const readme = readFileSync(file, "utf8");
-  const rows = Object.entries(variables).map(([name, row]) => {
+  const rows = Object.entries(variables).flatMap(([name, row]) => {
     const given = "default" in row ? `\`${row.default}\`` : "unset";
     const fallback = "defaultMeaning" in row ? row.defaultMeaning : given;
-    return `| \`${name}\` | ${fallback} | ${row.meaning} |`;
+    const file = `| \`${name}_FILE\` | unset | file that holds it, in its place |`;
+    return [`| \`${name}\` | ${fallback} | ${row.meaning} |`, ...("secret" in row ? [file] : [])];
   });
   const table = ["| variable | default | meaning |", "|---|---|---|", ...rows].join("\n");
   const updated = readme.replace(
