@@ -174,7 +174,6 @@ const token = (kid) =>
     iss: "NomicGameManager.Api",
     exp: issuedAt + 7200,
     iat: issuedAt,
-    nbf: issuedAt,
     jti: "bench",
     auth_time: issuedAt,
   })

@@ -104,6 +104,19 @@ test.each(files)("%s keeps to its arrows", (file) => {
   }
 });
 
+/** Rooms that are entered by one file, whoever comes from outside. */
+const facades: Readonly<Record<string, string>> = { "src/auth/keys": "keys.ts" };
+
+test.each(Object.entries(facades))("%s is entered by %s alone", (room, facade) => {
+  const outside = files.filter((file) => !file.startsWith(`${room}/`));
+  const passedBy = outside.flatMap((file) =>
+    sourcesOf(file)
+      .filter((source) => source.startsWith(`${room}/`) && source !== `${room}/${facade}`)
+      .map((source) => `${file} -> ${source}`),
+  );
+  expect(passedBy).toEqual([]);
+});
+
 test("no circle of files", () => {
   const edges = new Map(files.map((file) => [file, sourcesOf(file)]));
   const done = new Set<string>();

@@ -16,7 +16,6 @@ export function renew(claims, user = users.get(claims.sub)) {
     iss: issuer,
     exp: iat + 7200,
     iat,
-    nbf: iat,
     jti: randomUUID(),
     auth_time: claims.auth_time,
   };

@@ -9,11 +9,9 @@ import { createGate } from "../auth/gate/gate.js";
 import { createDecoyCensus } from "../auth/passwords/decoy-census.js";
 import { createHashQueue, type HashQueue } from "../auth/gate/hash-queue.js";
 import { createHashWidth } from "../auth/gate/hash-width.js";
-import type { KeyEvent } from "../auth/keys/events.js";
-import { unsealedWarning } from "../auth/keys/sealing.js";
+import { unsealedWarning, type KeyClock, type KeyEvent } from "../auth/keys/keys.js";
 import { createDecoy, hashPassword } from "../auth/passwords/passwords.js";
 import { createRehasher, noRehasher } from "../auth/passwords/rehash.js";
-import type { KeyClock } from "../auth/keys/ring-replica.js";
 import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
 import { createTokens, type TokenPolicy } from "../auth/tokens.js";
@@ -297,6 +295,7 @@ async function hashInTurn(queue: HashQueue, password: string): Promise<string> {
 
 function tokenPolicyOf(config: Config): TokenPolicy {
   return {
+    type: config.TOKEN_TYPE,
     issuer: config.TOKEN_ISSUER,
     audience: config.TOKEN_AUDIENCE,
     ttlSeconds: config.TOKEN_TTL,

@@ -4,17 +4,18 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import {
+  generateRsaKey,
   KeyFileError,
   keyFileWarning,
   loadSigningKey,
   loadTrustedKeys,
+  ManagedKeys,
+  type KeyClock,
+  type KeyEvent,
+  type KeyStore,
+  type RsaPrivateKey,
   type TrustedRsaKey,
-} from "../auth/keys/files.js";
-import type { KeyEvent } from "../auth/keys/events.js";
-import type { KeyStore } from "../auth/keys/keys.js";
-import { ManagedKeys } from "../auth/keys/managed-keys.js";
-import type { KeyClock } from "../auth/keys/ring-replica.js";
-import { generateRsaKey, type RsaPrivateKey } from "../auth/keys/rsa.js";
+} from "../auth/keys/keys.js";
 import { checkConfig, ConfigError, type Config, type Environment } from "../config/config.js";
 import {
   readTlsFiles,

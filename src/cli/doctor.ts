@@ -95,7 +95,7 @@ async function* keyFindings(
   store: Store,
   clock: Session["clock"],
 ): AsyncGenerator<Finding> {
-  const { inspectKeys } = await import("../auth/keys/inspection.js");
+  const { inspectKeys } = await import("../auth/keys/keys.js");
   for (const message of material.warnings) yield { level: "warning", check: "keys", message };
   const trusted = material.trusted.length;
   if (trusted > 0) {

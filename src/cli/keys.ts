@@ -4,9 +4,12 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { InvalidArgumentError, type Command } from "commander";
-import { freshnessMs, KeyOperationError } from "../auth/keys/ring.js";
-import type { KeyListing } from "../auth/keys/view.js";
-import type { KeyImportRequest, ManagedKeys, SigningChange } from "../auth/keys/managed-keys.js";
+import type {
+  KeyImportRequest,
+  KeyListing,
+  ManagedKeys,
+  SigningChange,
+} from "../auth/keys/keys.js";
 import { duration, type Config } from "../config/config.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import { CliError, formatTable, note, safe, toJson, warn, writeLine } from "./terminal.js";
@@ -36,8 +39,8 @@ export function addKeysCommands(program: Command, session: Session): void {
 function addImportCommand(keys: Command, session: Session): void {
   describeCommand(
     keys.command("import <file>"),
-    "Accept the tokens of an old server's key. A private one, PKCS#1 or PKCS#8, is published too; " +
-      "SPKI, a certificate or a JWKS is trusted only.",
+    "Accept the tokens of an old server's key. A private one (PKCS#1, PKCS#8, JWK) is published too, a " +
+      "public one (SPKI, a certificate with its chain, JWKS) only trusted.",
     "latchkey keys import old-server.pem --sign",
   )
     .option("--sign", "of a private key: it is the next to sign")
@@ -47,6 +50,11 @@ function addImportCommand(keys: Command, session: Session): void {
       parseDuration,
     )
     .option("--issuer <iss>", "of public keys: the only issuer that they may have signed for")
+    .option(
+      "--kid <id>",
+      "the id under which the old server published it; else the file's, or a thumbprint",
+      parseKid,
+    )
     .action((file: string, options: ImportOptions) => importKeys(session, file, options));
 }
 
@@ -57,6 +65,15 @@ interface ImportOptions extends JsonOption {
   /** In seconds. */
   readonly keep?: number;
   readonly issuer?: string;
+  readonly kid?: string;
+}
+
+/** An id goes into the header of every token, whose length is limited. */
+const kidForm = /^[\x21-\x7e]{1,256}$/;
+
+function parseKid(text: string): string {
+  if (kidForm.test(text)) return text;
+  throw new InvalidArgumentError("must be 1 to 256 printable ASCII characters without spaces");
 }
 
 function parseDuration(text: string): number {
@@ -67,7 +84,13 @@ function parseDuration(text: string): number {
   }
 }
 
-/** @throws ConfigError; KeyEncryptionError and KeyRingError where the stored keys are not usable. */
+/** Most commands never load the keys' modules. */
+const loadKeys = () => import("../auth/keys/keys.js");
+
+/**
+ * @throws ConfigError; KeyEncryptionError and KeyRingError where the stored keys are not usable;
+ *   CliError for what cannot be done to a key.
+ */
 function withKeys<T>(
   session: Session,
   work: (keys: ManagedKeys, config: Config) => Promise<T>,
@@ -76,8 +99,20 @@ function withKeys<T>(
     const { createManagedKeys, readKeyMaterial } = await import("../app/key-material.js");
     const keyMaterial = await readKeyMaterial(config);
     const clock = { now: () => session.clock.now(), monotonic: () => performance.now() };
-    return work(createManagedKeys({ config, store, keyMaterial }, clock), config);
+    const { KeyOperationError } = await loadKeys();
+    try {
+      return await work(createManagedKeys({ config, store, keyMaterial }, clock), config);
+    } catch (error) {
+      if (!(error instanceof KeyOperationError)) throw error;
+      throw new CliError(error.code, error.message);
+    }
   });
+}
+
+/** Waits until no running server goes by what it read before a change. */
+async function untilFelt({ clock }: Session): Promise<void> {
+  const { freshnessMs } = await loadKeys();
+  await clock.sleep(freshnessMs);
 }
 
 async function listKeys(session: Session, { json }: JsonOption): Promise<void> {
@@ -113,7 +148,7 @@ const timeOf = (time: Date | undefined) => time?.toISOString() ?? "-";
 async function rotateKeys(session: Session, { now = false, json }: RotateOptions): Promise<void> {
   if (now) {
     const change = await withKeys(session, (keys) => keys.rotateNow());
-    await session.clock.sleep(freshnessMs);
+    await untilFelt(session);
     await tellSigningChange(session, change, json);
     return;
   }
@@ -125,16 +160,16 @@ async function rotateKeys(session: Session, { now = false, json }: RotateOptions
 
 async function revokeKey(session: Session, kid: string, { json }: JsonOption): Promise<void> {
   const change = await withKeys(session, (keys) => keys.revoke(kid));
-  // No replica goes by what it read longer ago than this, so that none accepts the key any more.
-  await session.clock.sleep(freshnessMs);
+  await untilFelt(session);
   if (!json) await writeLine(session.terminal.stdout, `revoked ${safe(kid)}`);
-  await tellSigningChange(session, change, json, { kid });
+  const { acceptedForSeconds } = change;
+  await tellSigningChange(session, change, json, { kid, acceptedForSeconds });
 }
 
-/** Says which key signs now, and whom that hurts. */
+/** Says which key signs now, and what verifiers elsewhere make of that. */
 async function tellSigningChange(
   { terminal }: Session,
-  { signingKid, unknownForSeconds }: SigningChange,
+  { signingKid, unknownForSeconds, acceptedForSeconds }: SigningChange,
   json = false,
   names: object = {},
 ): Promise<void> {
@@ -144,9 +179,13 @@ async function tellSigningChange(
       : `${safe(signingKid)} signs`;
   const result = { ...names, signingKid: signingKid ?? null, unknownForSeconds };
   await writeLine(terminal.stdout, json ? toJson(result) : text);
+  if (acceptedForSeconds > 0) {
+    const accepted = `services that verify tokens themselves accept that key's until they read the key set again: within ${acceptedForSeconds} s where they keep to its Cache-Control, with many libraries later or only when restarted; see docs/verifiers.md`;
+    await warn(terminal, accepted, json);
+  }
   if (unknownForSeconds > 0) {
-    const hurt = `for up to ${unknownForSeconds} s, verifiers that hold an older key set refuse the tokens issued from now on`;
-    await warn(terminal, hurt, json);
+    const refused = `for up to ${unknownForSeconds} s, verifiers that hold an older key set refuse the tokens issued from now on, with some libraries for longer; see docs/verifiers.md`;
+    await warn(terminal, refused, json);
   }
 }
 
@@ -156,9 +195,10 @@ async function importKeys(session: Session, file: string, options: ImportOptions
   const requests = await readRequests(session, file, options);
   await withKeys(session, async (keys, config) => {
     if (sign && !config.KEY_ENCRYPTION_KEY) {
-      const { unsealedWarning } = await import("../auth/keys/sealing.js");
+      const { unsealedWarning } = await loadKeys();
       await warn(terminal, unsealedWarning, json);
     }
+    const { KeyOperationError } = await loadKeys();
     for (const request of requests) {
       const { kid } = "key" in request ? request.key : request.trusted;
       try {
@@ -187,9 +227,9 @@ async function importKeys(session: Session, file: string, options: ImportOptions
 async function readRequests(
   { terminal }: Session,
   file: string,
-  { sign = false, keep, issuer, json }: ImportOptions,
+  { sign = false, keep, issuer, kid, json }: ImportOptions,
 ): Promise<KeyImportRequest[]> {
-  const { KeyFileError, keyFileWarning, loadAnyKeys } = await import("../auth/keys/files.js");
+  const { KeyFileError, keyFileWarning, loadAnyKeys } = await loadKeys();
   const [bytes, mode] = await Promise.all([readFile(file), stat(file)]).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     throw new CliError("file_unreadable", `${file} cannot be read: ${code ?? "unknown"}`);
@@ -200,14 +240,18 @@ async function readRequests(
   });
   if ("trusted" in loaded) {
     if (sign || keep !== undefined) throw usage("--sign and --keep need a private key");
-    const limit = issuer === undefined ? {} : { issuer };
-    return loaded.trusted.map((key) => ({ trusted: { ...key, ...limit } }));
+    const { length } = loaded.trusted;
+    if (kid !== undefined && length > 1)
+      throw usage(`--kid needs one key, and there are ${length}`);
+    const names = { ...(kid !== undefined && { kid }), ...(issuer !== undefined && { issuer }) };
+    return loaded.trusted.map((key) => ({ trusted: { ...key, ...names } }));
   }
   if (issuer !== undefined) throw usage("--issuer needs public keys");
   if (sign && keep !== undefined) throw usage("--keep is for a key that does not sign");
   const warning = keyFileWarning(mode);
   if (warning) await warn(terminal, `${file} ${warning}`, json);
-  return [{ key: loaded.signing, sign, ...(keep !== undefined && { keepSeconds: keep }) }];
+  const key = { ...loaded.signing, ...(kid !== undefined && { kid }) };
+  return [{ key, sign, ...(keep !== undefined && { keepSeconds: keep }) }];
 }
 
 const usage = (message: string) => new CliError("usage", message, 2);

@@ -4,7 +4,6 @@
  */
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
-import { KeyOperationError } from "../auth/keys/ring.js";
 import { ConfigError } from "../config/config.js";
 import { version } from "../config/version.js";
 import type { Clock, Session } from "./command.js";
@@ -84,9 +83,6 @@ function describeError(error: unknown): Ending {
   }
   if (error instanceof ConfigError || isKeyFault(error)) {
     return { code: "invalid_configuration", message: error.message, exitCode: 78 };
-  }
-  if (error instanceof KeyOperationError) {
-    return { code: error.code, message: error.message, exitCode: 1 };
   }
   if (error instanceof CliError) return error;
   if (error instanceof AuthError) {

@@ -212,6 +212,11 @@ export const variables = {
   ),
   TOKEN_ISSUER: variable(text, "NomicGameManager.Api", "`iss` of the tokens"),
   TOKEN_AUDIENCE: optional(text, "`aud` of the tokens"),
+  TOKEN_TYPE: variable(
+    oneOf("JWT", "at+jwt"),
+    "JWT",
+    "`typ` of the tokens' header: `at+jwt` where verifiers want tokens of RFC 9068",
+  ),
   TOKEN_TTL: variable(duration(1, 86_400 * 365), "120m", "lifetime of a token"),
   TOKEN_LEEWAY: variable(duration(0, 300), "10s", "clock difference forgiven when one comes back"),
   TOKEN_MAX_SESSION: variable(

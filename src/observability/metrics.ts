@@ -12,8 +12,7 @@ import {
   Registry,
 } from "prom-client";
 import type { AttemptEvent } from "../auth/gate/gate.js";
-import type { KeyEvent } from "../auth/keys/events.js";
-import type { ManagedKeys } from "../auth/keys/managed-keys.js";
+import type { KeyEvent, ManagedKeys } from "../auth/keys/keys.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { StoreCall } from "./observed-store.js";

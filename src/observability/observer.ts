@@ -4,7 +4,7 @@
  */
 import type { AttemptEvent } from "../auth/gate/gate.js";
 import type { HashQueue } from "../auth/gate/hash-queue.js";
-import type { KeyEvent } from "../auth/keys/events.js";
+import type { KeyEvent } from "../auth/keys/keys.js";
 import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";

@@ -28,14 +28,17 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { callGrpc, envelope } from "../support/grpc.js";
 import { createHttpClient, type HttpClient } from "../support/http.js";
+import { ringOf } from "../support/keys.js";
 import { startService, type RunningService } from "../support/service.js";
+import { parseConfig } from "../../src/config/config.js";
+import { openStore } from "../../src/store/open-store.js";
 
 const vectors = new URL("../support/key-vectors/", import.meta.url).pathname;
 const thumbprints = JSON.parse(readFileSync(`${vectors}thumbprints.json`, "utf8")) as {
   pkcs8: string;
   python: string;
 };
-/** The key that signs, and one that is trusted; here we hold their private parts. */
+/** The managed key that signs, and one that is trusted; here we hold their private parts. */
 const ours = createPrivateKey(readFileSync(`${vectors}pkcs8.pem`));
 const kid = thumbprints.pkcs8;
 const trusted = createPrivateKey(readFileSync(`${vectors}python.pem`));
@@ -47,7 +50,7 @@ const curve = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const issuer = "NomicGameManager.Api";
 const now = Math.floor(Date.now() / 1000);
 const claims = {
-  ...{ sub: "1", iss: issuer, exp: now + 3600, iat: now - 5, nbf: now - 5 },
+  ...{ sub: "1", iss: issuer, exp: now + 3600, iat: now - 5 },
   ...{ jti: "a", auth_time: now - 5 },
 };
 const header = { typ: "JWT", alg: "RS256", kid };
@@ -106,10 +109,11 @@ let client: HttpClient;
 beforeAll(async () => {
   spawnSync("mkfifo", [canaryFile]);
   await new Promise<void>((listening) => canary.listen(0, "127.0.0.1", listening));
-  service = await startService({
-    SIGNING_KEY_FILE: `${vectors}pkcs8.pem`,
-    TRUSTED_KEYS_FILE: trustedFile(),
-  });
+  const env = { DATA_DIR: join(folder, "data"), TRUSTED_KEYS_FILE: trustedFile() };
+  const store = await openStore(parseConfig(env));
+  await store.keys.save(ringOf(kid, ours), 0);
+  await store.close();
+  service = await startService(env);
   client = createHttpClient(service.url);
 });
 afterAll(async () => {
@@ -239,7 +243,7 @@ const headers: Forgery[] = [
     () => withHeader({ crit, b64: true, x: 1 }),
   ]),
   ["an unencoded payload", () => withHeader({ crit: ["b64"], b64: false })],
-  ["typ at+jwt", () => withHeader({ typ: "at+jwt" })],
+  ["typ id+jwt", () => withHeader({ typ: "id+jwt" })],
   ["typ JWE", () => withHeader({ typ: "JWE" })],
   ["typ that is no string", () => withHeader({ typ: ["JWT"] })],
   ["a header that is an array", () => signed(JSON.stringify([header]))],

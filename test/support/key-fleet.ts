@@ -5,7 +5,7 @@
  */
 import { AuthError } from "../../src/auth/errors.js";
 import { freshnessMs, type Ring, type RingKeyState } from "../../src/auth/keys/ring.js";
-import type { KeyStore, PublishedKeySet } from "../../src/auth/keys/keys.js";
+import type { KeyStore, PublishedKeySet } from "../../src/auth/keys/key-set.js";
 import { ManagedKeys } from "../../src/auth/keys/managed-keys.js";
 import type { RsaPrivateKey } from "../../src/auth/keys/rsa.js";
 import { fakeKey } from "./fake-key.js";

@@ -1,7 +1,8 @@
 /** Key material made once for a test file, and a key set of it. */
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { AuthError } from "../../src/auth/errors.js";
-import type { KeySet, VerificationKey } from "../../src/auth/keys/keys.js";
+import type { Ring } from "../../src/auth/keys/ring.js";
+import type { KeySet, VerificationKey } from "../../src/auth/keys/key-set.js";
 
 export interface TestKey extends VerificationKey {
   readonly privateKey: KeyObject;
@@ -11,6 +12,16 @@ export function newKey(kid: string, options: { legacy?: boolean; issuer?: string
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const { legacy = false, issuer } = options;
   return { kid, privateKey, publicKey, legacy, ...(issuer !== undefined && { issuer }) };
+}
+
+/** A store's document with that one managed key, which signs. */
+export function ringOf(kid: string, privateKey: KeyObject): string {
+  const { n = "", e = "" } = privateKey.export({ format: "jwk" });
+  const pkcs8 = privateKey.export({ type: "pkcs8", format: "der" }).toString("base64url");
+  const state = { state: "signing", since: Date.now(), readyAt: 0, tokenSeconds: 7210 } as const;
+  const keys = [{ kid, n, e, ...state, privateKey: `pkcs8:${pkcs8}` }];
+  const ring: Ring = { format: 1, cacheSeconds: 3900, rotateRequested: false, keys, revoked: [] };
+  return JSON.stringify(ring);
 }
 
 /** A key set that signs with the first of the keys and verifies with all. */

@@ -1,4 +1,4 @@
-import type { KeyStore } from "../../src/auth/keys/keys.js";
+import type { KeyStore } from "../../src/auth/keys/key-set.js";
 
 /** A key store for the tests of the domain; compare-and-set is atomic since nothing is awaited. */
 export class MemoryKeyStore implements KeyStore {

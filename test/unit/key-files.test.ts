@@ -6,7 +6,7 @@ import {
   loadAnyKeys,
   loadSigningKey,
   loadTrustedKeys,
-} from "../../src/auth/keys/files.js";
+} from "../../src/auth/keys/keys.js";
 
 /** Files that test/support/key-vectors/make.sh made with openssl and Python's cryptography. */
 const vector = (name: string) =>
@@ -30,6 +30,7 @@ describe("loadSigningKey", () => {
     ["pkcs1.der", "pkcs8"],
     ["matched.pem", "pkcs8"],
     ["python.pem", "python"],
+    ["private-jwk.json", "pkcs8"],
   ])("%s", async (name, key) => {
     const loaded = await loadSigningKey(vector(name));
     expect(loaded.kid).toBe(thumbprints[key]);
@@ -50,7 +51,8 @@ describe("loadSigningKey", () => {
     ["ec.pem", "the key is not an RSA key but ec"],
     ["mismatched.pem", "the certificate belongs to another key"],
     ["damaged.der", "the key is damaged: its private and public parts do not fit together"],
-    ["jwk.json", "this is no private key in PKCS#8 or PKCS#1, PEM or DER"],
+    ["jwk.json", "a private key is needed, and there are only public ones"],
+    ["make.sh", "this is no private key in PKCS#8 or PKCS#1, PEM or DER, and no JWK"],
   ])("%s is refused", async (name, fault) => {
     expect(await faultOf(loadSigningKey(vector(name)))).toMatch(fault);
   });

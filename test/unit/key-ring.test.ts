@@ -24,7 +24,7 @@ const waitMs = (300 + 3600 + 3780) * 1000 + freshnessMs;
 const keepMs = (7210 + 2 * 3780) * 1000 + freshnessMs;
 const key = (kid: string): NewKey => ({
   kid,
-  n: "AQAB",
+  n: `modulus of ${kid}`,
   e: "AQAB",
   privateKey: `secret of ${kid}`,
 });
@@ -99,22 +99,33 @@ describe("emergencies", () => {
   });
 
   test("revoking the key that signs has the next one sign in the same write", () => {
-    const revoked = revoke(started, "a", 1000, policy, { spare: key("c"), otherKids: [] });
+    const revoked = revoke(started, "a", 1000, policy, { spare: key("c"), fileKeys: [] });
     expect(revoked && states(revoked)).toEqual({ b: "signing", c: "published" });
-    expect(revoked?.revoked).toEqual([{ kid: "a", at: 1000 }]);
+    expect(revoked?.revoked).toEqual([{ kid: "a", n: key("a").n, at: 1000 }]);
     const alone = step(emptyRing(policy), 0, "a");
-    const replaced = revoke(alone, "a", 1, policy, { spare: key("c"), otherKids: [] });
+    const replaced = revoke(alone, "a", 1, policy, { spare: key("c"), fileKeys: [] });
     expect(replaced && states(replaced)).toEqual({ c: "signing" });
   });
 
   test("a revoked key never comes back, and only known keys can be revoked", () => {
-    const revoked = revoke(started, "b", 1, policy, { otherKids: [] }) ?? started;
-    expect(revoke(revoked, "b", 2, policy, { otherKids: [] })).toBeUndefined();
+    const revoked = revoke(started, "b", 1, policy, { fileKeys: [] }) ?? started;
+    expect(revoke(revoked, "b", 2, policy, { fileKeys: [] })).toBeUndefined();
     expect(nextRing(revoked, 2, policy, key("b"))).toBeUndefined();
     const again = { ...key("b"), kind: "private", sign: false } as const;
     expect(() => importKey(revoked, again, 2, policy)).toThrow("is revoked");
-    expect(() => revoke(started, "x", 1, policy, { otherKids: [] })).toThrow("no key x");
-    expect(revoke(started, "x", 1, policy, { otherKids: ["x"] })?.revoked).toHaveLength(1);
+    expect(() => revoke(started, "x", 1, policy, { fileKeys: [] })).toThrow("no key x");
+    expect(revoke(started, "x", 1, policy, { fileKeys: [key("x")] })?.revoked).toHaveLength(1);
+  });
+
+  test("one that an earlier version revoked is known by its id", () => {
+    const ring = { ...started, revoked: [{ kid: "x", at: 1 }] };
+    const again = { ...key("x"), kind: "trusted" } as const;
+    expect(() => importKey(ring, again, 2, policy)).toThrow("is revoked");
+  });
+
+  test("no key takes the id of another", () => {
+    const other = { ...key("x"), kid: "a", kind: "private", sign: true } as const;
+    expect(() => importKey(started, other, 1, policy)).toThrow("another key has the id a");
   });
 });
 

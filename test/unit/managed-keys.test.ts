@@ -5,6 +5,7 @@ import { AuthError } from "../../src/auth/errors.js";
 import type { KeyEvent } from "../../src/auth/keys/events.js";
 import { KeyEncryptionError } from "../../src/auth/keys/sealing.js";
 import { ManagedKeys, type ManagedKeysOptions } from "../../src/auth/keys/managed-keys.js";
+import type { Ring } from "../../src/auth/keys/ring.js";
 import { KeyRingError } from "../../src/auth/keys/ring-replica.js";
 import { generateRsaKey } from "../../src/auth/keys/rsa.js";
 import { fakeKey } from "../support/fake-key.js";
@@ -248,7 +249,8 @@ describe("revocation", () => {
     const { kid } = await other.signingKey();
     events.length = 0;
     const change = await one.revoke(kid);
-    expect(change).toEqual({ signingKid: (await one.signingKey()).kid, unknownForSeconds: 280 });
+    const { kid: signingKid } = await one.signingKey();
+    expect(change).toEqual({ signingKid, unknownForSeconds: 280, acceptedForSeconds: 300 });
     clock.pass(1001);
     expect(await other.verificationKeys(kid)).toEqual([]);
     expect((await other.signingKey()).kid).toBe(change.signingKid);
@@ -266,13 +268,32 @@ describe("revocation", () => {
     const file = { signingFileKey: fakeKey(1001), trustedFileKeys: [fakeKey(1002)] };
     const keys = replica(file);
     await keys.refresh();
+    expect(await keys.verificationKeys(undefined)).toHaveLength(2);
+    expect(await keys.revoke("key-1002")).toMatchObject({ acceptedForSeconds: 0 });
     expect(await keys.verificationKeys(undefined)).toHaveLength(1);
-    await keys.revoke("key-1002");
+    const none = { signingKid: undefined, unknownForSeconds: 0, acceptedForSeconds: 300 };
+    expect(await keys.revoke("key-1001")).toEqual(none);
     expect(await keys.verificationKeys(undefined)).toEqual([]);
-    expect(await keys.revoke("key-1001")).toEqual({ signingKid: undefined, unknownForSeconds: 0 });
     clock.pass(1001);
     expect(await codeOf(keys.signingKey())).toBe("internal");
     expect(await keys.verificationKeys("key-1001")).toEqual([]);
+  });
+
+  test("reaches a key under each of its ids, wherever it is", async () => {
+    const { replica, store, clock } = fleet();
+    const key = fakeKey(1003);
+    const trustedFileKeys = [{ ...key, kid: "old-1" }, fakeKey(1004)];
+    const keys = await running(replica({ trustedFileKeys }), clock);
+    await keys.import({ trusted: { ...key, kid: "old-2" } });
+    await keys.import({ trusted: key });
+    expect(await keys.verificationKeys(undefined)).toHaveLength(4);
+    await keys.revoke(key.kid);
+    expect((await keys.verificationKeys(undefined)).map(({ kid }) => kid)).toEqual(["key-1004"]);
+    const { revoked } = JSON.parse(store.document ?? "") as Ring;
+    expect(revoked.map(({ kid }) => kid).sort()).toEqual(["key-1003", "old-1", "old-2"]);
+    for (const kid of ["old-1", "old-3"]) {
+      expect(await codeOf(keys.import({ trusted: { ...key, kid } }))).toBe("key_revoked");
+    }
   });
 });
 

@@ -31,8 +31,9 @@ export type KeyEvent =
 export function keyEvents(before: Ring, after: Ring): KeyChange[] {
   const stateBefore = new Map(before.keys.map((key) => [key.kid, key.state]));
   const kidsAfter = new Set(after.keys.map((key) => key.kid));
-  const revoked = after.revoked.filter(({ kid }) => !isRevoked(before, kid));
-  const removed = before.keys.filter(({ kid }) => !kidsAfter.has(kid) && !isRevoked(after, kid));
+  const revokedBefore = new Set(before.revoked.map(({ kid }) => kid));
+  const revoked = after.revoked.filter(({ kid }) => !revokedBefore.has(kid));
+  const removed = before.keys.filter((key) => !kidsAfter.has(key.kid) && !isRevoked(after, key));
   return [
     ...revoked.map(({ kid }) => ({ type: "key_revoked", kid }) as const),
     ...after.keys.flatMap(({ kid, state, imported }): KeyChange[] => {

@@ -1,15 +1,26 @@
 /**
- * Key files as operators have them: PEM, DER and JWKS, from whatever tool. Depends on rsa and
- * node:crypto; reads no file itself. No message ever holds any of the file's text.
+ * Key files as operators have them: PEM, DER, JWK and JWKS, from whatever tool. Depends on its neighbours
+ * and node:crypto, since jose reads neither DER nor PKCS#1; reads no file itself. No message ever holds
+ * any of the file's text.
  */
 import {
   createPrivateKey,
   createPublicKey,
-  KeyObject,
   sign,
   verify,
   X509Certificate,
+  type KeyObject,
 } from "node:crypto";
+import { leafOf } from "./certificate-chain.js";
+import { foreignFault } from "./foreign-formats.js";
+import {
+  isPrivateJwk,
+  parseJwks,
+  privateKeyOf,
+  publicKeysOf,
+  type NamedKey,
+} from "./json-web-keys.js";
+import { attempt, fail, KeyFileError } from "./key-file-error.js";
 import { rsaKeyFaults, toRsaKey, toRsaPrivateKey, type RsaKey, type RsaPrivateKey } from "./rsa.js";
 
 /** A public key of an old server. `kid` is the file's own where it names one. */
@@ -18,23 +29,15 @@ export interface TrustedRsaKey extends RsaKey {
   readonly issuer?: string;
 }
 
-/** What is wrong with a key file; the caller knows its name. For the operator: exit code 78. */
-export class KeyFileError extends Error {
-  override readonly name = "KeyFileError";
-  constructor(readonly faults: readonly string[]) {
-    super(faults.join("; "));
-  }
-}
-
 /**
- * A private RSA key in PKCS#8 or PKCS#1, PEM or DER. Where a PEM file also has certificates, one of
- * them must be the key's.
+ * A private RSA key: PKCS#8 or PKCS#1 in PEM or DER, or a JWK, whose `kid` it keeps. Where a PEM file
+ * also has certificates, one of them must be the key's.
  *
  * @throws KeyFileError
  */
 export async function loadSigningKey(bytes: Uint8Array): Promise<RsaPrivateKey> {
   const blocks = pemBlocks(bytes);
-  const key = blocks.length === 0 ? privateKeyOfDer(bytes) : privateKeyOfPem(blocks);
+  const { key, kid } = await findPrivateKey(bytes, blocks);
   const faults = rsaKeyFaults(key).map((fault) => `the key ${fault}`);
   if (faults.length > 0) throw new KeyFileError(faults);
   const rsaKey = await toRsaPrivateKey(key);
@@ -44,21 +47,26 @@ export async function loadSigningKey(bytes: Uint8Array): Promise<RsaPrivateKey> 
   if (certificates.length > 0 && !certificates.some((own) => own.checkPrivateKey(key))) {
     fail("the certificate belongs to another key");
   }
-  return rsaKey;
+  return { ...rsaKey, ...(kid !== undefined && { kid }) };
+}
+
+async function findPrivateKey(bytes: Uint8Array, blocks: readonly PemBlock[]): Promise<NamedKey> {
+  const foreign = foreignFault(bytes, "private");
+  if (foreign) fail(foreign);
+  if (blocks.length > 0) return { key: privateKeyOfPem(blocks) };
+  const jwks = parseJwks(bytes);
+  return jwks ? privateKeyOf(jwks) : { key: privateKeyOfDer(bytes) };
 }
 
 /**
- * Public RSA keys: PEM with any number of SPKI or PKCS#1 keys and certificates, one of these as DER,
- * or a JWK or JWKS, whose keys for other algorithms and uses are passed over.
+ * Public RSA keys: PEM with any number of SPKI or PKCS#1 keys and one chain of certificates, of which
+ * the leaf's key counts; one key or certificate as DER; or a JWK or JWKS, whose keys for other
+ * algorithms and uses are passed over.
  *
  * @throws KeyFileError with the faults of all keys
  */
 export async function loadTrustedKeys(bytes: Uint8Array): Promise<TrustedRsaKey[]> {
-  const blocks = pemBlocks(bytes);
-  const found =
-    blocks.length > 0
-      ? blocks.map((block) => ({ key: publicKeyOfPem(block) }))
-      : (jsonWebKeys(bytes) ?? [{ key: publicKeyOfDer(bytes) }]);
+  const found = await findPublicKeys(bytes);
   const faults = found.flatMap(({ key }, index) =>
     rsaKeyFaults(key).map((fault) => `key ${index + 1} ${fault}`),
   );
@@ -68,15 +76,32 @@ export async function loadTrustedKeys(bytes: Uint8Array): Promise<TrustedRsaKey[
   );
 }
 
+async function findPublicKeys(bytes: Uint8Array): Promise<NamedKey[]> {
+  const foreign = foreignFault(bytes, "public");
+  if (foreign) fail(foreign);
+  const blocks = pemBlocks(bytes);
+  if (blocks.length > 0) return publicKeysOfPem(blocks).map((key) => ({ key }));
+  const jwks = parseJwks(bytes);
+  if (!jwks) return [{ key: publicKeyOfDer(bytes) }];
+  if (jwks.some(isPrivateJwk)) fail("a trusted key must be public, and there is a private JWK");
+  return publicKeysOf(jwks);
+}
+
 /** A file of either kind, by whether a private key is in it. @throws KeyFileError */
 export async function loadAnyKeys(
   bytes: Uint8Array,
 ): Promise<{ signing: RsaPrivateKey } | { trusted: TrustedRsaKey[] }> {
-  const blocks = pemBlocks(bytes);
-  const isPrivate = blocks.length > 0 ? blocks.some(isPrivatePem) : parsePrivateDer(bytes);
-  return isPrivate
+  return hasPrivateKey(bytes)
     ? { signing: await loadSigningKey(bytes) }
     : { trusted: await loadTrustedKeys(bytes) };
+}
+
+function hasPrivateKey(bytes: Uint8Array): boolean {
+  // A key store may hold either; a private key is what it is kept for.
+  if (foreignFault(bytes, "private")) return true;
+  const blocks = pemBlocks(bytes);
+  if (blocks.length > 0) return blocks.some(isPrivatePem);
+  return parseJwks(bytes)?.some(isPrivateJwk) ?? parsePrivateDer(bytes) !== undefined;
 }
 
 /** What to warn about where the file of a private key has these permissions. */
@@ -92,10 +117,6 @@ interface PemBlock {
   readonly text: string;
 }
 
-function fail(fault: string): never {
-  throw new KeyFileError([fault]);
-}
-
 function pemBlocks(bytes: Uint8Array): PemBlock[] {
   const text = Buffer.from(bytes).toString("latin1");
   return [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[^]*?-----END \1-----/g)].map((match) => ({
@@ -107,21 +128,12 @@ function pemBlocks(bytes: Uint8Array): PemBlock[] {
 const isCertificate = ({ label }: PemBlock) => /^(X509 |TRUSTED )?CERTIFICATE$/.test(label);
 const isPrivatePem = ({ label }: PemBlock) => label.endsWith("PRIVATE KEY");
 
-/** What `parse` gives, or undefined where the bytes are not of its form. */
-function attempt<T>(parse: () => T): T | undefined {
-  try {
-    return parse();
-  } catch {
-    return undefined;
-  }
-}
-
 function certificateOf({ text }: PemBlock): X509Certificate {
   return attempt(() => new X509Certificate(text)) ?? fail("the certificate cannot be parsed");
 }
 
 const encrypted =
-  "the key is protected by a passphrase, which is not supported; store it without one";
+  "the key is protected by a passphrase, which is not supported; store it without one: openssl pkey -in FILE -out key.pem";
 
 function privateKeyOfPem(blocks: readonly PemBlock[]): KeyObject {
   const [block, second] = blocks.filter(isPrivatePem);
@@ -150,7 +162,7 @@ function privateKeyOfDer(bytes: Uint8Array): KeyObject {
   if (key === "encrypted") fail(encrypted);
   if (key) return key;
   if (parsePublicDer(bytes)) fail("a private key is needed, and this is a public one");
-  fail("this is no private key in PKCS#8 or PKCS#1, PEM or DER");
+  fail("this is no private key in PKCS#8 or PKCS#1, PEM or DER, and no JWK");
 }
 
 function parsePublicDer(bytes: Uint8Array): KeyObject | undefined {
@@ -162,51 +174,24 @@ function parsePublicDer(bytes: Uint8Array): KeyObject | undefined {
   );
 }
 
-const needsPublic = "a trusted key must be public, and there is a private one";
+const needsPublic =
+  "a trusted key must be public, and there is a private one; its public part: openssl pkey -in FILE -pubout -out public.pem";
 
 function publicKeyOfDer(bytes: Uint8Array): KeyObject {
   if (parsePrivateDer(bytes)) fail(needsPublic);
   return parsePublicDer(bytes) ?? fail("this is no public key, certificate or JWKS");
 }
 
-function publicKeyOfPem(block: PemBlock): KeyObject {
-  if (isPrivatePem(block)) fail(needsPublic);
-  if (isCertificate(block)) return certificateOf(block).publicKey;
-  return attempt(() => createPublicKey(block.text)) ?? fail(`a ${block.label} cannot be parsed`);
-}
-
-type Jwk = Readonly<Record<string, unknown>>;
-
-/** The keys of a JWKS (RFC 7517) that can verify RS256; undefined where the file is not JSON. */
-function jsonWebKeys(bytes: Uint8Array) {
-  const json = attempt(() => JSON.parse(new TextDecoder().decode(bytes)) as unknown);
-  if (typeof json !== "object" || json === null) return undefined;
-  const keys: unknown = "keys" in json && Object.hasOwn(json, "keys") ? json.keys : [json];
-  if (!Array.isArray(keys)) fail("the member keys of the JWKS is not an array");
-  if (keys.some((jwk) => typeof jwk === "object" && jwk !== null && "d" in jwk)) fail(needsPublic);
-  const usable = keys.filter(isRs256Jwk);
-  if (usable.length === 0) fail("the JWKS has no RSA key that could verify RS256");
-  return usable.map((jwk) => {
-    const key =
-      attempt(() => createPublicKey({ key: { ...jwk }, format: "jwk" })) ??
-      fail("an RSA key of the JWKS cannot be parsed");
-    const { kid, iss } = jwk;
-    if (iss !== undefined && typeof iss !== "string")
-      fail("the member iss of a JWK is not a string");
-    return {
-      key,
-      ...(typeof kid === "string" && { kid }),
-      ...(iss !== undefined && { issuer: iss }),
-    };
-  });
-}
-
-/** RFC 7517 section 5: keys of other types and for other ends are passed over. */
-function isRs256Jwk(jwk: unknown): jwk is Jwk {
-  if (typeof jwk !== "object" || jwk === null) return false;
-  const { kty, use = "sig", alg = "RS256", key_ops: operations = ["verify"] } = jwk as Jwk;
-  const verifies = Array.isArray(operations) && operations.includes("verify");
-  return kty === "RSA" && use === "sig" && alg === "RS256" && verifies;
+/** Certificates are one chain, whose leaf alone is a key. */
+function publicKeysOfPem(blocks: readonly PemBlock[]): KeyObject[] {
+  if (blocks.some(isPrivatePem)) fail(needsPublic);
+  const certificates = blocks.filter(isCertificate).map(certificateOf);
+  const others = blocks.filter((block) => !isCertificate(block));
+  const keys = others.map(
+    ({ label, text }) =>
+      attempt(() => createPublicKey(text)) ?? fail(`a ${label} cannot be parsed`),
+  );
+  return certificates.length === 0 ? keys : [leafOf(certificates).publicKey, ...keys];
 }
 
 function signsFor({ privateKey, publicKey }: RsaPrivateKey): boolean {

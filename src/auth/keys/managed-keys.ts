@@ -11,6 +11,7 @@ import {
   emptyRing,
   freshnessMs,
   importKey,
+  isPublished,
   isRevoked,
   KeyOperationError,
   nextKeyOf,
@@ -36,7 +37,7 @@ import {
   type FileKeys,
   type KeyListing,
 } from "./view.js";
-import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "./keys.js";
+import type { KeySet, KeyStore, PublishedKeySet, SigningKey, VerificationKey } from "./key-set.js";
 import { RingReplica, type KeyClock } from "./ring-replica.js";
 import type { RsaPrivateKey } from "./rsa.js";
 
@@ -57,11 +58,16 @@ export interface ManagedKeysOptions {
   readonly onEvent?: (event: KeyEvent) => void;
 }
 
-/** Which key signs, and whom a change at once hurts. */
+/**
+ * Which key signs, and what verifiers make of a change at once as long as they keep to the key set's
+ * `max-age`. Many libraries do not: docs/verifiers.md.
+ */
 export interface SigningChange {
   readonly signingKid: string | undefined;
-  /** For how long verifiers may still hold a key set without it, and refuse its tokens. */
+  /** For how long they may hold a key set without it, and refuse its tokens. */
   readonly unknownForSeconds: number;
+  /** For how long they may hold a key set with what was revoked, and accept its tokens. */
+  readonly acceptedForSeconds: number;
 }
 
 export type KeyImportRequest =
@@ -108,7 +114,7 @@ export class ManagedKeys implements KeySet {
     const file = this.#options.signingFileKey;
     if (file) {
       await this.#replica.tryFreshen();
-      if (!isRevoked(this.#replica.ring, file.kid)) return file;
+      if (!isRevoked(this.#replica.ring, file)) return file;
       throw new AuthError("internal", "the key of SIGNING_KEY_FILE is revoked");
     }
     for (const attempt of [1, 2]) {
@@ -231,9 +237,9 @@ export class ManagedKeys implements KeySet {
   async revoke(kid: string): Promise<SigningChange> {
     const spare = this.#policy.rotates ? { spare: await this.#fillSpare() } : {};
     const { signing, trusted } = this.#files;
-    const otherKids = [signing, ...trusted].flatMap((key) => key?.kid ?? []);
+    const fileKeys = signing ? [signing, ...trusted] : trusted;
     return this.#changeSigning((ring, now) =>
-      revoke(ring, kid, now, this.#policy, { ...spare, otherKids }),
+      revoke(ring, kid, now, this.#policy, { ...spare, fileKeys }),
     );
   }
 
@@ -317,9 +323,14 @@ export class ManagedKeys implements KeySet {
     const publishedSeconds = known?.state === "published" ? (at - known.since) / 1000 : 0;
     const unchanged = signing === undefined || known?.state === "signing";
     const { maxAgeSeconds } = scheduleOf(this.#policy);
+    const publishedBefore = [...(before?.keys ?? []).filter(isPublished), ...(file ? [file] : [])];
+    const hasRevoked = publishedBefore.some(
+      (key) => isRevoked(after, key) && !isRevoked(before, key),
+    );
     return {
-      signingKid: file && !isRevoked(after, file.kid) ? file.kid : signing?.kid,
+      signingKid: file && !isRevoked(after, file) ? file.kid : signing?.kid,
       unknownForSeconds: unchanged ? 0 : Math.max(0, Math.ceil(maxAgeSeconds - publishedSeconds)),
+      acceptedForSeconds: hasRevoked ? maxAgeSeconds : 0,
     };
   }
 

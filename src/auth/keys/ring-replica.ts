@@ -4,7 +4,7 @@
  */
 import { AuthError } from "../errors.js";
 import { freshnessMs, type Ring, type RingKey } from "./ring.js";
-import type { KeyStore } from "./keys.js";
+import type { KeyStore } from "./key-set.js";
 
 export interface KeyClock {
   /** Milliseconds since the epoch; may be wrong and may jump. */

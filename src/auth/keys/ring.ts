@@ -67,9 +67,20 @@ export interface Ring {
   /** Rotate as soon as the next key is ready. */
   readonly rotateRequested: boolean;
   readonly keys: readonly RingKey[];
-  /** Never accepted again, from whatever source. */
-  readonly revoked: readonly { readonly kid: string; readonly at: number }[];
+  /** Never accepted again, from whatever source and under whatever id. */
+  readonly revoked: readonly RevokedKey[];
 }
+
+/** One entry for each id under which the key was known. */
+export interface RevokedKey {
+  readonly kid: string;
+  /** Its modulus; absent where an earlier version revoked it. */
+  readonly n?: string;
+  readonly at: number;
+}
+
+/** What tells that two keys are one: the id, or the modulus under another id. */
+export type KeyIdentity = Pick<RsaPublicKey, "kid" | "n">;
 
 /** A key that is in no ring yet. */
 export interface NewKey extends RsaPublicKey {
@@ -88,7 +99,7 @@ export interface RotationPolicy {
 }
 
 export type KeyOperationErrorCode =
-  "unknown_key" | "already_known" | "key_revoked" | "key_file_signs";
+  "unknown_key" | "already_known" | "kid_taken" | "key_revoked" | "key_file_signs";
 
 /** An operator asked for what cannot be done to that key. */
 export class KeyOperationError extends Error {
@@ -133,8 +144,10 @@ export function emptyRing(policy: Pick<RotationPolicy, "intervalSeconds">): Ring
 export const signingKeyOf = (ring: Ring) => ring.keys.find((key) => key.state === "signing");
 export const nextKeyOf = (ring: Ring) => ring.keys.find((key) => key.state === "published");
 
-export const isRevoked = (ring: Ring | undefined, kid: string) =>
-  ring?.revoked.some((key) => key.kid === kid) ?? false;
+export const isPublished = (key: RingKey) => key.state !== "trusted";
+
+export const isRevoked = (ring: Ring | undefined, { kid, n }: KeyIdentity) =>
+  ring?.revoked.some((key) => key.kid === kid || key.n === n) ?? false;
 
 /** Whether a key should be generated and handed to {@link nextRing}. */
 export const wantsKey = (ring: Ring, policy: RotationPolicy) =>
@@ -173,26 +186,28 @@ export function rotateNow(ring: Ring, now: number, policy: RotationPolicy, spare
 }
 
 /**
- * The ring without that key, for good. If it was the one that signs, the next key signs at once,
- * ready or not, and without one `spare` does.
+ * The ring without that key, for good, whatever other ids it has. If it was the one that signs, the
+ * next key signs at once, ready or not, and without one `spare` does.
  *
- * @throws KeyOperationError `unknown_key` where it is neither in the ring nor in `otherKids`.
+ * @throws KeyOperationError `unknown_key` where it is neither in the ring nor among `fileKeys`.
  */
 export function revoke(
   ring: Ring,
   kid: string,
   now: number,
   policy: RotationPolicy,
-  options: { spare?: NewKey; otherKids: readonly string[] },
+  options: { spare?: NewKey; fileKeys: readonly KeyIdentity[] },
 ): Ring | undefined {
-  if (isRevoked(ring, kid)) return undefined;
-  if (!ring.keys.some((key) => key.kid === kid) && !options.otherKids.includes(kid)) {
-    throw new KeyOperationError("unknown_key", `there is no key ${kid}`);
-  }
+  if (ring.revoked.some((key) => key.kid === kid)) return undefined;
+  const known = [...ring.keys, ...options.fileKeys];
+  const moduli = known.flatMap((key) => (key.kid === kid ? key.n : []));
+  if (moduli.length === 0) throw new KeyOperationError("unknown_key", `there is no key ${kid}`);
+  const revoked = known.filter(({ n }) => moduli.includes(n));
+  const entries = new Map(revoked.map(({ kid, n }) => [kid, { kid, n, at: now }]));
   const next = {
     ...ring,
-    keys: ring.keys.filter((key) => key.kid !== kid),
-    revoked: [...ring.revoked, { kid, at: now }],
+    keys: ring.keys.filter(({ n }) => !moduli.includes(n)),
+    revoked: [...ring.revoked, ...entries.values()],
   };
   return nextRing(next, now, policy, options.spare) ?? next;
 }
@@ -206,14 +221,15 @@ export type KeyImport =
 /**
  * The ring with a key of an old server. One imported before may be imported again with `sign`.
  *
- * @throws KeyOperationError `already_known`, `key_revoked` or `key_file_signs`.
+ * @throws KeyOperationError `already_known`, `kid_taken`, `key_revoked` or `key_file_signs`.
  */
 export function importKey(ring: Ring, key: KeyImport, now: number, policy: RotationPolicy): Ring {
   const { kid, n, e } = key;
   const known = ring.keys.find((other) => other.kid === kid);
   const sign = key.kind === "private" && key.sign;
-  if (isRevoked(ring, kid)) {
-    throw new KeyOperationError("key_revoked", `key ${kid} is revoked`);
+  if (isRevoked(ring, key)) throw new KeyOperationError("key_revoked", `key ${kid} is revoked`);
+  if (known && known.n !== n) {
+    throw new KeyOperationError("kid_taken", `another key has the id ${kid}`);
   }
   const upgrade =
     key.kind === "private" && (known?.state === "trusted" || (sign && known?.state === "retired"));
@@ -329,7 +345,7 @@ function retireAbandoned(ring: Ring, now: number, policy: RotationPolicy): Ring 
 }
 
 function publish(ring: Ring, spare: NewKey, now: number, policy: RotationPolicy): Ring {
-  if (isRevoked(ring, spare.kid) || ring.keys.some((key) => key.kid === spare.kid)) return ring;
+  if (isRevoked(ring, spare) || ring.keys.some((key) => key.kid === spare.kid)) return ring;
   const readyAt = readyAtOf(ring, now, policy);
   const keys: RingKey[] = [...ring.keys, { ...spare, state: "published", since: now, readyAt }];
   return { ...ring, cacheSeconds: scheduleOf(policy).cacheSeconds, keys };

@@ -5,6 +5,7 @@
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import type { TrustedRsaKey } from "./files.js";
 import {
+  isPublished,
   isRevoked,
   nextStepOf,
   type Ring,
@@ -12,7 +13,7 @@ import {
   type RingKeyState,
   type RotationPolicy,
 } from "./ring.js";
-import type { PublishedKeySet, VerificationKey } from "./keys.js";
+import type { PublishedKeySet, VerificationKey } from "./key-set.js";
 import type { RsaKey } from "./rsa.js";
 
 /** The keys from files; revoked ones count as absent. */
@@ -38,9 +39,9 @@ export interface KeyListing {
 /** Everything that a token may be verified with. */
 export function verificationKeysOf(ring: Ring | undefined, files: FileKeys): VerificationKey[] {
   return [
-    ...accepted(ring, files.signing).map((key) => verificationKeyOf(key, false)),
+    ...accepted(ring, files.signing).map(fileVerificationKeyOf),
     ...(ring?.keys ?? []).map(ringVerificationKeyOf),
-    ...accepted(ring, ...files.trusted).map((key) => verificationKeyOf(key, true)),
+    ...accepted(ring, ...files.trusted).map(fileVerificationKeyOf),
   ];
 }
 
@@ -52,7 +53,7 @@ export function publishedDocumentOf(
   const rank = { signing: 0, published: 1, retired: 2, trusted: 3 };
   const fileKeys = accepted(ring, files.signing);
   const ringKeys = (ring?.keys ?? [])
-    .filter((key) => key.state !== "trusted" && key.kid !== files.signing?.kid)
+    .filter((key) => isPublished(key) && key.kid !== files.signing?.kid)
     .sort((a, b) => rank[a.state] - rank[b.state] || b.since - a.since);
   const keys = [...fileKeys, ...ringKeys].map(({ kid, n, e }) => ({
     ...{ kty: "RSA", use: "sig", alg: "RS256", kid, n, e },
@@ -91,14 +92,13 @@ function ringListingOf(ring: Ring, key: RingKey, policy: RotationPolicy): KeyLis
 }
 
 const accepted = <T extends RsaKey>(ring: Ring | undefined, ...keys: (T | undefined)[]): T[] =>
-  keys.filter((key) => key !== undefined && !isRevoked(ring, key.kid)) as T[];
+  keys.filter((key) => key !== undefined && !isRevoked(ring, key)) as T[];
 
 const bitsOf = ({ publicKey }: { publicKey: KeyObject }) =>
   publicKey.asymmetricKeyDetails?.modulusLength;
 
-function verificationKeyOf(key: TrustedRsaKey, legacy: boolean): VerificationKey {
-  const { kid, publicKey, issuer } = key;
-  return { kid, publicKey, legacy, ...(issuer !== undefined && { issuer }) };
+function fileVerificationKeyOf({ kid, publicKey, issuer }: TrustedRsaKey): VerificationKey {
+  return { kid, publicKey, legacy: true, ...(issuer !== undefined && { issuer }) };
 }
 
 function ringVerificationKeyOf(key: RingKey): VerificationKey {
