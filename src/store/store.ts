@@ -1,4 +1,5 @@
 /** What both stores are to the rest of the program. Depends on the domain's ports. */
+import type { AuditStore } from "../auth/audit.js";
 import type { KeyStore } from "../auth/keys/keys.js";
 import type { ThrottleStore } from "../auth/throttle/store.js";
 import type { UserStore } from "../auth/users.js";
@@ -8,6 +9,7 @@ export interface Store {
   readonly users: UserStore;
   readonly keys: KeyStore;
   readonly throttle: ThrottleStore;
+  readonly audit: AuditStore;
   /** 32 random bytes, the same for every process on this store. */
   secret(): Promise<Uint8Array>;
   /**

@@ -1,6 +1,7 @@
 /** The databases within the file, and the only two ways to them: a read and a transaction. Depends on lmdb. */
 import { hash, randomBytes } from "node:crypto";
 import type { Database, RootDatabase } from "lmdb";
+import type { StoredAuditEntry } from "../../auth/audit.js";
 import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../../auth/usernames.js";
 import type { User, UserId } from "../../auth/users.js";
 import { idKey } from "../import-plan.js";
@@ -54,6 +55,8 @@ export class StoreFile {
   /** The key in `users`, by digest of the username. */
   readonly usernames: Database<Buffer, Buffer>;
   readonly throttle: ThrottleDatabases;
+  /** By id. */
+  readonly audit: Database<Omit<StoredAuditEntry, "id">, string>;
   readonly #root: RootDatabase;
   readonly usernameKey: UsernameKey;
   readonly #usernameMatch: UsernameMatch;
@@ -68,6 +71,7 @@ export class StoreFile {
     this.users = root.openDB("users", { encoding: "json", keyEncoding: "binary" });
     this.usernames = root.openDB("usernames", { encoding: "binary", keyEncoding: "binary" });
     this.throttle = openThrottleDatabases(root);
+    this.audit = root.openDB("audit", { encoding: "json" });
   }
 
   /** @throws AuthError `store_unavailable` for whatever `work` throws. */

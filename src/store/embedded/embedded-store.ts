@@ -8,6 +8,7 @@ import { open } from "lmdb";
 import type { UsernameMatch } from "../../auth/usernames.js";
 import type { Finding } from "../inspection.js";
 import type { Store } from "../store.js";
+import { EmbeddedAudit } from "./audit.js";
 import { EmbeddedStoreError, StoreFile } from "./databases.js";
 import { faultOfFile, notOurs } from "./file.js";
 import { EmbeddedKeys } from "./keys.js";
@@ -28,6 +29,8 @@ export interface EmbeddedStoreOptions {
   readonly usernameMatch?: UsernameMatch;
   /** How many of the throttle's documents are kept that it can do without. */
   readonly throttleDocumentsMax?: number;
+  /** How many entries of the record of administration are kept. */
+  readonly auditEntriesMax?: number;
 }
 
 /** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
@@ -60,6 +63,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       users: new EmbeddedUsers(file),
       keys: new EmbeddedKeys(file),
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
+      audit: new EmbeddedAudit(file, options.auditEntriesMax),
       secret: () => file.secret(),
       inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),

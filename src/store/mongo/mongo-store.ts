@@ -8,6 +8,7 @@ import type { User } from "../../auth/users.js";
 import type { UsernameMatch } from "../../auth/usernames.js";
 import type { Preset } from "../../config/presets.js";
 import type { Store } from "../store.js";
+import { MongoAudit, type AuditDocument } from "./audit.js";
 import { MongoConnection, type MongoCall } from "./connection.js";
 import { UserMapping } from "./document.js";
 import { inspectMongo } from "./inspection.js";
@@ -33,6 +34,8 @@ export interface MongoStoreOptions extends MongoMappingOptions {
   readonly deadlineMs?: number;
   /** How many of the throttle's documents are kept that it can do without. */
   readonly throttleDocumentsMax?: number;
+  /** How many entries of the record of administration are kept. */
+  readonly auditEntriesMax?: number;
 }
 
 /**
@@ -60,6 +63,11 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       db.collection<StoredThrottleDocument>("latchkey_throttle"),
       call,
       options.throttleDocumentsMax,
+    ),
+    audit: new MongoAudit(
+      db.collection<AuditDocument>("latchkey_audit"),
+      call,
+      options.auditEntriesMax,
     ),
     inspect: (inspection) =>
       inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),
