@@ -15,17 +15,21 @@ import {
 import {
   compressionBrotli,
   compressionGzip,
-  universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
-import { createAsyncIterable, createMethodUrl } from "@connectrpc/connect/protocol";
+import {
+  createAsyncIterable,
+  createMethodUrl,
+  type UniversalServerRequest,
+} from "@connectrpc/connect/protocol";
 import type { AuthService as Service } from "../auth/service.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
 import type { CorsHeaders } from "../server/handler.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
-import { exchangeKey, exchangeOf } from "./context.js";
+import { exchangeKey, exchangeOf, urlOf, webHeadersOf } from "./context.js";
+import { messageBytesMax, readEnvelopes } from "./envelopes.js";
 import { toConnectError } from "./errors.js";
 import { createHealthImpl, type Readiness } from "./health.js";
 import { reflectionRoutes } from "./reflection.js";
@@ -33,7 +37,6 @@ import {
   answerUnary,
   framingOf,
   keepByteOrderMarks,
-  messageBytesMax,
   type Framing,
   type UnaryRpc,
 } from "./unary.js";
@@ -88,28 +91,42 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
         send(exchange, unimplemented(framing));
         return;
       }
-      let body: Uint8Array | undefined;
+      const shown = (error: unknown) => explain(error, exchange, onFault);
+      let body = isUnary(handler.method) ? createAsyncIterable([]) : readEnvelopes(exchange, shown);
       const unary = unaryRpcs.get(path);
       if (unary !== undefined && framing !== undefined && req.method === "POST") {
-        const answer = await answerUnary(unary, framing, exchange, (error) =>
-          explain(error, exchange, onFault),
-        );
+        const answer = await answerUnary(unary, framing, exchange, shown);
         if (!("leftToConnect" in answer)) {
           send(exchange, answer);
           return;
         }
-        body = answer.leftToConnect;
+        body = createAsyncIterable([answer.leftToConnect]);
       }
-      const values = createContextValues().set(exchangeKey, exchange);
-      const request = universalRequestFromNodeRequest(req, res, undefined, values);
-      const response = await handler(
-        body ? { ...request, body: createAsyncIterable([body]) } : request,
-      );
+      const response = await handler(toUniversalRequest(exchange, body));
       for (const [name, value] of Object.entries(exchange.headers)) {
         if (value !== undefined) res.setHeader(name, value);
       }
       await universalResponseToNodeResponse(response, res);
     },
+  };
+}
+
+/** The request in Connect's terms, with a body that is bounded. */
+function toUniversalRequest(
+  exchange: Exchange,
+  body: AsyncIterable<Uint8Array>,
+): UniversalServerRequest {
+  const { req, res } = exchange;
+  const gone = new AbortController();
+  res.once("close", () => gone.abort(new ConnectError("the client left", Code.Canceled)));
+  return {
+    httpVersion: req.httpVersion,
+    method: req.method ?? "",
+    url: urlOf(exchange),
+    header: webHeadersOf(req.headers),
+    body,
+    signal: gone.signal,
+    contextValues: createContextValues().set(exchangeKey, exchange),
   };
 }
 

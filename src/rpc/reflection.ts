@@ -1,7 +1,7 @@
 /**
  * Server reflection, v1 and v1alpha, from the generated descriptors: clients such as buf, grpcurl and
- * Postman call without a schema file. The two versions differ by package name alone. Depends on gen
- * and Connect.
+ * Postman call without a schema file. The two versions differ by package name alone. What a stream may draw
+ * is bounded. Depends on gen, the HTTP exchange and Connect.
  */
 import {
   createRegistry,
@@ -11,7 +11,7 @@ import {
   type DescService,
 } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import {
   ServerReflection,
   type ServerReflectionRequest,
@@ -20,6 +20,7 @@ import {
   ServerReflection as ServerReflectionV1alpha,
   type ServerReflectionRequest as ServerReflectionRequestV1alpha,
 } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { exchangeOf } from "./context.js";
 
 type Request = Pick<ServerReflectionRequest | ServerReflectionRequestV1alpha, "messageRequest">;
 type Answer =
@@ -36,8 +37,10 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
   const served = [...services, ServerReflection, ServerReflectionV1alpha];
   const files = withImports(served.map((service) => service.file));
   const registry = createRegistry(...files.values());
+  const encoded = new Map<DescFile, Uint8Array>();
 
-  function answer({ messageRequest }: Request): Answer {
+  /** @param sent the files that the stream has been sent. */
+  function answer({ messageRequest }: Request, sent: Set<DescFile>): Answer {
     switch (messageRequest.case) {
       case "listServices":
         return {
@@ -45,13 +48,14 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
           value: { service: served.map(({ typeName: name }) => ({ name })) },
         };
       case "fileByFilename":
-        return fileAnswer(files.get(messageRequest.value));
+        return fileAnswer(files.get(messageRequest.value), sent);
       case "fileContainingSymbol":
-        return fileAnswer(fileOfSymbol(messageRequest.value));
+        return fileAnswer(fileOfSymbol(messageRequest.value), sent);
       case "fileContainingExtension": {
         const { containingType, extensionNumber } = messageRequest.value;
         return fileAnswer(
           extensionsOf(containingType).find(({ number }) => number === extensionNumber)?.file,
+          sent,
         );
       }
       case "allExtensionNumbersOfType": {
@@ -79,24 +83,57 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
     return (registry.get(symbol) ?? registry.get(parent))?.file;
   }
 
-  function fileAnswer(file: DescFile | undefined): Answer {
+  /** The file, and of those that it imports the ones that the stream has not been sent yet. */
+  function fileAnswer(file: DescFile | undefined, sent: Set<DescFile>): Answer {
     if (file === undefined) return notFound;
-    const fileDescriptorProto = [...withImports([file]).values()].map(({ proto }) =>
-      toBinary(FileDescriptorProtoSchema, proto),
-    );
+    const imported = [...withImports([file]).values()].filter((one) => !sent.has(one));
+    const fileDescriptorProto = [...new Set([file, ...imported])].map((one) => {
+      sent.add(one);
+      return encode(one);
+    });
     return { case: "fileDescriptorResponse", value: { fileDescriptorProto } };
   }
 
+  function encode(file: DescFile): Uint8Array {
+    const bytes = encoded.get(file) ?? toBinary(FileDescriptorProtoSchema, file.proto);
+    encoded.set(file, bytes);
+    return bytes;
+  }
+
   const implementation = {
-    async *serverReflectionInfo(requests: AsyncIterable<Request>) {
+    async *serverReflectionInfo(requests: AsyncIterable<Request>, { values }: HandlerContext) {
+      const { share } = exchangeOf(values);
+      const sent = new Set<DescFile>();
+      let bytesLeft = answerBytesFree;
       for await (const request of requests) {
+        const messageResponse = answer(request, sent);
+        const bytes = bytesOf(messageResponse);
+        bytesLeft += answerBytesPerByte * askedBytes(request) - Math.max(bytes, answerBytesMin);
+        if (bytesLeft < 0) throw new ConnectError("too much for a stream", Code.ResourceExhausted);
+        share.take(bytes);
         // The request is not sent back as `original_request`: no answer quotes what came.
-        yield { validHost: "", messageResponse: answer(request) };
+        yield { validHost: "", messageResponse };
+        share.give(bytes);
       }
     },
   };
   router.service(ServerReflection, implementation);
   router.service(ServerReflectionV1alpha, implementation);
+}
+
+/** What the answers of a stream may have in bytes: all files several times, and more for each byte asked. */
+const answerBytesFree = 262_144;
+const answerBytesPerByte = 16;
+/** What an answer counts for at least: the work beside its bytes. */
+const answerBytesMin = 1024;
+
+function bytesOf({ case: kind, value }: Answer): number {
+  if (kind !== "fileDescriptorResponse") return 0;
+  return value.fileDescriptorProto.reduce((sum, bytes) => sum + bytes.length, 0);
+}
+
+function askedBytes({ messageRequest: { value } }: Request): number {
+  return (typeof value === "string" ? value : (value?.containingType ?? "")).length;
 }
 
 const notFound: Answer = {

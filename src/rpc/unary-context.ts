@@ -8,7 +8,7 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import type { Exchange } from "../server/exchange.js";
-import { exchangeKey } from "./context.js";
+import { exchangeKey, urlOf, webHeadersOf } from "./context.js";
 
 /** Makes what costs something when asked for it: most implementations ask for a header or two. */
 export class UnaryContext implements HandlerContext {
@@ -36,18 +36,11 @@ export class UnaryContext implements HandlerContext {
   }
 
   get url(): string {
-    return `http://localhost${this.#exchange.req.url ?? ""}`;
+    return urlOf(this.#exchange);
   }
 
   get requestHeader(): Headers {
-    if (this.#requestHeader === undefined) {
-      const headers = (this.#requestHeader = new Headers());
-      for (const [name, value] of Object.entries(this.#exchange.req.headers)) {
-        if (name.startsWith(":") || value === undefined) continue;
-        for (const one of Array.isArray(value) ? value : [value]) headers.append(name, one);
-      }
-    }
-    return this.#requestHeader;
+    return (this.#requestHeader ??= webHeadersOf(this.#exchange.req.headers));
   }
 
   get responseHeader(): Headers {

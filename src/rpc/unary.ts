@@ -35,19 +35,10 @@ import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { argumentFaultMessages } from "../auth/errors.js";
 import { parseJson } from "../auth/json.js";
-import {
-  BodyTooLarge,
-  ClientGone,
-  readBody,
-  type Answer,
-  type Exchange,
-} from "../server/exchange.js";
+import { BodyTooLarge, ClientGone } from "../server/body.js";
+import type { Answer, Exchange } from "../server/exchange.js";
+import { envelope, envelopeBytes, envelopeCheck, messageBytesMax, tooLarge } from "./envelopes.js";
 import { UnaryContext } from "./unary-context.js";
-
-/** Largest request message, in bytes, as sent and as decompressed. */
-export const messageBytesMax = 65_536;
-/** The envelope of gRPC and gRPC-Web: a byte of flags and four of length. */
-const envelopeBytes = 5;
 
 /** How a content type frames and encodes the message. */
 export interface Framing {
@@ -90,7 +81,7 @@ export async function answerUnary(
   const context = new UnaryContext(method, framing.protocol, exchange);
   try {
     const timeoutMs = readTimeoutMs(framing, exchange.req.headers);
-    const body = await readBody(exchange.req, bodyBytesMax(framing));
+    const body = await readFramed(framing, exchange);
     const bytes = await readMessageBytes(framing, exchange.req.headers, body);
     const message = bytes && parseMessage(method.input, framing, bytes, jsonOptions);
     if (message === undefined) return { leftToConnect: body };
@@ -126,8 +117,11 @@ function readTimeoutMs({ protocol }: Framing, headers: IncomingHttpHeaders): num
   return timeoutMs > timeoutMsMax ? undefined : timeoutMs;
 }
 
-const bodyBytesMax = ({ protocol }: Framing) =>
-  protocol === "connect" ? messageBytesMax : messageBytesMax + envelopeBytes;
+function readFramed({ protocol }: Framing, exchange: Exchange): Promise<Uint8Array> {
+  return protocol === "connect"
+    ? exchange.readBody(messageBytesMax)
+    : exchange.readBody(messageBytesMax + envelopeBytes, envelopeCheck);
+}
 
 const decompressors: Readonly<
   Record<string, (data: Uint8Array, options: ZlibOptions) => Promise<Buffer>>
@@ -185,13 +179,6 @@ function parseMessage<Input extends DescMessage>(
   } catch (error) {
     return unreadable(error);
   }
-}
-
-function tooLarge(): ConnectError {
-  return new ConnectError(
-    `the request message is larger than ${messageBytesMax} bytes`,
-    Code.ResourceExhausted,
-  );
 }
 
 function unreadable(error: unknown): never {
@@ -253,14 +240,6 @@ const statusOk = { "grpc-status": "0" };
 function headersOf({ protocol, json }: Framing, header: Headers | undefined) {
   const type = `application/${protocol === "connect" ? "" : `${protocol}+`}${json ? "json" : "proto"}`;
   return { ...(header && Object.fromEntries(header)), "content-type": type };
-}
-
-function envelope(flags: number, bytes: Uint8Array): Uint8Array {
-  const enveloped = Buffer.allocUnsafe(envelopeBytes + bytes.length);
-  enveloped.writeUInt8(flags, 0);
-  enveloped.writeUInt32BE(bytes.length, 1);
-  enveloped.set(bytes, envelopeBytes);
-  return enveloped;
 }
 
 /**

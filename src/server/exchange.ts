@@ -1,10 +1,12 @@
 /**
- * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on auth's errors and on node.
+ * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on auth's errors, its neighbour
+ * `body.ts` and node.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { AuthError } from "../auth/errors.js";
 import type { TraceIds } from "../auth/gate/gate.js";
+import { ClientGone, readBody, Room, Share, type HeadCheck } from "./body.js";
 import { traceIdsOf } from "./trace-context.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -20,6 +22,7 @@ export class Exchange {
   /** How a use case ended: `ok` or a domain code; undefined while none was reached. */
   outcome: string | undefined;
   #abort: AbortController | undefined;
+  #share: Share | undefined;
 
   constructor(
     readonly req: NodeRequest,
@@ -28,6 +31,7 @@ export class Exchange {
     readonly requestId: string,
     /** Of the client, as far as it can be told: see client-address. */
     readonly clientAddress: string,
+    private readonly room = new Room(),
   ) {
     this.headers = { "x-request-id": requestId };
   }
@@ -43,6 +47,21 @@ export class Exchange {
   /** The trace that the request belongs to, undefined where it belongs to none. */
   get traceIds(): TraceIds | undefined {
     return traceIdsOf(this.req.headers);
+  }
+
+  /** What the request holds in memory. */
+  get share(): Share {
+    return (this.#share ??= new Share(this.room));
+  }
+
+  /** @throws BodyTooLarge @throws ClientGone @throws AuthError `overloaded` */
+  readBody(bytesMax: number, headCheck?: HeadCheck): Promise<Buffer> {
+    return readBody(this.req, this.share, bytesMax, headCheck);
+  }
+
+  /** To be called once the request is over, or nothing of its body is needed any more. */
+  release(): void {
+    this.#share?.release();
   }
 
   /** Aborts when nobody waits for the answer any more. Made when asked for: most never are. */
@@ -65,65 +84,6 @@ export interface Answer {
 
 /** Largest request body, in bytes, that any path reads. */
 export const requestBytesMax = 65_536;
-
-/** The body is larger than allowed. The listener bounds what is read of the rest, to be thrown away. */
-export class BodyTooLarge extends Error {}
-
-/** The client went away before its request was whole; nobody waits for an answer. */
-export class ClientGone extends Error {}
-
-/**
- * How much of a body that is too large is still read, and for how long, before it is refused. A client
- * that is answered in the middle of its sending may never read the answer.
- */
-const refusedBytesMax = 1_048_576;
-const refusedTimeoutMs = 1000;
-
-/** @throws BodyTooLarge @throws ClientGone */
-export function readBody(req: NodeRequest, bytesMax: number): Promise<Buffer> {
-  if (!hasBody(req)) return Promise.resolve(noBytes);
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    let timer: NodeJS.Timeout | undefined;
-    const refuse = () => {
-      clearTimeout(timer);
-      req.off("data", onData).resume();
-      reject(new BodyTooLarge());
-    };
-    const onData = (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= bytesMax) chunks.push(chunk);
-      else if (length > refusedBytesMax) refuse();
-      else timer ??= setTimeout(refuse, refusedTimeoutMs);
-    };
-    const onGone = () => {
-      clearTimeout(timer);
-      // Every request closes in the end, and an error that nobody waits for has its price too.
-      if (!req.complete || req.errored) reject(new ClientGone());
-    };
-    if (Number(req.headers["content-length"]) > refusedBytesMax) {
-      refuse();
-      return;
-    }
-    req.on("data", onData);
-    req.once("end", () => {
-      if (length > bytesMax) refuse();
-      else resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
-    });
-    req.once("error", onGone);
-    req.once("close", onGone);
-  });
-}
-
-const noBytes = Buffer.alloc(0);
-
-/** Whether there is one to wait for (RFC 9112 section 6.3; RFC 9113 section 8.1: END_STREAM). */
-function hasBody(req: NodeRequest): boolean {
-  if ("stream" in req) return !req.stream.endAfterHeaders;
-  const { "content-length": length, "transfer-encoding": encoding } = req.headers;
-  return encoding !== undefined || (length !== undefined && length !== "0");
-}
 
 /** Writes the whole answer. */
 export function send({ res, headers: common }: Exchange, answer: Answer): void {

@@ -4,10 +4,8 @@
  */
 import { randomUUID } from "node:crypto";
 import type { TraceIds } from "../auth/gate/gate.js";
+import { BodyTooLarge, ClientGone, Room } from "./body.js";
 import {
-  BodyTooLarge,
-  ClientGone,
-  readBody,
   requestBytesMax,
   send,
   type Answer,
@@ -56,6 +54,7 @@ export function createRequestHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => void {
   const routes = new Map(options.routes.map((route) => [route.path, route]));
+  const room = new Room();
 
   async function handle(exchange: Exchange, path: string): Promise<void> {
     if (options.corsOrigins.length > 0 && (await answerCors(exchange, options))) return;
@@ -71,7 +70,7 @@ export function createRequestHandler(
       return { ...answer, headers: { ...headers, allow: route.methods.join(", ") } };
     }
     try {
-      const body = await readBody(req, requestBytesMax);
+      const body = await exchange.readBody(requestBytesMax);
       const answer = await route.handle({ headers: req.headers, body, caller: exchange });
       exchange.outcome = "ok";
       return answer;
@@ -85,10 +84,11 @@ export function createRequestHandler(
   return (req, res) => {
     const start = performance.now();
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
-    const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req));
+    const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req), room);
     // Which of two a caller means is not for us to guess; node would take the first.
     if (isRepeated("authorization", req.rawHeaders)) delete req.headers.authorization;
     res.once("close", () => {
+      exchange.release();
       options.onAccess({
         requestId: exchange.requestId,
         route: routes.has(path) || options.rpc.serves(path) ? path : "unknown",
@@ -100,7 +100,9 @@ export function createRequestHandler(
         ...exchange.traceIds,
       });
     });
-    handle(exchange, path).catch((error: unknown) => {
+    const release = () => exchange.release();
+    handle(exchange, path).then(release, (error: unknown) => {
+      release();
       if (error instanceof ClientGone || hasLeft(res)) return;
       options.onFault(error, exchange.requestId);
       if (res.headersSent) res.destroy();
