@@ -2,6 +2,7 @@
  * The RPC surface: Connect, gRPC and gRPC-Web, as a handler of one HTTP request. Depends on auth, the
  * HTTP exchange, gen and Connect.
  */
+import { setMaxListeners } from "node:events";
 import type { DescMethod, DescMethodUnary } from "@bufbuild/protobuf";
 import {
   Code,
@@ -66,6 +67,8 @@ export function authRoutes(service: Service, readiness: Readiness): RpcOptions["
 
 export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
   const shutdown = new AbortController();
+  // Each stream listens: node would warn of the eleventh.
+  setMaxListeners(0, shutdown.signal);
   keepByteOrderMarks();
   const router = createConnectRouter({
     interceptors: [createErrorInterceptor(onFault)],

@@ -165,11 +165,11 @@ export function readBody(
     let length = 0;
     let timer: NodeJS.Timeout | undefined;
 
-    const refuse = (error: unknown) => {
+    const refuse = (error: Error) => {
       clearTimeout(timer);
       req.off("data", onData).resume();
       body.clear();
-      reject(error as Error);
+      reject(error);
     };
     const tooLarge = (bytes: number) => {
       if (bytes > refusedBytesMax || "stream" in req) refuse(new BodyTooLarge());
@@ -191,7 +191,7 @@ export function readBody(
         try {
           keep(piece);
         } catch (error) {
-          refuse(error);
+          refuse(error as Error);
         }
       }
     };
