@@ -37,6 +37,7 @@ import { createManagementServer } from "../server/management.js";
 import { createReadiness, type Readiness } from "../server/readiness.js";
 import { watchTlsFiles } from "../server/tls.js";
 import type { Store } from "../store/store.js";
+import { createRevocationsRoute } from "./revocations.js";
 import { createConfiguredThrottle } from "./throttling.js";
 
 export interface App {
@@ -133,6 +134,7 @@ export function createApp(deps: AppDeps): App {
       createTokenRoute(service, clock),
       createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
       ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
+      ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
     ],
     rpc: {
       serves: servesRpc,

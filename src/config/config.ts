@@ -245,6 +245,11 @@ export const variables = {
     ),
     secret: true,
   },
+  REVOCATIONS: variable(
+    onOff,
+    "off",
+    "publish whose tokens have ended at `/.well-known/revocations`; set it for the command line too",
+  ),
   PASSWORD_MIN_LENGTH: variable(
     integer(1, 1024),
     "15",

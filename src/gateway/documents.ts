@@ -24,7 +24,7 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
     return { body, etag, type: "application/jwk-set+json", caching };
   };
   const issuerPath = pathOf(issuer);
-  if (issuerPath === undefined) return [route(keySetPath, readKeySet)];
+  if (issuerPath === undefined) return [documentRoute(keySetPath, readKeySet)];
 
   const body = JSON.stringify({
     issuer,
@@ -41,8 +41,8 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
   const keySetPaths = new Set([keySetPath, issuerPath + keySetPath]);
   const metadataPaths = [openidPath, issuerPath + openidPath, oauthPath, oauthPath + issuerPath];
   return [
-    ...Array.from(keySetPaths, (path) => route(path, readKeySet)),
-    ...Array.from(new Set(metadataPaths), (path) => route(path, metadata)),
+    ...Array.from(keySetPaths, (path) => documentRoute(path, readKeySet)),
+    ...Array.from(new Set(metadataPaths), (path) => documentRoute(path, metadata)),
   ];
 }
 
@@ -52,7 +52,8 @@ function pathOf(issuer: string): string | undefined {
   return new URL(issuer).pathname.replace(/\/+$/, "");
 }
 
-interface Document {
+/** What is published under a path. */
+export interface Document {
   readonly body: string;
   readonly etag: string;
   readonly type: string;
@@ -60,7 +61,7 @@ interface Document {
   readonly caching: string;
 }
 
-function route(path: string, read: () => Document | Promise<Document>): Route {
+export function documentRoute(path: string, read: () => Document | Promise<Document>): Route {
   const refusal = (status: number, headers?: Answer["headers"]) =>
     json(status, { error: reasonPhrases[status] }, headers);
   return {

@@ -1,21 +1,34 @@
 /**
- * The choice between the two stores. Loads only the driver of the one that is configured. Depends on config.
+ * The choice between the two stores. Loads only the driver of the one that is configured. Depends on config
+ * and, where they are on, the revocations.
  */
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
 import { presetOf } from "../config/presets.js";
 import type { Store } from "./store.js";
 
+export interface OpenOptions {
+  /** Time after which a call is given up, where the store's own is too short. */
+  readonly deadlineMs?: number;
+  /** Milliseconds since the epoch. Default the system's. */
+  readonly now?: () => number;
+}
+
 /**
  * The store of the configuration; only that one's driver is loaded. MongoDB need not be there yet.
- * @param options.deadlineMs time after which a call is given up, where the store's own is too short.
  * @throws EmbeddedStoreError if the embedded store's file cannot be used.
  * @throws MongoStoreError if the driver cannot make sense of `MONGODB_URI`.
  */
-export async function openStore(
-  config: Config,
-  { deadlineMs }: { readonly deadlineMs?: number } = {},
-): Promise<Store> {
+export async function openStore(config: Config, options: OpenOptions = {}): Promise<Store> {
+  const store = await openConfigured(config, options);
+  if (!config.REVOCATIONS) return store;
+  const { RecordingUsers } = await import("../revocations/recording-users.js");
+  const { now = Date.now } = options;
+  const keepSeconds = config.TOKEN_TTL + config.TOKEN_LEEWAY;
+  return { ...store, users: new RecordingUsers({ ...store, keepSeconds, now }) };
+}
+
+async function openConfigured(config: Config, { deadlineMs }: OpenOptions): Promise<Store> {
   const deadline = deadlineMs === undefined ? {} : { deadlineMs };
   if (config.MONGODB_URI === undefined) {
     const { openEmbeddedStore } = await import("./embedded/embedded-store.js");

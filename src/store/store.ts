@@ -1,8 +1,9 @@
-/** What both stores are to the rest of the program. Depends on the domain's ports. */
+/** What both stores are to the rest of the program. Depends on the ports of auth and of the revocations. */
 import type { AuditStore } from "../auth/audit.js";
 import type { KeyStore } from "../auth/keys/keys.js";
 import type { ThrottleStore } from "../auth/throttle/store.js";
 import type { UserStore } from "../auth/users.js";
+import type { RevocationStore } from "../revocations/store.js";
 import type { Finding, InspectionOptions } from "./inspection.js";
 
 export interface Store {
@@ -10,6 +11,7 @@ export interface Store {
   readonly keys: KeyStore;
   readonly throttle: ThrottleStore;
   readonly audit: AuditStore;
+  readonly revocations: RevocationStore;
   /** 32 random bytes, the same for every process on this store. */
   secret(): Promise<Uint8Array>;
   /**

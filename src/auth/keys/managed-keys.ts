@@ -195,6 +195,13 @@ export class ManagedKeys implements KeySet {
     return { keys, secondsUntilNextStep };
   }
 
+  /** The keys that were revoked while a token of theirs may still last; from memory. */
+  revokedKeyIds(): readonly string[] {
+    const { tokenSeconds, clock } = this.#options;
+    const since = clock.now() - tokenSeconds * 1000;
+    return (this.#replica.ring?.revoked ?? []).flatMap(({ kid, at }) => (at > since ? kid : []));
+  }
+
   /** Every key, from files too, and those that were revoked. */
   async list(): Promise<KeyListing[]> {
     return listingOf(await this.#replica.load(), this.#files, this.#policy);

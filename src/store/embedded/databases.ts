@@ -74,6 +74,16 @@ export class StoreFile {
     this.audit = root.openDB("audit", { encoding: "json" });
   }
 
+  /** Another database, by binary keys; made if it is not there. */
+  openDatabase<T>(name: string): Database<T, Buffer> {
+    return this.#root.openDB<T, Buffer>(name, { encoding: "json", keyEncoding: "binary" });
+  }
+
+  /** The key that stands for a text of any length. */
+  keyOf(text: string): Buffer {
+    return digest(text);
+  }
+
   /** @throws AuthError `store_unavailable` for whatever `work` throws. */
   read<T>(work: () => T): Promise<T> {
     try {

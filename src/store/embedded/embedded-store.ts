@@ -12,6 +12,7 @@ import { EmbeddedAudit } from "./audit.js";
 import { EmbeddedStoreError, StoreFile } from "./databases.js";
 import { faultOfFile, notOurs } from "./file.js";
 import { EmbeddedKeys } from "./keys.js";
+import { EmbeddedRevocations } from "./revocations.js";
 import { EmbeddedThrottle } from "./throttle.js";
 import { EmbeddedUsers } from "./users.js";
 
@@ -64,6 +65,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       keys: new EmbeddedKeys(file),
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
       audit: new EmbeddedAudit(file, options.auditEntriesMax),
+      revocations: new EmbeddedRevocations(file),
       secret: () => file.secret(),
       inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),

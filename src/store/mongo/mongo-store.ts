@@ -14,6 +14,7 @@ import { UserMapping } from "./document.js";
 import { inspectMongo } from "./inspection.js";
 import { MongoKeys, sharedSecret, type KeyDocument, type SecretDocument } from "./keys.js";
 import type { UserDocument, UserFields } from "./document.js";
+import { MongoRevocations, type RevocationDocument } from "./revocations.js";
 import { MongoThrottle, type StoredThrottleDocument } from "./throttle.js";
 import { UsernameIndex } from "./username-index.js";
 import { MongoUsers } from "./users.js";
@@ -68,6 +69,10 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       db.collection<AuditDocument>("latchkey_audit"),
       call,
       options.auditEntriesMax,
+    ),
+    revocations: new MongoRevocations(
+      db.collection<RevocationDocument>("latchkey_revocations"),
+      call,
     ),
     inspect: (inspection) =>
       inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),

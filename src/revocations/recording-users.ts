@@ -1,0 +1,117 @@
+/**
+ * A store of users that records whose tokens end: who is revoked, disabled, removed or given another
+ * password through it, and who turns out to have been disabled or removed by others. Depends on auth's
+ * ports and its neighbour.
+ */
+import type {
+  Account,
+  ImportConflict,
+  ImportOutcome,
+  User,
+  UserChange,
+  UserId,
+  UserStore,
+} from "../auth/users.js";
+import type { RevocationStore } from "./store.js";
+
+export interface RecordingOptions {
+  readonly users: UserStore;
+  readonly revocations: RevocationStore;
+  /** How long a revocation is kept: for as long as a token may be accepted. */
+  readonly keepSeconds: number;
+  readonly now: () => number;
+}
+
+/** How many users found disabled are remembered, so that each is recorded once. */
+const noticedMax = 10_000;
+
+export class RecordingUsers implements UserStore {
+  readonly #users: UserStore;
+  readonly #revocations: RevocationStore;
+  readonly #keepMs: number;
+  readonly #now: () => number;
+  /** When each was noticed. */
+  readonly #noticed = new Map<string, number>();
+
+  constructor({ users, revocations, keepSeconds, now }: RecordingOptions) {
+    this.#users = users;
+    this.#revocations = revocations;
+    this.#keepMs = keepSeconds * 1000;
+    this.#now = now;
+  }
+
+  async findByUsername(username: string): Promise<User | undefined> {
+    const user = await this.#users.findByUsername(username);
+    if (user?.disabled) this.#notice(user.id.value);
+    return user;
+  }
+
+  async findBySubject(subject: string): Promise<Account | undefined> {
+    const account = await this.#users.findBySubject(subject);
+    // Only the subject of a token that we have issued is looked up.
+    if (account === undefined || account.disabled) this.#notice(subject);
+    return account;
+  }
+
+  async import(
+    users: readonly User[],
+    options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
+  ): Promise<ImportOutcome[]> {
+    const outcomes = await this.#users.import(users, options);
+    if (options.dryRun) return outcomes;
+    for (const [index, outcome] of outcomes.entries()) {
+      const id = users[index]?.id;
+      if (outcome === "replaced" && id) await this.#record(id.value, options.replacedAt.getTime());
+    }
+    return outcomes;
+  }
+
+  async update(id: UserId, change: UserChange): Promise<boolean> {
+    const isFound = await this.#users.update(id, change);
+    if (isFound && (change.disabled || change.tokensValidAfter)) {
+      await this.#record(id.value, change.tokensValidAfter?.getTime());
+    }
+    return isFound;
+  }
+
+  async remove(id: UserId): Promise<boolean> {
+    const isFound = await this.#users.remove(id);
+    if (isFound) await this.#record(id.value);
+    return isFound;
+  }
+
+  add(user: User) {
+    return this.#users.add(user);
+  }
+
+  replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+    return this.#users.replacePasswordHash(id, oldHash, newHash);
+  }
+
+  existing(ids: readonly UserId[]): Promise<readonly UserId[]> {
+    return this.#users.existing(ids);
+  }
+
+  sampleHashes(size: number): Promise<readonly string[]> {
+    return this.#users.sampleHashes(size);
+  }
+
+  list(): AsyncIterable<User> {
+    return this.#users.list();
+  }
+
+  #record(subject: string, atMs = this.#now()): Promise<void> {
+    return this.#revocations.add({ subject, atMs }, atMs + this.#keepMs);
+  }
+
+  /** Once per user and life of a token, and nobody waits for it. */
+  #notice(subject: string): void {
+    const now = this.#now();
+    const before = this.#noticed.get(subject);
+    if (before !== undefined && now < before + this.#keepMs) return;
+    if (this.#noticed.size >= noticedMax) this.#noticed.clear();
+    this.#noticed.set(subject, now);
+    // Noticed again at the next login or renewal.
+    this.#record(subject, now).catch(() => this.#noticed.delete(subject));
+  }
+}
