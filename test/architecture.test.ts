@@ -10,7 +10,11 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/config": { parts: ["src/auth"], packages: ["@latchkey-auth/latchkey"] },
-  "src/store": { parts: ["src/auth", "src/config"], packages: ["lmdb", "mongodb"] },
+  "src/revocations": { parts: ["src/auth"], packages: [] },
+  "src/store": {
+    parts: ["src/auth", "src/config", "src/revocations"],
+    packages: ["lmdb", "mongodb"],
+  },
   "src/server": { parts: ["src/auth"], packages: [] },
   "src/gateway": { parts: ["src/auth", "src/server"], packages: [] },
   "src/rpc": {
@@ -34,6 +38,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "src/config",
       "src/gateway",
       "src/observability",
+      "src/revocations",
       "src/rpc",
       "src/server",
       "src/store",
@@ -43,6 +48,12 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/cli": {
     parts: ["src/app", "src/auth", "src/config", "src/observability", "src/store"],
     packages: ["commander"],
+  },
+  "src/kit/client": { parts: [], packages: ["@connectrpc/connect"] },
+  "src/kit/verify": { parts: [], packages: ["@connectrpc/connect", "jose"] },
+  "src/kit/testing": {
+    parts: ["src/app", "src/auth", "src/config", "src/observability", "src/store"],
+    packages: [],
   },
   "src/main.ts": { parts: ["src/cli"], packages: [] },
 };
@@ -128,6 +139,12 @@ test("no circle of files", () => {
     done.add(file);
   };
   for (const file of files) visit(file, []);
+});
+
+test("the client and the verifier run in a browser: they import nothing of Node's", () => {
+  const ours = files.filter((file) => /^src\/kit\/(client|verify)\//.test(file));
+  const builtins = ours.flatMap((file) => importsOf(file).filter((name) => /^node:/.test(name)));
+  expect(builtins).toEqual([]);
 });
 
 test("only main.ts touches the process", () => {

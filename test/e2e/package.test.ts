@@ -41,6 +41,7 @@ beforeAll(async () => {
     "@node-rs",
     "commander",
     "lmdb",
+    "prom-client",
     "pino",
     "jose",
   ]) {
@@ -117,3 +118,28 @@ test("the guide installs the file that is packed", () => {
   const guide = readFileSync(join(installed, "docs/clients.md"), "utf8");
   expect(guide).toContain(`npm install ./${archiveName} `);
 });
+
+test("the kit for services: a token source, a verifier and a server for tests, typed", async () => {
+  writeFileSync(
+    join(folder, "kit.ts"),
+    `import { createTokenSource } from "@latchkey-auth/latchkey/client";
+import { createVerifier, TokenRefused } from "@latchkey-auth/latchkey/verify";
+import { claimsKey } from "@latchkey-auth/latchkey/verify/connect";
+import { startLatchkey } from "@latchkey-auth/latchkey/testing";
+
+const ann = { username: "ann", password: "correct horse battery", roles: ["admin"] };
+const latchkey = await startLatchkey({ users: [ann] });
+const source = createTokenSource({ baseUrl: latchkey.url, credentials: ann });
+const { issuer, jwksUrl, revocationsUrl } = latchkey;
+const verifier = createVerifier({ issuer, jwksUrl, revocationsUrl });
+const { sub, roles } = await verifier.verify(await source.token());
+const refusal = await verifier.verify(await latchkey.tokens.expired()).catch((error) => error);
+console.log(sub, roles.join(), (refusal as TokenRefused).code, typeof claimsKey.id);
+await source.close();
+await latchkey.stop();
+`,
+  );
+  tsc(...options, ...typeRoots, "kit.ts");
+  const { stdout } = await promisify(execFile)(process.execPath, [join(folder, "kit.js")]);
+  expect(stdout).toBe("1 admin expired symbol\n");
+}, 60_000);

@@ -1,0 +1,300 @@
+/**
+ * A real Latchkey in the process of a test, with a clock, keys and outages that the test commands.
+ * Depends on the app and what it is made of.
+ */
+import { randomUUID, sign } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApp, type App } from "../../app/app.js";
+import { createManagedKeys, readKeyMaterial } from "../../app/key-material.js";
+import { generateRsaKey } from "../../auth/keys/keys.js";
+import { hashPassword } from "../../auth/passwords/passwords.js";
+import type { Account, User, UserChange } from "../../auth/users.js";
+import { parseConfig, type Config } from "../../config/config.js";
+import { createLogger, type Logs } from "../../observability/log.js";
+import { openStore } from "../../store/open-store.js";
+import type { Store } from "../../store/store.js";
+import { openDoorway, type Doorway } from "./doorway.js";
+
+export interface TestUser {
+  readonly username: string;
+  readonly password: string;
+  /** `_id`; a number for an integer. Default 1, 2, … */
+  readonly id?: number | string;
+  readonly roles?: readonly string[];
+  readonly disabled?: boolean;
+}
+
+export interface StartOptions {
+  readonly users?: readonly TestUser[];
+  /** What `advance` moves on from; milliseconds since the epoch. Default the system's. */
+  readonly clock?: { now(): number };
+  /** Configuration by the variables of the operations guide, such as `{ TOKEN_TTL: "5m" }`. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What a token is made of; what is left out is as in a real one. */
+export interface TokenParts {
+  /** Whom it is for. Default the first user. */
+  readonly username?: string | undefined;
+  /** Members that replace those of the header. */
+  readonly header?: Readonly<Record<string, unknown>>;
+  /** Members that replace those of the claims; undefined takes one away. */
+  readonly claims?: Readonly<Record<string, unknown>>;
+  /** Default `real`; `other` is one that nobody knows. */
+  readonly key?: "real" | "other";
+}
+
+export interface TestLatchkey {
+  /** The base URL, on a free port of 127.0.0.1. */
+  readonly url: string;
+  /** `iss` of the tokens. Default the URL, so that discovery is served. */
+  readonly issuer: string;
+  readonly jwksUrl: string;
+  /** Served with `REVOCATIONS=on`, as is the default here. */
+  readonly revocationsUrl: string;
+  /** Adds a user. @throws Error where the `_id` or the username is taken. */
+  addUser(user: TestUser): Promise<void>;
+  /** Gives a user another password; tokens issued until now are refused. The clock moves on by a second. */
+  changePassword(username: string, password: string): Promise<void>;
+  /** A token of that user, by a login. @throws Error where the login fails. */
+  tokenOf(username: string): Promise<string>;
+  /** Tokens that were never issued. */
+  readonly tokens: {
+    /** As asked for. */
+    signed(parts?: TokenParts): Promise<string>;
+    /** By the real key, an hour past its end. */
+    expired(username?: string): Promise<string>;
+    /** By another key under the real `kid`. */
+    forged(username?: string): Promise<string>;
+    /** By another issuer with a key of its own. */
+    foreign(username?: string): Promise<string>;
+  };
+  /** Has a new key sign at once; the old one is still accepted. The clock moves on by two seconds. */
+  rotateKeys(): Promise<void>;
+  /** The same, and what the old one signed is refused. */
+  revokeKey(): Promise<void>;
+  /** Ends every token issued to that user until now. The clock moves on by a second. */
+  revoke(username: string): Promise<void>;
+  /** Removes a user. */
+  remove(username: string): Promise<void>;
+  /** Disables a user, or lets him in again. */
+  disable(username: string, disabled?: boolean): Promise<void>;
+  /** While on, connections end and new ones are refused. */
+  outage(isOn: boolean): void;
+  /** Moves the server's clock on; its timers run by the system's. */
+  advance(ms: number): void;
+  /** The server's time, in milliseconds since the epoch. */
+  now(): number;
+  stop(): Promise<void>;
+}
+
+/** @throws ConfigError for an `env` that is no configuration. */
+export async function startLatchkey(options: StartOptions = {}): Promise<TestLatchkey> {
+  const folder = await mkdtemp(join(tmpdir(), "latchkey-testing-"));
+  const doorway = await openDoorway();
+  const url = `http://127.0.0.1:${doorway.port}`;
+  const config = parseConfig({
+    TOKEN_ISSUER: url,
+    THROTTLE_FAILURES: "0",
+    REVOCATIONS: "on",
+    ...options.env,
+    ...{ HOST: "127.0.0.1", PORT: "0", DATA_DIR: folder, SHUTDOWN_GRACE: "1s" },
+  });
+  const latchkey = new RunningLatchkey(url, config, doorway, options);
+  await latchkey.start(options.users ?? []);
+  return latchkey;
+}
+
+/** Longer than the server relies on the keys that it has read. */
+const keysFeltMs = 2000;
+
+const base64url = (bytes: string | Buffer) => Buffer.from(bytes).toString("base64url");
+
+const silentLogs: Logs = {
+  logger: createLogger("silent", { write: () => undefined }),
+  access: () => undefined,
+  audit: () => undefined,
+  dropped: () => ({ log: 0, audit: 0 }),
+};
+
+class RunningLatchkey implements TestLatchkey {
+  readonly url: string;
+  readonly issuer: string;
+  readonly jwksUrl: string;
+  readonly revocationsUrl: string;
+  readonly tokens: TestLatchkey["tokens"];
+  readonly #config: Config;
+  readonly #doorway: Doorway;
+  readonly #passwords = new Map<string, string>();
+  readonly #clock;
+  #offsetMs = 0;
+  #users = 0;
+  #store: Store | undefined;
+  #app: App | undefined;
+
+  constructor(url: string, config: Config, doorway: Doorway, { clock = Date }: StartOptions) {
+    this.url = url;
+    this.issuer = config.TOKEN_ISSUER;
+    this.jwksUrl = `${url}/.well-known/jwks.json`;
+    this.revocationsUrl = `${url}/.well-known/revocations`;
+    this.#config = config;
+    this.#doorway = doorway;
+    this.#clock = {
+      now: () => clock.now() + this.#offsetMs,
+      monotonic: () => performance.now() + this.#offsetMs,
+    };
+    const foreign = { iss: "https://elsewhere.example" };
+    this.tokens = {
+      signed: (parts) => this.#sign(parts ?? {}),
+      expired: (username) => {
+        const iat = Math.floor(this.now() / 1000) - config.TOKEN_TTL - 3600;
+        const claims = { iat, auth_time: iat, exp: iat + config.TOKEN_TTL };
+        return this.#sign({ username, claims });
+      },
+      forged: (username) => this.#sign({ username, key: "other" }),
+      foreign: (username) =>
+        this.#sign({ username, key: "other", header: { kid: "elsewhere" }, claims: foreign }),
+    };
+  }
+
+  async start(users: readonly TestUser[]): Promise<void> {
+    this.#store = await openStore(this.#config, { now: () => this.now() });
+    for (const user of users) await this.addUser(user);
+    const keyMaterial = await readKeyMaterial(this.#config);
+    this.#app = createApp({
+      ...{ config: this.#config, store: this.#store, keyMaterial, logs: silentLogs },
+      ...{ clock: this.#clock, hasManagementPort: false },
+    });
+    await this.#app.start();
+    this.#doorway.lead(Number(new URL(this.#app.url).port));
+  }
+
+  async addUser(user: TestUser): Promise<void> {
+    const { username, password, id = ++this.#users, roles = [], disabled = false } = user;
+    const type = typeof id === "number" ? "int" : "string";
+    const outcome = await this.#opened.users.add({
+      ...{ id: { type, value: String(id) }, username, disabled, roles },
+      ...{ passwordHash: await hashPassword(password), tokensValidAfter: undefined },
+    });
+    if (outcome !== "added") throw new Error(`${JSON.stringify(username)}: ${outcome}`);
+    this.#passwords.set(username, password);
+  }
+
+  async changePassword(username: string, password: string): Promise<void> {
+    await this.#change(username, { passwordHash: await hashPassword(password) });
+    this.#passwords.set(username, password);
+  }
+
+  async tokenOf(username: string): Promise<string> {
+    const password = this.#passwords.get(username);
+    if (password === undefined) throw new Error(`there is no user ${JSON.stringify(username)}`);
+    const response = await fetch(`${this.#app?.url ?? this.url}/auth.v1.AuthService/Login`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ username, password }),
+    });
+    const { accessToken } = (await response.json()) as { accessToken?: string };
+    if (accessToken === undefined) throw new Error(`the login of ${username} is refused`);
+    return accessToken;
+  }
+
+  async rotateKeys(): Promise<void> {
+    await (await this.#keys()).rotateNow();
+    this.advance(keysFeltMs);
+  }
+
+  async revokeKey(): Promise<void> {
+    const keys = await this.#keys();
+    await keys.revoke((await keys.signingKey()).kid);
+    this.advance(keysFeltMs);
+  }
+
+  async revoke(username: string): Promise<void> {
+    await this.#change(username, {});
+  }
+
+  async disable(username: string, disabled = true): Promise<void> {
+    const { id } = await this.#user(username);
+    await this.#opened.users.update(id, { disabled });
+  }
+
+  async remove(username: string): Promise<void> {
+    const { id } = await this.#user(username);
+    await this.#opened.users.remove(id);
+  }
+
+  outage(isOn: boolean): void {
+    this.#doorway.shut(isOn);
+  }
+
+  advance(ms: number): void {
+    this.#offsetMs += ms;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  async stop(): Promise<void> {
+    await this.#doorway.close();
+    await this.#app?.close();
+    await this.#store?.close();
+    await rm(this.#config.DATA_DIR, { recursive: true, force: true });
+  }
+
+  get #opened(): Store {
+    if (this.#store === undefined) throw new Error("Latchkey has not been started");
+    return this.#store;
+  }
+
+  async #change(username: string, change: UserChange): Promise<void> {
+    const { id } = await this.#user(username);
+    await this.#opened.users.update(id, { ...change, tokensValidAfter: new Date(this.now()) });
+    // `iat` has whole seconds: from the next one on a token is newer than this.
+    this.advance(1000);
+  }
+
+  async #user(username: string): Promise<User> {
+    const user = await this.#opened.users.findByUsername(username);
+    if (user === undefined) throw new Error(`there is no user ${JSON.stringify(username)}`);
+    return user;
+  }
+
+  /** The keys in the server's store, as the command line sees them. */
+  async #keys() {
+    const keyMaterial = await readKeyMaterial(this.#config);
+    const deps = { config: this.#config, store: this.#opened, keyMaterial };
+    const keys = createManagedKeys(deps, this.#clock);
+    await keys.refresh();
+    return keys;
+  }
+
+  async #sign({ username, header, claims, key = "real" }: TokenParts): Promise<string> {
+    const account = await this.#account(username);
+    const real = await (await this.#keys()).signingKey();
+    const { privateKey } = key === "real" ? real : await generateRsaKey(2048);
+    const nowSeconds = Math.floor(this.now() / 1000);
+    const { TOKEN_TTL, TOKEN_AUDIENCE } = this.#config;
+    const all: Record<string, unknown> = {
+      ...{ sub: account.id.value, iss: this.issuer, exp: nowSeconds + TOKEN_TTL, iat: nowSeconds },
+      ...{ jti: randomUUID(), auth_time: nowSeconds, aud: TOKEN_AUDIENCE },
+      ...(account.roles.length > 0 && { roles: account.roles }),
+      ...claims,
+    };
+    const parts = [{ typ: "JWT", alg: "RS256", kid: real.kid, ...header }, all];
+    const input = parts.map((part) => base64url(JSON.stringify(part))).join(".");
+    const signature = sign("sha256", Buffer.from(input), privateKey);
+    return `${input}.${base64url(signature)}`;
+  }
+
+  async #account(username: string | undefined): Promise<Account> {
+    if (username !== undefined) return this.#user(username);
+    for await (const user of this.#opened.users.list()) return user;
+    return {
+      ...{ id: { type: "int", value: "1" }, username: "nobody", disabled: false, roles: [] },
+      tokensValidAfter: undefined,
+    };
+  }
+}

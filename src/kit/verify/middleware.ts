@@ -1,0 +1,120 @@
+/**
+ * Demands a token of HTTP requests and answers as RFC 6750 section 3 says: 401 without a good one, 403
+ * where it lacks a role, 503 where it cannot be checked. Depends on the shapes of node:http alone.
+ */
+import type { TokenRefused } from "./refusal.js";
+import type { Claims } from "./claims.js";
+
+export interface MiddlewareOptions {
+  /** Roles of which the user must have one; without them any user may pass. */
+  readonly roles?: readonly string[];
+  /** Told of each refusal; the client learns no more than the answer says. */
+  readonly onRefused?: (refusal: TokenRefused) => void;
+}
+
+/** What is used of a request: node:http's, Express', Fastify's. */
+interface Request {
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+/** What is used of an answer of node:http and Express. */
+interface Response {
+  statusCode: number;
+  setHeader(name: string, value: string): unknown;
+  end(): unknown;
+}
+
+/** What is used of a reply of Fastify. */
+interface Reply {
+  code(statusCode: number): unknown;
+  headers(headers: Readonly<Record<string, string>>): unknown;
+  send(): unknown;
+}
+
+/** Calls `next` where the token is good, else answers. Resolves once it has done either. */
+export type Middleware = (request: Request, response: Response, next: () => void) => Promise<void>;
+
+/** For Fastify's `onRequest`: answers where the token is not good. */
+export type FastifyHook = (request: Request, reply: Reply) => Promise<unknown>;
+
+interface Refusal {
+  readonly statusCode: 401 | 403 | 503;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+interface Verifies {
+  verify(token: string): Promise<Claims>;
+}
+
+const verified = new WeakMap<object, Claims>();
+
+/** The claims of a request that a middleware has let through. @throws TypeError for any other. */
+export function claimsOf(request: object): Claims {
+  const claims = verified.get(request);
+  if (claims === undefined) throw new TypeError("no middleware has verified this request");
+  return claims;
+}
+
+export function createMiddleware(verifier: Verifies, options?: MiddlewareOptions): Middleware {
+  return async (request, response, next) => {
+    const refusal = await refusalOf(request, verifier, options);
+    if (refusal === undefined) {
+      next();
+      return;
+    }
+    response.statusCode = refusal.statusCode;
+    for (const [name, value] of Object.entries(refusal.headers)) response.setHeader(name, value);
+    response.end();
+  };
+}
+
+export function createFastifyHook(verifier: Verifies, options?: MiddlewareOptions): FastifyHook {
+  return async (request, reply) => {
+    const refusal = await refusalOf(request, verifier, options);
+    if (refusal === undefined) return undefined;
+    reply.code(refusal.statusCode);
+    reply.headers(refusal.headers);
+    return reply.send();
+  };
+}
+
+/** Undefined where the request may pass; its claims are kept then. */
+async function refusalOf(
+  request: Request,
+  verifier: Verifies,
+  { roles, onRefused }: MiddlewareOptions = {},
+): Promise<Refusal | undefined> {
+  const token = bearerTokenOf(request.headers["authorization"]);
+  if (token === undefined) return unauthorized("Bearer");
+  let claims: Claims;
+  try {
+    claims = await verifier.verify(token);
+  } catch (error) {
+    const refusal = error as TokenRefused;
+    onRefused?.(refusal);
+    return refusal.isOutage
+      ? { statusCode: 503, headers: { "retry-after": "5" } }
+      : unauthorized('Bearer error="invalid_token"');
+  }
+  if (!hasRole(claims, roles)) {
+    const headers = { "www-authenticate": 'Bearer error="insufficient_scope"' };
+    return { statusCode: 403, headers };
+  }
+  verified.set(request, claims);
+  return undefined;
+}
+
+const unauthorized = (challenge: string): Refusal => ({
+  statusCode: 401,
+  headers: { "www-authenticate": challenge },
+});
+
+/** Whether the user has one of the roles; without any everybody has. */
+export const hasRole = (claims: Claims, roles: readonly string[] | undefined): boolean =>
+  roles === undefined || roles.some((role) => claims.roles.includes(role));
+
+/** RFC 6750 section 2.1; the scheme's letter case does not count (RFC 9110 section 11.1). */
+export function bearerTokenOf(authorization: unknown): string | undefined {
+  if (typeof authorization !== "string") return undefined;
+  return /^bearer +([\w.~+/-]+=*)$/i.exec(authorization)?.[1];
+}
