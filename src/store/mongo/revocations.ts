@@ -33,7 +33,7 @@ export class MongoRevocations implements RevocationStore {
     this.#hasIndex = true;
     // It only tidies up: what has expired is not listed.
     await this.#call(() =>
-      this.#collection.createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 }),
+      this.#collection.createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 }, undefined),
     ).catch(() => (this.#hasIndex = false));
   }
 
