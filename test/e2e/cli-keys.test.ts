@@ -224,6 +224,34 @@ describe.each(stores)("while servers run on %s", (_, envOf) => {
     expect(kidsOf(await login())).toEqual(both(thumbprints.pkcs8));
   });
 
+  test("import --kid: tokens and verifiers that name the old server's id", async () => {
+    if (!isThere) return;
+    const named = () =>
+      new SignJWT(claims())
+        .setProtectedHeader({ alg: "RS256", kid: "old-1" })
+        .sign(createPrivateKey(readFileSync(python)));
+    expect(await statuses(`Bearer ${await named()}`)).toEqual(both(403));
+    const imported = await keysCommand(env, "import", python, "--kid", "old-1");
+    expect(imported).toMatchObject({ exitCode: 0, result: { kid: "old-1", state: "retired" } });
+    const sets = await eventually(published, (all) => all.every((kids) => kids.includes("old-1")));
+    for (const kids of sets) expect(kids).toContain(thumbprints.python);
+    expect(await statuses(`Bearer ${await named()}`)).toEqual(both(200));
+    const taken = await keysCommand(env, "import", `${vectors}spki.pem`, "--kid", "old-1");
+    expect(taken.errors).toMatchObject([{ error: { code: "kid_taken" } }]);
+
+    const { result, errors } = await keysCommand(env, "revoke", "old-1");
+    expect(result).toMatchObject({ kid: "old-1", acceptedForSeconds: 300 });
+    expect(errors).toEqual([
+      { warning: { message: expect.stringMatching(/^services that verify .* within 300 s/) } },
+    ]);
+    // The key, not one of its names.
+    for (const token of [await named(), await oldToken()]) {
+      expect(await statuses(`Bearer ${token}`)).toEqual(both(403));
+    }
+    const gone = (kids: string[]) => !kids.includes("old-1") && !kids.includes(thumbprints.python);
+    expect((await published()).every(gone)).toBe(true);
+  });
+
   test.each([
     [["revoke", "nobody"], 1, "unknown_key"],
     [["import", "SIGNS"], 1, "already_known"],
@@ -236,6 +264,9 @@ describe.each(stores)("while servers run on %s", (_, envOf) => {
     [["import", `${vectors}pkcs8.pem`, "--issuer", "a"], 2, "usage"],
     [["import", `${vectors}pkcs8.pem`, "--sign", "--keep", "1h"], 2, "usage"],
     [["import", `${vectors}pkcs8.pem`, "--keep", "soon"], 2, "usage"],
+    [["import", `${vectors}many.pem`, "--kid", "a"], 2, "usage"],
+    [["import", `${vectors}pkcs8.pem`, "--kid", "a b"], 2, "usage"],
+    [["import", `${vectors}pkcs8.pem`, "--kid", ""], 2, "usage"],
     [["import"], 2, "usage"],
     [["revoke"], 2, "usage"],
     [["bogus"], 2, "usage"],
@@ -306,7 +337,7 @@ describe("SIGNING_KEY_FILE", () => {
     ["pss.pem", /not an RSA key but rsa-pss/],
     ["mismatched.pem", /certificate belongs to another key/],
     ["damaged.der", /do not fit together/],
-    ["private-jwk.json", /no private key in PKCS#8 or PKCS#1/],
+    ["jwk.json", /private key is needed/],
     ["make.sh", /no private key in PKCS#8 or PKCS#1/],
   ];
 

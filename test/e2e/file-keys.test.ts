@@ -9,6 +9,7 @@ import { parseConfig } from "../../src/config/config.js";
 import { createManagedKeys, readKeyMaterial } from "../../src/app/key-material.js";
 import { loadSigningKey } from "../../src/auth/keys/keys.js";
 import { openStore } from "../../src/store/open-store.js";
+import { makeCertificate, newRsaKey } from "../support/certificates.js";
 import { ringOf } from "../support/keys.js";
 import { startService } from "../support/service.js";
 
@@ -44,14 +45,19 @@ const lacks: readonly (readonly Lacking[])[] = [
   ...([[], ["kid"], ["jti"], ["aud"], ["auth_time"], ["typ"]] as const),
   ["kid", "jti", "aud", "auth_time", "typ"],
 ];
-function tokenWithout(lacking: readonly Lacking[], changes = {}, header = {}): Promise<string> {
+function tokenWithout(
+  lacking: readonly Lacking[],
+  changes = {},
+  header = {},
+  key = privateKey,
+): Promise<string> {
   const present = ([name, value]: [string, unknown]) =>
     value !== undefined && !lacking.some((each) => each === name);
   const kept = Object.entries({ ...claims, ...changes }).filter(present);
   const head = Object.entries({ typ: "JWT", kid, ...header }).filter(present);
   return new SignJWT(Object.fromEntries(kept))
     .setProtectedHeader({ ...Object.fromEntries(head), alg: "RS256" })
-    .sign(privateKey);
+    .sign(key);
 }
 
 async function dataDirWith(
@@ -137,4 +143,14 @@ test("one key for two issuers: each under its own id and without one", async () 
   ]);
   const env = { SIGNING_KEY_FILE, TRUSTED_KEYS_FILE: oldJwks };
   expect(await statusesOf(env, tokens)).toEqual([200, 200, 200, 403]);
+});
+
+test("the authority of a trusted certificate issues no tokens", async () => {
+  const authority = makeCertificate("authority", undefined, newRsaKey);
+  const leaf = makeCertificate("leaf", authority, newRsaKey);
+  const chain = file("chain.pem", leaf.cert + authority.cert);
+  const tokens = await Promise.all(
+    [leaf, authority].map(({ key }) => tokenWithout(["kid"], {}, {}, createPrivateKey(key))),
+  );
+  expect(await statusesOf({ TRUSTED_KEYS_FILE: chain }, tokens)).toEqual([200, 403]);
 });

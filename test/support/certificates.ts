@@ -11,28 +11,35 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** A certificate for `localhost` with that common name, by itself or by an authority. */
-export function makeCertificate(commonName: string, issuer?: Certificate): Certificate {
+/** The arguments of `openssl req` that make a key. */
+const newEcKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+export const newRsaKey = ["-newkey", "rsa:2048"];
+
+/**
+ * A certificate for `localhost` with that common name, by itself or by an authority.
+ * @param key how a new one is made, or the certificate whose key gets another one.
+ */
+export function makeCertificate(
+  commonName: string,
+  issuer?: Certificate,
+  key: readonly string[] | Certificate = newEcKey,
+): Certificate {
   const folder = mkdtempSync(join(tmpdir(), "latchkey-certificate-"));
+  const file = (name: string, content: string) => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  };
   try {
-    const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-    const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    args.push(
-      "-days",
-      "1",
-      "-subj",
-      `/CN=${commonName}`,
-      "-addext",
-      "subjectAltName=DNS:localhost",
-    );
+    const [cert, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    const args = ["req", "-x509", "-nodes", "-days", "1", "-subj", `/CN=${commonName}`];
+    args.push("-addext", "subjectAltName=DNS:localhost", "-out", cert);
+    if ("key" in key) args.push("-key", file("key.pem", key.key));
+    else args.push(...key, "-keyout", keyFile);
     if (issuer) {
-      const [caCert, caKey] = [join(folder, "ca.pem"), join(folder, "ca-key.pem")];
-      writeFileSync(caCert, issuer.cert);
-      writeFileSync(caKey, issuer.key);
-      args.push("-CA", caCert, "-CAkey", caKey);
+      args.push("-CA", file("ca.pem", issuer.cert), "-CAkey", file("ca-key.pem", issuer.key));
     }
-    execFileSync("openssl", [...args, "-keyout", key, "-out", cert], { stdio: "pipe" });
-    return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };
+    execFileSync("openssl", args, { stdio: "pipe" });
+    return { cert: readFileSync(cert, "utf8"), key: readFileSync(keyFile, "utf8") };
   } finally {
     rmSync(folder, { recursive: true });
   }
