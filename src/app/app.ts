@@ -15,7 +15,7 @@ import { createRehasher, noRehasher } from "../auth/passwords/rehash.js";
 import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
 import { createTokens, type TokenPolicy } from "../auth/tokens.js";
-import type { Config } from "../config/config.js";
+import { configWarnings, type Config } from "../config/config.js";
 import { createDocumentRoutes } from "../gateway/documents.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
@@ -219,7 +219,7 @@ export function createApp(deps: AppDeps): App {
       return managementUrl;
     },
     async start() {
-      keyMaterial.warnings.forEach(warn);
+      [...configWarnings(config), ...keyMaterial.warnings].forEach(warn);
       if (!keyMaterial.signing && !config.KEY_ENCRYPTION_KEY) warn(unsealedWarning);
       if (config.THROTTLE_FAILURES === 0) {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");

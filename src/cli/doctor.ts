@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { KeyMaterial } from "../app/key-material.js";
 import type { Census, FaultyUsers } from "../auth/passwords/census.js";
-import { likelyTypos, type Config } from "../config/config.js";
+import { configWarnings, likelyTypos, type Config } from "../config/config.js";
 import { readTracingConfig } from "../observability/tracing-config.js";
 import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/store.js";
@@ -41,7 +41,8 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
   const { readConfiguration } = await import("../app/key-material.js");
   const { config, keyMaterial } = await readConfiguration(terminal.env);
   const { env } = terminal;
-  for (const message of [...likelyTypos(env), ...readTracingConfig(env).faults]) {
+  const doubts = [...likelyTypos(env), ...readTracingConfig(env).faults, ...configWarnings(config)];
+  for (const message of doubts) {
     await report({ level: "warning", check: "configuration", message });
   }
   const { openStore } = await import("../store/open-store.js");

@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
+import { issuerWarning } from "../auth/issuer.js";
 import { usernameMatches } from "../auth/usernames.js";
 import { presetOf, presets, type PresetName } from "./presets.js";
 import { misspeltNames, mongoSettings, type Environment } from "./slips.js";
@@ -483,6 +484,18 @@ export function hashConcurrency(env: Environment, config: Config): { busy: numbe
   // Whoever sets a number means it, and a primary sets one for each of its workers.
   const isFixed = valueOf(env, "HASH_CONCURRENCY") !== undefined || workerCount(config) > 1;
   return { busy, quiet: isFixed ? busy : availableParallelism() };
+}
+
+/** One sentence for each value that is allowed and probably not meant. */
+export function configWarnings({ TOKEN_ISSUER, TOKEN_TYPE, TOKEN_AUDIENCE }: Config): string[] {
+  const warning = issuerWarning(TOKEN_ISSUER);
+  const warnings = warning === undefined ? [] : [warning];
+  if (TOKEN_TYPE === "at+jwt" && TOKEN_AUDIENCE === undefined) {
+    warnings.push(
+      "TOKEN_TYPE is at+jwt and TOKEN_AUDIENCE is unset: verifiers that go by RFC 9068 refuse tokens without aud",
+    );
+  }
+  return warnings;
 }
 
 /** One sentence for each variable that is not ours but was perhaps meant to be. */

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { AuthError } from "../auth/errors.js";
+import { issuerPathOf } from "../auth/issuer.js";
 import type { KeySet } from "../auth/keys/keys.js";
 import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
@@ -23,14 +24,15 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
     const caching = `max-age=${maxAgeSeconds}, stale-if-error=${staleIfErrorSeconds}`;
     return { body, etag, type: "application/jwk-set+json", caching };
   };
-  const issuerPath = pathOf(issuer);
+  const issuerPath = issuerPathOf(issuer);
   if (issuerPath === undefined) return [documentRoute(keySetPath, readKeySet)];
 
   const body = JSON.stringify({
     issuer,
     jwks_uri: issuer.replace(/\/+$/, "") + keySetPath,
-    response_types_supported: [],
-    grant_types_supported: [],
+    // Both specifications demand a list, strict readers one that is not empty, and there is no endpoint
+    // that would answer. "none" is the registered type of an answer without a token.
+    response_types_supported: ["none"],
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256"],
   });
@@ -44,12 +46,6 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
     ...Array.from(keySetPaths, (path) => documentRoute(path, readKeySet)),
     ...Array.from(new Set(metadataPaths), (path) => documentRoute(path, metadata)),
   ];
-}
-
-/** The path of an issuer without a terminating slash; undefined where it is no URL that may be one. */
-function pathOf(issuer: string): string | undefined {
-  if (!/^https?:\/\/[^?#]+$/.test(issuer) || !URL.canParse(issuer)) return undefined;
-  return new URL(issuer).pathname.replace(/\/+$/, "");
 }
 
 /** What is published under a path. */

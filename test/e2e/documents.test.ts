@@ -41,8 +41,7 @@ test.each([
     expect(JSON.parse(body)).toEqual({
       issuer,
       jwks_uri: base + keySetPath,
-      response_types_supported: [],
-      grant_types_supported: [],
+      response_types_supported: ["none"],
       subject_types_supported: ["public"],
       id_token_signing_alg_values_supported: ["RS256"],
     });
@@ -71,6 +70,9 @@ test.each([
   "https://",
   "https://auth.example?tenant=a",
   "https://auth.example/#a",
+  "HTTPS://auth.example",
+  " https://auth.example",
+  "https://auth.example/ ",
   "urn:auth",
 ])("the issuer %s has no metadata", async (issuer) => {
   await start(issuer);
