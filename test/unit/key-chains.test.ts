@@ -2,11 +2,7 @@
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { loadAnyKeys, loadTrustedKeys } from "../../src/auth/keys/keys.js";
-import {
-  makeCertificate,
-  newRsaKey,
-  type Certificate,
-} from "../support/certificates.js";
+import { makeCertificate, newRsaKey, type Certificate } from "../support/certificates.js";
 
 const rsa = (name: string, issuer?: Certificate) => makeCertificate(name, issuer, newRsaKey);
 const made: Record<string, Certificate> = {};
