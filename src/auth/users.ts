@@ -35,6 +35,7 @@ export type Account = Omit<User, "passwordHash">;
 export interface UserChange {
   readonly passwordHash?: string;
   readonly disabled?: boolean;
+  readonly roles?: readonly string[];
   readonly tokensValidAfter?: Date;
 }
 
@@ -69,7 +70,7 @@ export interface UserStore {
   add(user: User): Promise<"added" | "id_taken" | "username_taken">;
   /**
    * Adds or, with `replace`, overwrites users; one outcome each, in order. Each user is written whole
-   * or not at all. A `replace` that changes the hash sets `tokensValidAfter` to `replacedAt`, else it
+   * or not at all. A `replace` by a user without a hash keeps the stored one; one that changes it sets `tokensValidAfter` to `replacedAt`, else it
    * keeps what is stored. With `dryRun` the outcomes are those a real call would have had.
    */
   import(

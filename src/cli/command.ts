@@ -26,6 +26,10 @@ export interface JsonOption {
   readonly json?: boolean;
 }
 
+export const exitCodesHelp = `
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+Configuration is read from environment variables; see latchkey config. Write -- before a name that is also an option.`;
+
 /** Gives a command what every command has: a summary, `--json` and an example in its `--help`. */
 export function describeCommand(command: Command, summary: string, example: string): Command {
   return command

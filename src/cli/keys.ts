@@ -12,6 +12,8 @@ import type {
 } from "../auth/keys/keys.js";
 import { duration, type Config } from "../config/config.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
+import type { Store } from "../store/store.js";
+import { recorded, type Deed } from "./record.js";
 import { CliError, formatTable, note, safe, toJson, warn, writeLine } from "./terminal.js";
 
 export function addKeysCommands(program: Command, session: Session): void {
@@ -93,7 +95,7 @@ const loadKeys = () => import("../auth/keys/keys.js");
  */
 function withKeys<T>(
   session: Session,
-  work: (keys: ManagedKeys, config: Config) => Promise<T>,
+  work: (keys: ManagedKeys, config: Config, store: Store) => Promise<T>,
 ): Promise<T> {
   return withStore(session, async (store, config) => {
     const { createManagedKeys, readKeyMaterial } = await import("../app/key-material.js");
@@ -101,12 +103,21 @@ function withKeys<T>(
     const clock = { now: () => session.clock.now(), monotonic: () => performance.now() };
     const { KeyOperationError } = await loadKeys();
     try {
-      return await work(createManagedKeys({ config, store, keyMaterial }, clock), config);
+      return await work(createManagedKeys({ config, store, keyMaterial }, clock), config, store);
     } catch (error) {
       if (!(error instanceof KeyOperationError)) throw error;
       throw new CliError(error.code, error.message);
     }
   });
+}
+
+/** As `withKeys`, for one change, which is recorded. */
+function changeKeys<T>(
+  session: Session,
+  deed: Deed,
+  work: (keys: ManagedKeys) => Promise<T>,
+): Promise<T> {
+  return withKeys(session, (keys, _, store) => recorded(session, store, deed, () => work(keys)));
 }
 
 /** Waits until no running server goes by what it read before a change. */
@@ -147,19 +158,25 @@ const timeOf = (time: Date | undefined) => time?.toISOString() ?? "-";
 
 async function rotateKeys(session: Session, { now = false, json }: RotateOptions): Promise<void> {
   if (now) {
-    const change = await withKeys(session, (keys) => keys.rotateNow());
+    const change = await changeKeys(session, { action: "key_rotated" }, (keys) => keys.rotateNow());
     await untilFelt(session);
     await tellSigningChange(session, change, json);
     return;
   }
-  const { signingKid = "", at } = await withKeys(session, (keys) => keys.rotate());
+  const { signingKid = "", at } = await changeKeys(
+    session,
+    { action: "key_rotation_asked" },
+    (keys) => keys.rotate(),
+  );
   const due = at.getTime() > session.clock.now() ? `from ${at.toISOString()} on` : "within seconds";
   const text = `${safe(signingKid)} signs ${due}: a running server sees to it`;
   await writeLine(session.terminal.stdout, json ? toJson({ signingKid, at }) : text);
 }
 
 async function revokeKey(session: Session, kid: string, { json }: JsonOption): Promise<void> {
-  const change = await withKeys(session, (keys) => keys.revoke(kid));
+  const change = await changeKeys(session, { action: "key_revoked", target: kid }, (keys) =>
+    keys.revoke(kid),
+  );
   await untilFelt(session);
   if (!json) await writeLine(session.terminal.stdout, `revoked ${safe(kid)}`);
   const { acceptedForSeconds } = change;
@@ -193,7 +210,7 @@ async function importKeys(session: Session, file: string, options: ImportOptions
   const { terminal } = session;
   const { sign = false, json } = options;
   const requests = await readRequests(session, file, options);
-  await withKeys(session, async (keys, config) => {
+  await withKeys(session, async (keys, config, store) => {
     if (sign && !config.KEY_ENCRYPTION_KEY) {
       const { unsealedWarning } = await loadKeys();
       await warn(terminal, unsealedWarning, json);
@@ -202,7 +219,8 @@ async function importKeys(session: Session, file: string, options: ImportOptions
     for (const request of requests) {
       const { kid } = "key" in request ? request.key : request.trusted;
       try {
-        await keys.import(request);
+        const deed = { action: "key_imported", target: kid, details: { sign } };
+        await recorded(session, store, deed, () => keys.import(request));
       } catch (error) {
         // The others of a file may be new.
         if (!(error instanceof KeyOperationError)) throw error;

@@ -6,19 +6,17 @@ import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
 import { ConfigError } from "../config/config.js";
 import { version } from "../config/version.js";
-import type { Clock, Session } from "./command.js";
+import { addAuditCommand } from "./audit.js";
+import { exitCodesHelp, type Clock, type Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { addKeysCommands } from "./keys.js";
 import { addContractCommand } from "./contract/contract.js";
 import { addDoctorCommand } from "./doctor.js";
+import { prepareArguments } from "./operands.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
 import { addThrottleCommands } from "./throttle.js";
 import { addUsersCommands } from "./users/users.js";
-
-const exitCodesHelp = `
-Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
-Configuration is read from environment variables; see latchkey config.`;
 
 /** Runs one command line and returns the exit code. Never throws. */
 export async function run(
@@ -28,7 +26,8 @@ export async function run(
 ): Promise<number> {
   const session: Session = { terminal, clock, exitCode: 0 };
   try {
-    await createProgram(session).parseAsync(argv, { from: "user" });
+    const program = createProgram(session);
+    await program.parseAsync(prepareArguments(program, argv), { from: "user" });
     return session.exitCode;
   } catch (error) {
     if (error instanceof OutputClosed) return session.exitCode;
@@ -42,13 +41,14 @@ export async function run(
   }
 }
 
-function createProgram(session: Session): Command {
+/** The tree of all commands. */
+export function createProgram(session: Session): Command {
   const { terminal } = session;
   // Sub-commands inherit the settings made before them.
   const program = new Command("latchkey")
     .description("Authentication service: passwords in, JSON Web Tokens out.")
     .version(version)
-    .addHelpText("after", exitCodesHelp)
+    .addHelpText("afterAll", exitCodesHelp)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void terminal.stdout.write(text),
@@ -64,6 +64,7 @@ function createProgram(session: Session): Command {
   addDoctorCommand(program, session);
   addContractCommand(program, session);
   addConfigCommand(program, session);
+  addAuditCommand(program, session);
   return program;
 }
 
@@ -78,7 +79,10 @@ function describeError(error: unknown): Ending {
   if (error instanceof CommanderError) {
     // Help has been written by then, whether asked for or for want of a command.
     const isHelp = error.exitCode === 0 || error.code === "commander.help";
-    const message = isHelp ? undefined : withoutValue(error.message.replace(/^error: /, ""));
+    const text = error.message
+      .replace(/^error: /, "")
+      .replace(/\n\(Did you (.*)\)$/, "; did you $1");
+    const message = isHelp ? undefined : withoutValue(text);
     return { code: "usage", message, exitCode: error.exitCode === 0 ? 0 : 2 };
   }
   if (error instanceof ConfigError || isKeyFault(error)) {

@@ -16,23 +16,25 @@ import { version } from "../config/version.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
 import type { Store } from "../store/store.js";
-import type { Session } from "./command.js";
-import { CliError, warn, writeLine, type Terminal } from "./terminal.js";
+import { describeCommand, type JsonOption, type Session } from "./command.js";
+import { CliError, toJson, warn, writeLine, type Terminal } from "./terminal.js";
 
 export function addServeCommand(program: Command, { terminal }: Session): void {
-  program
-    .command("serve", { isDefault: true })
-    .description("Runs the service.")
+  describeCommand(
+    program.command("serve", { isDefault: true }),
+    "Run the service.",
+    "MONGODB_URI=mongodb://localhost/app latchkey serve",
+  )
     .option("--demo", "a throw-away store on 127.0.0.1 with a user to try, and calls to paste")
-    .addHelpText("after", "\nExample:\n  MONGODB_URI=mongodb://localhost/app latchkey serve")
-    .action(async ({ demo = false }: { demo?: boolean }) => {
+    .action(async ({ demo = false, json = false }: JsonOption & { readonly demo?: boolean }) => {
       const stop = terminal.interruption();
       const demoFolder = demo ? await mkdtemp(join(tmpdir(), "latchkey-demo-")) : undefined;
       try {
-        const env = demoFolder === undefined ? terminal.env : demoEnv(terminal.env, demoFolder);
-        for (const typo of likelyTypos(env)) await warn(terminal, typo);
+        const given = json ? { ...terminal.env, LOG_FORMAT: "json" } : terminal.env;
+        const env = demoFolder === undefined ? given : demoEnv(given, demoFolder);
+        for (const typo of likelyTypos(env)) await warn(terminal, typo, json);
         await serve(env, stop, terminal, async (app, store) => {
-          if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store));
+          if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store, json));
         });
       } finally {
         if (demoFolder !== undefined) await rm(demoFolder, { recursive: true, force: true });
@@ -149,19 +151,20 @@ function explainStartFailure(error: unknown): never {
 const demoUser = { id: "1", username: "TestUser", password: "password" } as const;
 
 /** The demo listens on this machine alone and keeps nothing; only the ports can be chosen. */
-function demoEnv({ PORT, LOG_LEVEL }: Environment, dataDir: string): Environment {
+function demoEnv({ PORT, LOG_LEVEL, LOG_FORMAT }: Environment, dataDir: string): Environment {
   return {
     PORT,
     MANAGEMENT_PORT: "0",
     DATA_DIR: dataDir,
     KEY_ENCRYPTION_KEY: randomBytes(32).toString("hex"),
     LOG_LEVEL: LOG_LEVEL ?? "warn",
+    LOG_FORMAT,
     AUDIT_LOG: "off",
   };
 }
 
 /** Adds the user of the demo and returns calls to paste, one for each way in. */
-async function prepareDemo(app: App, store: Store): Promise<string> {
+async function prepareDemo(app: App, store: Store, json: boolean): Promise<string> {
   const { hashPassword } = await import("../auth/passwords/passwords.js");
   const { id, username, password } = demoUser;
   await store.users.add({
@@ -174,6 +177,7 @@ async function prepareDemo(app: App, store: Store): Promise<string> {
   });
   const pair = JSON.stringify({ username, password });
   const { url } = app;
+  if (json) return toJson({ url, username, password });
   return `Latchkey listens on ${url} with the user ${username} and the password ${password}.
 Everything is gone when it stops (Ctrl-C). Try, in another terminal:
 

@@ -2,6 +2,8 @@
 import type { Command } from "commander";
 import type { Throttle, ThrottleEntry } from "../auth/throttle/throttle.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
+import type { Store } from "../store/store.js";
+import { recorded } from "./record.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 
 export function addThrottleCommands(program: Command, session: Session): void {
@@ -52,14 +54,22 @@ async function* rows(throttle: Throttle): AsyncGenerator<readonly string[]> {
 
 async function unlock(session: Session, name: string, { json = false }: JsonOption): Promise<void> {
   const { stdout } = session.terminal;
-  const unlocked = await withThrottle(session, (throttle) => throttle.unlock(name));
+  const unlocked = await withThrottle(session, (throttle, store) =>
+    recorded(
+      session,
+      store,
+      { action: "user_unlocked", target: name },
+      () => throttle.unlock(name),
+      (isUnlocked) => (isUnlocked ? {} : undefined),
+    ),
+  );
   const sentence = unlocked ? `unlocked ${safe(name)}` : `${safe(name)} had no failed logins`;
   await writeLine(stdout, json ? toJson({ username: name, unlocked }) : sentence);
 }
 
 async function withThrottle<T>(
   session: Session,
-  work: (throttle: Throttle) => Promise<T>,
+  work: (throttle: Throttle, store: Store) => Promise<T>,
 ): Promise<T> {
   const { createConfiguredThrottle } = await import("../app/throttling.js");
   return withStore(session, (store, config) => {
@@ -67,6 +77,6 @@ async function withThrottle<T>(
     if (throttle === undefined) {
       throw new CliError("throttle_off", "throttling is off: THROTTLE_FAILURES is 0");
     }
-    return work(throttle);
+    return work(throttle, store);
   });
 }

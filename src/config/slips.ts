@@ -33,7 +33,7 @@ function nearestOf(name: string, names: readonly string[]): string | undefined {
 }
 
 /** Whether the Levenshtein distance of two texts is `edits` or less. */
-function isNear(a: string, b: string, edits: number): boolean {
+export function isNear(a: string, b: string, edits: number): boolean {
   if (Math.abs(a.length - b.length) > edits) return false;
   let same = 0;
   while (same < a.length && a[same] === b[same]) same++;

@@ -61,9 +61,11 @@ export function planImport(
     }
     if (sameId !== sameUsername) return sameId === undefined ? "username_taken" : "id_taken";
     if (onConflict !== "replace") return onConflict === "skip" ? "skipped" : "exists";
+    // A line without a hash says nothing of the password.
+    const passwordHash = user.passwordHash ?? sameId?.passwordHash;
     const tokensValidAfter =
-      sameId?.passwordHash === user.passwordHash ? sameId?.tokensValidAfter : replacedAt;
-    write({ ...user, tokensValidAfter }, sameId, position);
+      sameId?.passwordHash === passwordHash ? sameId?.tokensValidAfter : replacedAt;
+    write({ ...user, passwordHash, tokensValidAfter }, sameId, position);
     return "replaced";
   });
   return { outcomes, writes: [...writes.values()] };

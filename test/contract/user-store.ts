@@ -233,8 +233,10 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
         {},
         { passwordHash: "$2b$10$other" },
         { disabled: true },
+        { roles: ["b", "c"] },
+        { roles: [] },
         { tokensValidAfter: new Date(2e12) },
-        { passwordHash: "third", disabled: false, tokensValidAfter: new Date(3e12) },
+        { passwordHash: "third", roles: ["d"], disabled: false, tokensValidAfter: new Date(3e12) },
       ];
       let expected = user;
       for (const change of changes) {
@@ -245,7 +247,7 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
       expect(await users().findByUsername("user8")).toEqual(numbered(8));
     });
 
-    test.each([{}, { disabled: true }])(
+    test.each([{}, { disabled: true }, { roles: ["a"] }])(
       "an update %j of nobody is false and adds nobody",
       async (change) => {
         expect(await users().update(intId(7), change)).toBe(false);
@@ -368,7 +370,6 @@ function importContract(users: () => Store["users"], another: () => Promise<Stor
 
   test.each([
     ["another hash", { passwordHash: "new" }, replacedAt],
-    ["no hash", { passwordHash: undefined }, replacedAt],
     ["the same hash", { roles: ["b"], tokensValidAfter: new Date(5e12) }, new Date(1e12)],
     ["no roles", { roles: [] }, new Date(1e12)],
   ])("a replacement by %s is whole", async (_, differences, tokensValidAfter) => {
@@ -377,6 +378,14 @@ function importContract(users: () => Store["users"], another: () => Promise<Stor
     const options = { onConflict: "replace", replacedAt, dryRun: false } as const;
     expect(await users().import([next], options)).toEqual(["replaced"]);
     expect(await users().findByUsername("alice")).toEqual({ ...next, tokensValidAfter });
+  });
+
+  test("a replacement without a hash keeps the stored one, and revokes nothing", async () => {
+    await users().add(alice);
+    const options = { onConflict: "replace", replacedAt, dryRun: false } as const;
+    const next = { ...alice, roles: ["b"], passwordHash: undefined };
+    expect(await users().import([next, next], options)).toEqual(["replaced", "replaced"]);
+    expect(await users().findByUsername("alice")).toEqual({ ...alice, roles: ["b"] });
   });
 
   test("an import keeps the revocation of a user it adds", async () => {

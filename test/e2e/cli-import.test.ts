@@ -100,6 +100,7 @@ describe("a file of 20,000 lines with faults in it", () => {
       rejected: 8,
       hashFamilies: { argon2id: 19_992 },
       withoutPassword: 0,
+      passwordKept: 0,
       withColon: 0,
       ignoredFields: { email: 19_992 },
     });

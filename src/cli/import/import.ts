@@ -4,15 +4,17 @@
  */
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { ImportConflict, ImportOutcome, User, UserStore } from "../../auth/users.js";
 import type { Config } from "../../config/config.js";
-import { waitForNextSecond, withUsers, type JsonOption, type Session } from "../command.js";
+import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
 import { importFormatOf, type ImportFormat } from "./formats.js";
 import { readLines, type ImportedUser, type Line } from "./lines.js";
 import { readObjects, type ImportFormatName } from "./objects.js";
-import { ImportSummary } from "./summary.js";
+import { ImportSummary, type ImportCounts } from "./summary.js";
+import type { Store } from "../../store/store.js";
+import { recorded } from "../record.js";
 import { createProgressBar } from "../progress-bar.js";
 import { CliError, note, safe, toJson, writeLine } from "../terminal.js";
 import { FieldFault } from "../users/fields.js";
@@ -44,13 +46,19 @@ export async function importUsers(
   const interrupted = session.terminal.interruption();
   interrupted.addEventListener("abort", () => source.stream.destroy());
   try {
-    const work = async (stored: UserStore, config: Config) => {
+    const work = async (store: Store, config: Config) => {
       const format = await importFormatOf(options.format, options.firebaseConfig, config);
-      await withTarget(stored, options, config, (write) =>
-        importSource(session, options, format, source, write, interrupted),
-      );
+      const run = () =>
+        withTarget(store.users, options, config, (write) =>
+          importSource(session, options, format, source, write, interrupted),
+        );
+      if (options.dryRun) return run();
+      const details = { file: basename(file), onConflict: options.onConflict };
+      const result = ({ added, replaced, skipped, rejected }: ImportCounts) =>
+        added + replaced === 0 ? undefined : { added, replaced, skipped, rejected };
+      return recorded(session, store, { action: "users_imported", details }, run, result);
     };
-    await withUsers(session, work, { deadlineMs: batchMsMax });
+    await withStore(session, work, { deadlineMs: batchMsMax });
   } finally {
     source.stream.destroy();
   }
@@ -63,7 +71,7 @@ async function importSource(
   source: Source,
   write: Write,
   interrupted: AbortSignal,
-): Promise<void> {
+): Promise<ImportCounts> {
   const { terminal, clock } = session;
   const summary = new ImportSummary(options.dryRun);
   const bar = createProgressBar(terminal, clock);
@@ -91,6 +99,7 @@ async function importSource(
     }
     // Tokens issued once we return are to be accepted.
     if (replacedAtMs !== undefined) await waitForNextSecond(clock, replacedAtMs);
+    return summary.counts;
   } finally {
     bar.clear();
     if (interrupted.aborted) session.exitCode = Number(interrupted.reason);
@@ -227,19 +236,18 @@ async function withTarget(
   stored: UserStore,
   { dryRun, onConflict }: ImportOptions,
   { USERNAME_MATCH: usernameMatch }: Config,
-  work: (write: Write) => Promise<void>,
-): Promise<void> {
+  work: (write: Write) => Promise<ImportCounts>,
+): Promise<ImportCounts> {
   if (!dryRun) {
-    await work((users, replacedAt) =>
+    return work((users, replacedAt) =>
       stored.import(users, { onConflict, replacedAt, dryRun: false }),
     );
-    return;
   }
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-dry-run-"));
   const { openEmbeddedStore } = await import("../../store/embedded/embedded-store.js");
   const scratch = await openEmbeddedStore({ dataDir, usernameMatch });
   try {
-    await work(async (users, replacedAt) => {
+    return await work(async (users, replacedAt) => {
       const outcomes = await stored.import(users, { onConflict, replacedAt, dryRun: true });
       const added = users.filter((_, index) => outcomes[index] === "added");
       const again = await scratch.users.import(added, { onConflict, replacedAt, dryRun: false });

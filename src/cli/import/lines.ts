@@ -5,7 +5,7 @@
 import { parseJson } from "../../auth/json.js";
 import { inspectHash, marksNoPassword } from "../../auth/passwords/passwords.js";
 import type { User } from "../../auth/users.js";
-import { FieldFault, readId, readRoles, readText } from "../users/fields.js";
+import { FieldFault, readId, readInstant, readRoles, readText } from "../users/fields.js";
 
 export interface Line {
   /** Counted from 1, blank ones too. */
@@ -65,7 +65,7 @@ export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObje
 
 /** @throws FieldFault */
 export function readFields(fields: Readonly<Record<string, unknown>>): ImportedUser {
-  const { _id, username, passwordHash, disabled, roles, ...unknown } = fields;
+  const { _id, username, passwordHash, disabled, roles, tokensValidAfter, ...unknown } = fields;
   const hash = passwordHash ?? undefined;
   const hashFamily = checkHash(hash);
   if (disabled !== undefined && typeof disabled !== "boolean") {
@@ -77,7 +77,7 @@ export function readFields(fields: Readonly<Record<string, unknown>>): ImportedU
     passwordHash: hash as string | undefined,
     disabled: disabled ?? false,
     roles: roles === undefined ? [] : readRoles(roles),
-    tokensValidAfter: undefined,
+    tokensValidAfter: readInstant("tokensValidAfter", tokensValidAfter),
   };
   return { user, hashFamily, unknownFields: Object.keys(unknown) };
 }

@@ -13,12 +13,20 @@ const conflicts = {
   username_taken: new FieldFault("username", "belongs to another user already"),
 } as const;
 
+export interface ImportCounts {
+  added: number;
+  replaced: number;
+  skipped: number;
+  rejected: number;
+}
+
 export class ImportSummary {
-  readonly counts = { added: 0, replaced: 0, skipped: 0, rejected: 0 };
+  readonly counts: ImportCounts = { added: 0, replaced: 0, skipped: 0, rejected: 0 };
   readonly #dryRun: boolean;
   readonly #hashFamilies = new Map<string, number>();
   readonly #unknownFields = new Map<string, number>();
   #withoutPassword = 0;
+  #passwordKept = 0;
   #withColon = 0;
 
   constructor(dryRun: boolean) {
@@ -35,7 +43,8 @@ export class ImportSummary {
     }
     this.counts[outcome]++;
     if (outcome === "skipped") return undefined;
-    if (hashFamily === undefined) this.#withoutPassword++;
+    if (user.passwordHash === undefined && outcome === "replaced") this.#passwordKept++;
+    else if (hashFamily === undefined) this.#withoutPassword++;
     else increment(this.#hashFamilies, hashFamily);
     if (user.username.includes(":")) this.#withColon++;
     for (const field of unknownFields) {
@@ -53,6 +62,7 @@ export class ImportSummary {
       ...this.counts,
       hashFamilies: Object.fromEntries(this.#hashFamilies),
       withoutPassword: this.#withoutPassword,
+      passwordKept: this.#passwordKept,
       withColon: this.#withColon,
       ignoredFields: Object.fromEntries(this.#unknownFields),
     };
@@ -69,6 +79,8 @@ export class ImportSummary {
       this.#hashFamilies.size > 0 && `password hashes: ${list(this.#hashFamilies)}`,
       this.#withoutPassword > 0 &&
         `without a password, so that they cannot log in: ${this.#withoutPassword}`,
+      this.#passwordKept > 0 &&
+        `without a hash, so that the user keeps the password: ${this.#passwordKept}`,
       this.#withColon > 0 &&
         `with a colon in the name, so that they cannot use HTTP Basic: ${this.#withColon}`,
       this.#unknownFields.size > 0 && `fields ignored: ${list(this.#unknownFields)}`,

@@ -1,10 +1,11 @@
 /** `latchkey users add`. Depends on the domain's users. */
 import { randomBytes } from "node:crypto";
 import { toUserId, type UserId, type UserIdType } from "../../auth/users.js";
-import { waitForNextSecond, withUsers, type JsonOption, type Session } from "../command.js";
+import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
+import { recorded } from "../record.js";
 import { hashNewPassword } from "./new-password.js";
 import { CliError, safe, toJson, warn, writeLine } from "../terminal.js";
-import { FieldFault, readRoles, readText, writeId } from "./fields.js";
+import { FieldFault, readRoles, readText, usage, writeId } from "./fields.js";
 
 export interface AddOptions extends JsonOption {
   readonly id?: string;
@@ -22,45 +23,34 @@ export async function addUser(session: Session, name: string, options: AddOption
   if (username.includes(":")) {
     await warn(terminal, "a name with a colon cannot log in with HTTP Basic", options.json);
   }
-  await withUsers(session, async (users, { PASSWORD_MIN_LENGTH }) => {
-    if (await users.findByUsername(username)) throw taken("username_taken", "the name");
+  await withStore(session, async (store, { PASSWORD_MIN_LENGTH }) => {
+    const { users } = store;
+    if (await users.findByUsername(username)) throw nameTaken(username);
     // Two users of one subject, as 1 and "1", would lock each other out.
-    if (await users.findBySubject(id.value)) throw taken("id_taken", "the _id");
+    if (await users.findBySubject(id.value)) throw idTaken(id);
     const passwordHash = await hashNewPassword(
       terminal,
       options.passwordStdin,
       PASSWORD_MIN_LENGTH,
     );
-    const tokensValidAfter = new Date(clock.now());
-    const outcome = await users.add({
-      id,
-      username,
-      passwordHash,
-      disabled: false,
-      roles,
-      tokensValidAfter,
+    const deed = { action: "user_added", target: username, details: { _id: writeId(id), roles } };
+    await recorded(session, store, deed, async () => {
+      const tokensValidAfter = new Date(clock.now());
+      const user = { id, username, passwordHash, disabled: false, roles, tokensValidAfter };
+      const outcome = await users.add(user);
+      if (outcome === "id_taken") throw idTaken(id);
+      if (outcome === "username_taken") throw nameTaken(username);
+      await waitForNextSecond(clock, tokensValidAfter.getTime());
     });
-    if (outcome !== "added") {
-      throw taken(outcome, outcome === "id_taken" ? "the _id" : "the name");
-    }
-    await waitForNextSecond(clock, tokensValidAfter.getTime());
   });
   const text = `added ${safe(username)} with the _id ${safe(id.value)} (${id.type})`;
   await writeLine(terminal.stdout, options.json ? toJson({ _id: writeId(id), username }) : text);
 }
 
-const taken = (code: string, what: string) =>
-  new CliError(code, `${what} belongs to a user already`);
-
-/** What an argument is wrong in is wrong usage. */
-function usage<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof FieldFault) throw new CliError("usage", error.message, 2);
-    throw error;
-  }
-}
+const nameTaken = (name: string) =>
+  new CliError("username_taken", `the name ${JSON.stringify(name)} belongs to a user already`);
+const idTaken = ({ value, type }: UserId) =>
+  new CliError("id_taken", `the _id ${value} (${type}) belongs to a user already`);
 
 function idOf({ id, idType }: AddOptions, nowMs: number): UserId {
   if (id === undefined) {

@@ -3,6 +3,7 @@
  * Extended JSON for ids. Depends on the domain's users.
  */
 import { toUserId, type UserId } from "../../auth/users.js";
+import { CliError } from "../terminal.js";
 
 /** What is wrong with a field; `reason` completes the sentence "FIELD …" and quotes no value. */
 export class FieldFault extends Error {
@@ -14,6 +15,16 @@ export class FieldFault extends Error {
     super(field === undefined ? reason : `${field} ${reason}`);
     this.field = field;
     this.reason = reason;
+  }
+}
+
+/** Turns what is wrong with an argument into wrong usage, exit code 2. @throws CliError */
+export function usage<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof FieldFault) throw new CliError("usage", error.message, 2);
+    throw error;
   }
 }
 
@@ -43,6 +54,15 @@ export function readRoles(value: unknown): readonly string[] {
     throw new FieldFault("roles", `is longer than ${rolesBytesMax} bytes of JSON`);
   }
   return roles;
+}
+
+/** An instant as `users export` writes one. @throws FieldFault */
+export function readInstant(field: string, value: unknown): Date | undefined {
+  if (value === undefined || value === null) return undefined;
+  const isDate = typeof value === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value);
+  const time = isDate ? Date.parse(value) : NaN;
+  if (Number.isNaN(time)) throw new FieldFault(field, "is not a time such as 2026-01-31T12:00:00Z");
+  return new Date(time);
 }
 
 /** @throws FieldFault */

@@ -14,10 +14,13 @@ import {
   describeCommand,
   isSameSecond,
   waitForNextSecond,
+  withStore,
   withUsers,
   type JsonOption,
   type Session,
 } from "../command.js";
+import type { Store } from "../../store/store.js";
+import { recorded } from "../record.js";
 import { importFormats } from "../import/objects.js";
 import { addUnlockCommand } from "../throttle.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "../terminal.js";
@@ -30,6 +33,8 @@ export function addUsersCommands(program: Command, session: Session): void {
   addAddCommand(users, session);
   addImportCommand(users, session);
   addViewCommands(users, session);
+  addExportCommand(users, session);
+  addSetCommand(users, session);
   for (const change of changes) addChangeCommand(users, session, change);
   addPasswdCommand(users, session);
   addUnlockCommand(users, session);
@@ -41,6 +46,11 @@ const passwordStdinOption = () =>
     "ask on the terminal",
   );
 
+const roleOption = () =>
+  new Option("--role <role>", "a role, may be repeated")
+    .default([], "none")
+    .argParser((role, roles: string[]) => [...roles, role]);
+
 function addAddCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("add <name>"),
@@ -49,11 +59,7 @@ function addAddCommand(users: Command, session: Session): void {
   )
     .option("--id <id>", "the _id, an integer if it is all digits; without it a new ObjectId")
     .addOption(new Option("--id-type <type>", "what --id is").choices(userIdTypes))
-    .addOption(
-      new Option("--role <role>", "a role, may be repeated")
-        .default([], "none")
-        .argParser((role, roles: string[]) => [...roles, role]),
-    )
+    .addOption(roleOption())
     .addOption(passwordStdinOption())
     .action(async (name: string, options: AddOptions) => {
       const { addUser } = await import("./add.js");
@@ -105,53 +111,109 @@ function addViewCommands(users: Command, session: Session): void {
   );
 }
 
+function addExportCommand(users: Command, session: Session): void {
+  describeCommand(
+    users.command("export [file]"),
+    "Write all users, password hashes included, as users import reads them. A new file is readable " +
+      "by its owner alone; without one they go to standard output.",
+    "latchkey users export users.ndjson",
+  ).action(async (file: string | undefined, options: JsonOption) => {
+    const { exportUsers } = await import("./export.js");
+    await exportUsers(session, file, options);
+  });
+}
+
+interface SetOptions extends JsonOption {
+  readonly role: readonly string[];
+  readonly withoutRoles?: boolean;
+}
+
+function addSetCommand(users: Command, session: Session): void {
+  describeCommand(
+    users.command("set <name>"),
+    "Set the roles of a user, in place of those that he has. Tokens issued until now keep the old ones.",
+    "latchkey users set TestUser --role player --role admin",
+  )
+    .addOption(roleOption())
+    .option("--without-roles", "take all roles away")
+    .action(async (name: string, { role, withoutRoles = false, json }: SetOptions) => {
+      const { readRoles, usage } = await import("./fields.js");
+      const roles = usage(() => readRoles(role));
+      if ((roles.length === 0) !== withoutRoles) {
+        throw new CliError("usage", "give either --role or --without-roles", 2);
+      }
+      const change: Change = {
+        action: "user_roles_set",
+        details: { roles },
+        done: "set the roles of",
+        change: (store, { id }) => store.update(id, { roles }),
+      };
+      await changeUser(session, name, change, { ...(json !== undefined && { json }) });
+    });
+}
+
 interface Change {
-  readonly name: string;
-  readonly summary: string;
+  /** As the record says it. */
+  readonly action: string;
+  readonly details?: Readonly<Record<string, unknown>>;
   /** What is said once it is done, before the username. */
   readonly done: string;
   /** False where the user has gone. */
-  change(users: UserStore, user: User, session: Session): Promise<boolean>;
+  readonly change: (users: UserStore, user: User, session: Session) => Promise<boolean>;
 }
 
-const changes: readonly Change[] = [
+const changes: readonly (Change & { readonly name: string; readonly summary: string })[] = [
   {
     name: "disable",
+    action: "user_disabled",
     summary: "Refuse a user's logins and tokens from now on.",
     done: "disabled",
     change: (users, { id }) => users.update(id, { disabled: true }),
   },
   {
     name: "enable",
+    action: "user_enabled",
     summary: "Let a disabled user in again.",
     done: "enabled",
     change: (users, { id }) => users.update(id, { disabled: false }),
   },
   {
     name: "remove",
+    action: "user_removed",
     summary: "Remove a user for good.",
     done: "removed",
     change: (users, { id }) => users.remove(id),
   },
   {
     name: "revoke",
+    action: "user_revoked",
     summary: "End every token issued to a user until now.",
     done: "revoked the tokens of",
     change: (users, { id }, session) => updateAndRevoke(session, users, id, {}),
   },
 ];
 
-function addChangeCommand(users: Command, session: Session, row: Change): void {
+function addChangeCommand(users: Command, session: Session, row: (typeof changes)[number]): void {
   describeCommand(
     users.command(`${row.name} <name>`),
     row.summary,
     `latchkey users ${row.name} TestUser`,
-  ).action((name: string, options: JsonOption) =>
-    withUser(session, name, async (user, store) => {
-      if (!(await row.change(store, user, session))) throw unknownUser();
-      await tellChange(session, row.done, user, options);
-    }),
-  );
+  ).action((name: string, options: JsonOption) => changeUser(session, name, row, options));
+}
+
+function changeUser(
+  session: Session,
+  name: string,
+  { action, details, done, change }: Change,
+  options: JsonOption,
+): Promise<void> {
+  return withUser(session, name, async (user, store) => {
+    const deed = { action, target: user.username, ...(details && { details }) };
+    await recorded(session, store, deed, async () => {
+      if (!(await change(store.users, user, session))) throw unknownUser(name);
+    });
+    await tellChange(session, done, user, options);
+  });
 }
 
 function addPasswdCommand(users: Command, session: Session): void {
@@ -169,9 +231,12 @@ function addPasswdCommand(users: Command, session: Session): void {
           options.passwordStdin,
           PASSWORD_MIN_LENGTH,
         );
-        if (!(await updateAndRevoke(session, store, user.id, { passwordHash }))) {
-          throw unknownUser();
-        }
+        const deed = { action: "user_password_set", target: user.username };
+        await recorded(session, store, deed, async () => {
+          if (!(await updateAndRevoke(session, store.users, user.id, { passwordHash }))) {
+            throw unknownUser(name);
+          }
+        });
         await tellChange(session, "set the password of", user, options);
       }),
     );
@@ -216,12 +281,12 @@ async function* mapped<T, U>(values: AsyncIterable<T>, map: (value: T) => U): As
 function withUser(
   session: Session,
   name: string,
-  work: (user: User, users: UserStore, config: Config) => Promise<void>,
+  work: (user: User, store: Store, config: Config) => Promise<void>,
 ): Promise<void> {
-  return withUsers(session, async (users, config) => {
-    const user = await users.findByUsername(name);
-    if (user === undefined) throw unknownUser();
-    await work(user, users, config);
+  return withStore(session, async (store, config) => {
+    const user = await store.users.findByUsername(name);
+    if (user === undefined) throw unknownUser(name);
+    await work(user, store, config);
   });
 }
 
@@ -235,4 +300,5 @@ function tellChange(
   return writeLine(terminal.stdout, text);
 }
 
-const unknownUser = () => new CliError("unknown_user", "there is no user of that name");
+const unknownUser = (name: string) =>
+  new CliError("unknown_user", `there is no user ${JSON.stringify(name)}`);

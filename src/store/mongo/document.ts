@@ -216,26 +216,26 @@ export class UserMapping {
   }
 
   /** The update that makes a change, but for the hash; undefined where there is nothing to do. */
-  update({ disabled, tokensValidAfter }: UserChange): Document | undefined {
+  update({ disabled, roles, tokensValidAfter }: UserChange): Document | undefined {
     return toUpdate({
+      ...(roles && { [this.fields.roles]: this.#rolesValue(roles) }),
       ...(disabled !== undefined && { [this.#flag.path]: this.#flag.valueFor(disabled) }),
       ...(tokensValidAfter && { [this.fields.tokensValidAfter]: tokensValidAfter }),
     });
   }
 
+  #rolesValue(roles: readonly string[]): readonly string[] | string | undefined {
+    if (roles.length === 0) return undefined;
+    return this.#rolesSeparator === undefined ? roles : roles.join(this.#rolesSeparator);
+  }
+
   /** Every value of a user by path; undefined where the user has none. */
   values(user: User): Record<string, unknown> {
-    const { roles } = user;
     return {
       [this.fields.username]: this.askedUsername(user.username),
       [this.fields.password]: user.passwordHash,
       [this.#flag.path]: this.#flag.valueFor(user.disabled),
-      [this.fields.roles]:
-        roles.length === 0
-          ? undefined
-          : this.#rolesSeparator === undefined
-            ? roles
-            : roles.join(this.#rolesSeparator),
+      [this.fields.roles]: this.#rolesValue(user.roles),
       [this.fields.tokensValidAfter]: user.tokensValidAfter,
     };
   }

@@ -211,7 +211,10 @@ export class MongoUsers implements UserStore {
 
   async *list(): AsyncIterable<User> {
     const { projection } = this.#mapping;
-    const cursor = this.#collection.find({}, { projection, batchSize: listPageUsers });
+    // A connection that is made closes the cursors that were there before.
+    const cursor = await this.#call(() =>
+      Promise.resolve(this.#collection.find({}, { projection, batchSize: listPageUsers })),
+    );
     try {
       for (;;) {
         const first = await this.#call(() => cursor.next());
@@ -368,8 +371,9 @@ export class MongoUsers implements UserStore {
   }
 
   #replacement({ user, previous }: PlannedWrite) {
-    const { tokensValidAfter } = this.#mapping.fields;
-    const { [tokensValidAfter]: instant, ...values } = this.#mapping.values(user);
+    const { password, tokensValidAfter } = this.#mapping.fields;
+    const { [password]: hash, [tokensValidAfter]: instant, ...values } = this.#mapping.values(user);
+    if (user.passwordHash !== previous?.passwordHash) values[password] = hash;
     if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
     return {
       filter: {

@@ -1,0 +1,50 @@
+/** Keeps the record of what the command line does. Depends on the domain's port and node:os. */
+import { hostname, userInfo } from "node:os";
+import type { AuditEntry, AuditStore } from "../auth/audit.js";
+import type { Session } from "./command.js";
+import { CliError } from "./terminal.js";
+
+export type Deed = Pick<AuditEntry, "action" | "target" | "details">;
+
+/**
+ * Does `work` between two writes of the record. Where the first one fails nothing is done; where the second
+ * one does, or `work` leaves open what it did, the entry goes on saying that the outcome is unknown.
+ * @param detailsOf what to add once it is over; undefined where nothing was changed.
+ * @throws what `work` throws; AuthError `store_unavailable`
+ */
+export async function recorded<T>(
+  { clock }: Session,
+  { audit }: { readonly audit: AuditStore },
+  deed: Deed,
+  work: () => Promise<T>,
+  detailsOf: (value: T) => AuditEntry["details"] = () => ({}),
+): Promise<T> {
+  const id = await audit.add({ ...deed, by: operator(), atMs: clock.now() });
+  try {
+    const value = await work();
+    const details = detailsOf(value);
+    await audit.settle(id, details === undefined ? "nothing" : "done", details);
+    return value;
+  } catch (error) {
+    if (isRefusal(error)) await audit.settle(id, "nothing");
+    throw error;
+  }
+}
+
+/** Whether nothing was written for sure. Told by name, since most commands never load the keys' modules. */
+const isRefusal = (error: unknown) =>
+  error instanceof CliError || (error instanceof Error && error.name === "KeyOperationError");
+
+/** Whoever runs the command, as the operating system knows him. */
+function operator(): AuditEntry["by"] {
+  return { user: userName(), host: hostname() };
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container may run as a number that has no name.
+    return "unknown";
+  }
+}
