@@ -1,0 +1,284 @@
+"""Holds the client and the verifier to the table of ../../cases.json.
+
+LATCHKEY_CONTROL is the address that moves the server; ../../README.md says what the steps do.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from latchkey import Credentials, TokenRefused, TokenSource, TokenSourceError, Verifier  # noqa: E402
+
+CONTROL = os.environ["LATCHKEY_CONTROL"]
+TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
+WAIT_SECONDS = 5.0
+HTTP = httpx.Client(timeout=60)
+
+OPTIONS = {
+    "renewAt": ("renew_at", 1),
+    "timeoutMs": ("timeout", 0.001),
+    "leewaySeconds": ("leeway", 1),
+    "audience": ("audience", None),
+    "withoutRevocations": ("without_revocations", None),
+}
+
+
+def command(name: str, value: Any = None) -> Any:
+    response = HTTP.post(f"{CONTROL}/{name}", content="" if value is None else json.dumps(value))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def translated(options: dict[str, Any]) -> dict[str, Any]:
+    pairs = ((OPTIONS[name], value) for name, value in options.items() if name != "revocations")
+    return {name: value if scale is None else value * scale for (name, scale), value in pairs}
+
+
+class MovedClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._moved = threading.Condition()
+        self._due: list[tuple[float, Any]] = []
+
+    def now(self) -> float:
+        return self._now
+
+    def timer(self, delay: float, work: Any) -> Any:
+        entry = (self._now + delay, work)
+        self._due.append(entry)
+        return lambda: self._due.remove(entry) if entry in self._due else None
+
+    def sleep(self, delay: float, closing: threading.Event) -> None:
+        until = self._now + delay
+        with self._moved:
+            while self._now < until and not closing.is_set():
+                self._moved.wait(0.05)
+
+    def advance(self, seconds: float) -> None:
+        with self._moved:
+            self._now += seconds
+            self._moved.notify_all()
+        due = [entry for entry in self._due if entry[0] <= self._now]
+        for entry in due:
+            self._due.remove(entry)
+            entry[1]()
+
+
+def expect_counts(wanted: dict[str, int]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        command("settle")
+        counts = {name: count for name, count in command("counts").items() if name in wanted}
+        is_short = any(counts[name] < count for name, count in wanted.items())
+        if not is_short or time.monotonic() > deadline:
+            break
+    assert counts == wanted, f"{counts} instead of {wanted}"
+    command("clear")
+
+
+class Run:
+    """The steps that move the server."""
+
+    def __init__(self, start: dict[str, Any]) -> None:
+        self.start = start
+        self.clock = MovedClock(start["nowMs"] / 1000)
+
+    def close(self) -> None:
+        pass
+
+    def advance(self, seconds: float) -> None:
+        command("advance", seconds)
+        self.clock.advance(seconds)
+        command("settle")
+
+    def skew(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def calls(self, wanted: dict[str, int]) -> None:
+        expect_counts(wanted)
+
+    reads = calls
+
+    def move(self, name: str, value: Any) -> None:
+        before = command("advance", 0)["nowMs"]
+        command(name, value)
+        # Some of them let time pass on the server.
+        self.clock.advance((command("advance", 0)["nowMs"] - before) / 1000)
+
+    def server(self, value: Any) -> None:
+        self.move("server", value)
+
+    def fault(self, value: Any) -> None:
+        self.move("fault", value)
+
+    def user(self, value: Any) -> None:
+        self.move("user", value)
+
+    def keys(self, value: Any) -> None:
+        self.move("keys", value)
+
+
+class ClientRun(Run):
+    def __init__(self, start: dict[str, Any], options: dict[str, Any]) -> None:
+        super().__init__(start)
+        self.password = start["password"]
+        self.last = ""
+        self.pool = ThreadPoolExecutor(32)
+        self.begun: list[Any] = []
+        self.source = TokenSource(
+            start["baseUrl"],
+            lambda: Credentials(start["username"], self.password),
+            clock=self.clock,
+            random=lambda: 0.5,
+            **translated(options),
+        )
+
+    def close(self, _: Any = None) -> None:
+        self.source.close()
+
+    def token(self, wanted: Any) -> None:
+        if isinstance(wanted, dict):
+            try:
+                self.source.token()
+            except TokenSourceError as error:
+                assert error.code == wanted["error"], error.code
+                return
+            raise AssertionError("a token came")
+        token = self.source.token()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while wanted == "other" and token == self.last and time.monotonic() < deadline:
+            command("settle")
+            token = self.source.token()
+        assert wanted != "same" or token == self.last, "another token"
+        assert wanted != "other" or token != self.last, "the same token"
+        self.last = token
+
+    def tokens(self, count: int) -> None:
+        found = set(self.pool.map(lambda _: self.source.token(), range(count)))
+        assert len(found) == 1, f"{len(found)} tokens"
+        self.last = found.pop()
+
+    def begin(self, wanted: Any) -> None:
+        self.begun.append(self.pool.submit(self.token, wanted))
+
+    def finish(self, _: Any) -> None:
+        for each in self.begun:
+            each.result()
+
+    def cancel(self, _: Any) -> None:
+        try:
+            self.source.token(wait=0)
+        except TimeoutError:
+            return
+        raise AssertionError("nobody gave up")
+
+    def replace(self, wanted: str) -> None:
+        other = self.source.replace(self.last)
+        if wanted == "none":
+            assert other is None, "another token"
+            return
+        assert other is not None and other != self.last, "no other token"
+        self.last = other
+
+    def retry(self, _: Any) -> None:
+        self.source.retry()
+
+    def credentials(self, which: str) -> None:
+        known = {"right": "password", "new": "newPassword"}
+        self.password = self.start[known[which]] if which in known else "a wrong one"
+
+    def deadline(self, most: int) -> None:
+        assert 0 < command("deadline")["ms"] <= most
+
+
+class VerifierRun(Run):
+    def __init__(self, start: dict[str, Any], options: dict[str, Any]) -> None:
+        super().__init__(start)
+        self.text = ""
+        url = start["revocationsUrl"] if options.get("revocations") else None
+        self.verifier = Verifier(
+            start["issuer"],
+            start["jwksUrl"],
+            revocations_url=url,
+            now=self.clock.now,
+            **translated(options),
+        )
+
+    def issue(self, _: Any) -> None:
+        self.text = command("issue")["token"]
+
+    def mint(self, parts: Any) -> None:
+        self.text = command("mint", parts)["token"]
+
+    def raw(self, text: str) -> None:
+        self.text = text
+
+    def tokenAsList(self, _: Any) -> None:  # noqa: N802 - the table's name
+        fault = {"on": "revocations", "status": 200, "headers": {}, "body": self.text}
+        command("fault", fault)
+
+    def verify(self, wanted: str) -> None:
+        assert self.verdict(self.text) == wanted, self.verdict(self.text)
+
+    def flood(self, count: int) -> None:
+        _, claims, signature = self.text.split(".")
+
+        def attempt(index: int) -> str:
+            header = json.dumps({"alg": "RS256", "kid": f"nobody {index}"}).encode()
+            encoded = base64.urlsafe_b64encode(header).decode().rstrip("=")
+            return self.verdict(f"{encoded}.{claims}.{signature}")
+
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(attempt, range(count))) == {"unknown_key"}
+
+    def verdict(self, token: str) -> str:
+        try:
+            self.verifier.verify(token)
+        except TokenRefused as refusal:
+            return refusal.code
+        return "ok"
+
+
+def run_case(kind: Any, case: dict[str, Any]) -> str | None:
+    run = kind(command("case"), case.get("options", {}))
+    try:
+        for step in case["steps"]:
+            for name, value in step.items():
+                try:
+                    getattr(run, name)(value)
+                except Exception:  # noqa: BLE001 - every fault is told
+                    return f"at {json.dumps(step)}: {traceback.format_exc(limit=-3)}"
+    finally:
+        run.close()
+    return None
+
+
+def main() -> int:
+    failed = passed = 0
+    for kind, cases in ((ClientRun, TABLE["clients"]), (VerifierRun, TABLE["verifiers"])):
+        for case in cases:
+            fault = run_case(kind, case)
+            failed += fault is not None
+            passed += fault is None
+            if fault is not None:
+                print(f"FAILED {case['id']}: {fault}")
+    print(f"{passed} passed, {failed} failed")
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
