@@ -18,6 +18,7 @@ interface Client {
 }
 
 const clients: Readonly<Record<string, Client>> = {
+  go: { needs: { go: ["version"] }, script: "go test -count=1 -v -run TestTable ." },
   python: {
     needs: { python3: ["-c", "import ensurepip, venv"] },
     script: `venv="$CACHE/client-python"

@@ -1,0 +1,145 @@
+package latchkey
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// SourceErrorCode says what kind of failure it was.
+type SourceErrorCode string
+
+const (
+	// Refused: the username, the password or the token is not accepted.
+	Refused SourceErrorCode = "refused"
+	// RateLimited: too many failed logins.
+	RateLimited SourceErrorCode = "rate_limited"
+	// Unavailable: Latchkey does not answer, or cannot.
+	Unavailable SourceErrorCode = "unavailable"
+	// Protocol: what answers is no Latchkey, or the request is wrong.
+	Protocol SourceErrorCode = "protocol"
+	// Closed: the source was closed.
+	Closed SourceErrorCode = "closed"
+)
+
+// A SourceError is the error of a token source. It holds no password and no token.
+type SourceError struct {
+	Code    SourceErrorCode
+	Message string
+	// RetryAfter is how long Latchkey asks to wait, 0 where it does not.
+	RetryAfter time.Duration
+}
+
+func (e *SourceError) Error() string { return "latchkey: " + e.Message }
+
+// Retryable says whether asking again may help without anybody's doing.
+func (e *SourceError) Retryable() bool { return e.Code == RateLimited || e.Code == Unavailable }
+
+var errClosed = &SourceError{Code: Closed, Message: "the token source is closed"}
+
+func asSourceError(err error) *SourceError {
+	var failure *SourceError
+	if errors.As(err, &failure) {
+		return failure
+	}
+	return &SourceError{Code: Unavailable, Message: "Latchkey cannot be asked"}
+}
+
+const answerBytesMax = 65_536
+
+// A call is one of auth.v1.AuthService, by the Connect protocol in JSON.
+type call struct {
+	client  *http.Client
+	baseURL string
+	timeout time.Duration
+}
+
+func (c call) login(ctx context.Context, credentials Credentials) (string, error) {
+	message := map[string]string{"username": credentials.Username, "password": credentials.Password}
+	return c.do(ctx, "Login", message, "")
+}
+
+func (c call) issueToken(ctx context.Context, bearer string) (string, error) {
+	return c.do(ctx, "IssueToken", map[string]string{}, bearer)
+}
+
+func (c call) do(ctx context.Context, method string, message any, bearer string) (string, error) {
+	body, err := json.Marshal(message)
+	if err != nil {
+		return "", err
+	}
+	address := c.baseURL + "/auth.v1.AuthService/" + method
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Connect-Protocol-Version", "1")
+	request.Header.Set("Connect-Timeout-Ms", strconv.FormatInt(max(1, c.timeout.Milliseconds()), 10))
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	response, err := c.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, answerBytesMax))
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		AccessToken string `json:"accessToken"`
+		Code        string `json:"code"`
+	}
+	parsed := json.Unmarshal(text, &answer)
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return "", failureOf(response, answer.Code)
+	}
+	if parsed != nil || lifeOf(answer.AccessToken) <= 0 {
+		return "", &SourceError{Code: Protocol, Message: address + " answers with no token"}
+	}
+	return answer.AccessToken, nil
+}
+
+func failureOf(response *http.Response, code string) *SourceError {
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+	failure := &SourceError{RetryAfter: max(0, time.Duration(seconds)*time.Second)}
+	switch {
+	case code == "unauthenticated":
+		failure.Code, failure.Message = Refused, "Latchkey refuses the credentials"
+	case code == "resource_exhausted" || response.StatusCode == http.StatusTooManyRequests:
+		failure.Code, failure.Message = RateLimited, "Latchkey has had too many failed logins"
+	case code == "invalid_argument" || code == "unimplemented" || response.StatusCode == http.StatusNotFound:
+		failure.Code, failure.Message = Protocol, "Latchkey does not understand the request"
+	default:
+		failure.Code = Unavailable
+		failure.Message = fmt.Sprintf("Latchkey answers %d", response.StatusCode)
+	}
+	return failure
+}
+
+// lifeOf is exp - iat, 0 where there is none: read, but not verified, since the token came from Latchkey.
+func lifeOf(token string) time.Duration {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return 0
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return 0
+	}
+	var claims struct{ Exp, Iat float64 }
+	if json.Unmarshal(text, &claims) != nil {
+		return 0
+	}
+	return time.Duration((claims.Exp - claims.Iat) * float64(time.Second))
+}
