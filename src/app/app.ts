@@ -16,6 +16,7 @@ import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
 import { createTokens, type TokenPolicy } from "../auth/tokens.js";
 import { configWarnings, type Config } from "../config/config.js";
+import { version } from "../config/version.js";
 import { createDocumentRoutes } from "../gateway/documents.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
@@ -129,13 +130,14 @@ export function createApp(deps: AppDeps): App {
       const { onFault } = observer;
       return (rpc = createRpcHandler({ routes: authRoutes(service, readiness), onFault }));
     }));
+  const routes = [
+    createTokenRoute(service, clock),
+    createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
+    ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
+    ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
+  ];
   const handler = createRequestHandler({
-    routes: [
-      createTokenRoute(service, clock),
-      createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
-      ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
-      ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
-    ],
+    routes,
     rpc: {
       serves: servesRpc,
       handle: (exchange, path) =>
@@ -228,14 +230,16 @@ export function createApp(deps: AppDeps): App {
       unwatchTls = watchTls();
       if (management) {
         managementUrl = await management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
-        logger.info({ event: "started", url, managementUrl }, "serving");
+        logger.info({ event: "started", version, url, managementUrl }, "serving");
       }
       const sampled = census.start();
       const refreshed = keys.refresh();
       // Looked at below: a store that is down keeps nothing else from being loaded.
       refreshed.catch(() => undefined);
-      await loadRpc();
+      const { paths } = await loadRpc();
       await observer.startMetrics({
+        version,
+        routes: [...routes.map(({ path }) => path), ...paths],
         hashes: () => queue.depth(),
         keys: () => keys.status(),
         connections: () => listener.connections(),

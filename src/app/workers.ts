@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App } from "./app.js";
 import { workerCount, type Config } from "../config/config.js";
+import { version } from "../config/version.js";
 import type { Logger } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createManagementServer, type ManagementServer } from "../server/management.js";
@@ -154,7 +155,7 @@ class Primary {
     const { MANAGEMENT_PORT, MANAGEMENT_HOST } = this.#config;
     const managementUrl = await this.#management.listen(MANAGEMENT_PORT, MANAGEMENT_HOST);
     const { url } = this.#members.get(0) ?? {};
-    this.#logger.info({ event: "started", url, managementUrl, workers: count }, "serving");
+    this.#logger.info({ event: "started", version, url, managementUrl, workers: count }, "serving");
   }
 
   /** Replaces every worker; one that cannot be replaced goes on. */

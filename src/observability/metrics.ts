@@ -11,8 +11,12 @@ import {
   Histogram,
   Registry,
 } from "prom-client";
-import type { AttemptEvent } from "../auth/gate/gate.js";
+import { errorAnswers } from "../auth/errors.js";
+import type { AttemptEvent, AttemptReason, Surface } from "../auth/gate/gate.js";
 import type { KeyEvent, ManagedKeys } from "../auth/keys/keys.js";
+import type { KeyStore } from "../auth/keys/keys.js";
+import type { ThrottleStore } from "../auth/throttle/store.js";
+import type { UserStore } from "../auth/users.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { StoreCall } from "./observed-store.js";
@@ -29,6 +33,9 @@ export type Observation =
 
 /** What is looked at when somebody asks. */
 export interface MetricSources {
+  readonly version: string;
+  /** The paths that are served. */
+  readonly routes: readonly string[];
   hashes(): { readonly running: number; readonly waiting: number };
   keys(): ReturnType<ManagedKeys["status"]>;
   connections(): number;
@@ -51,6 +58,73 @@ export interface Metrics {
   record(observation: Observation): void;
   snapshot(): Promise<MetricSnapshot>;
 }
+
+/** The names of a table, which the compiler holds against the type that it stands for. */
+const namesOf = <T extends string>(table: Readonly<Record<T, 0>>) => Object.keys(table) as T[];
+
+/** What every route can come to. Others, `http_404` and the like, are the client's own doing. */
+const outcomes = ["ok", "aborted", ...Object.keys(errorAnswers)];
+const surfaces = namesOf<Surface>({
+  rpc_login: 0,
+  rpc_issue_token: 0,
+  rest_login: 0,
+  rest_token: 0,
+});
+const attemptReasons = namesOf<AttemptReason>({
+  accepted: 0,
+  unknown_user: 0,
+  wrong_password: 0,
+  disabled: 0,
+  no_usable_hash: 0,
+  throttled_by_username_and_network: 0,
+  throttled_by_username: 0,
+  throttled_by_network: 0,
+  overloaded: 0,
+  store_unavailable: 0,
+  aborted: 0,
+  internal: 0,
+});
+const refusalReasons = namesOf<Refusal["reason"]>({
+  connections: 0,
+  streams: 0,
+  header_size: 0,
+  slow_request: 0,
+  slow_reader: 0,
+  malformed: 0,
+  flood: 0,
+  tls: 0,
+});
+const keyEventTypes = namesOf<KeyEvent["type"]>({
+  key_generated: 0,
+  key_published: 0,
+  key_signing: 0,
+  key_retired: 0,
+  key_removed: 0,
+  key_revoked: 0,
+  key_imported: 0,
+  keys_resealed: 0,
+  key_unreadable: 0,
+  refresh_failed: 0,
+  refresh_recovered: 0,
+});
+/** Those that answer with a promise: nothing else is timed. */
+const storeOperations = [
+  ...namesOf<Exclude<keyof UserStore, "list">>({
+    findByUsername: 0,
+    findBySubject: 0,
+    add: 0,
+    import: 0,
+    update: 0,
+    replacePasswordHash: 0,
+    remove: 0,
+    existing: 0,
+    sampleHashes: 0,
+  }).map((method) => `users.${method}`),
+  ...namesOf<keyof KeyStore>({ load: 0, save: 0 }).map((method) => `keys.${method}`),
+  ...namesOf<Exclude<keyof ThrottleStore, "list">>({ read: 0, write: 0 }).map(
+    (method) => `throttle.${method}`,
+  ),
+];
 
 const requestSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -116,6 +190,41 @@ export function createMetrics(sources: MetricSources): Metrics {
     registers,
   });
 
+  // From 0 on: an alarm on an increase would miss a first event that brings its series along.
+  const zero = (counter: Counter, labels: readonly Record<string, string>[]) =>
+    labels.forEach((each) => counter.inc(each, 0));
+  const both = (first: string, seconds: readonly string[], ...names: [string, string]) =>
+    seconds.map((second) => ({ [names[0]]: first, [names[1]]: second }));
+  const routes = [...sources.routes, "unknown"];
+  zero(
+    requests,
+    routes.flatMap((route) => both(route, outcomes, "route", "outcome")),
+  );
+  zero(
+    attempts,
+    surfaces.flatMap((surface) => both(surface, attemptReasons, "surface", "reason")),
+  );
+  zero(
+    storeErrors,
+    storeOperations.map((operation) => ({ operation })),
+  );
+  zero(
+    refusals,
+    refusalReasons.map((reason) => ({ reason })),
+  );
+  zero(
+    keyEvents,
+    keyEventTypes.map((type) => ({ type })),
+  );
+  zero(tlsReloads, [{ outcome: "ok" }, { outcome: "failed" }]);
+
+  new Gauge({
+    name: "latchkey_build_info",
+    help: "1, with the version of Latchkey as label.",
+    labelNames: ["version"],
+    aggregator: "max",
+    registers,
+  }).set({ version: sources.version }, 1);
   gauge("latchkey_hashes_running", "Password hashes that run.", () => sources.hashes().running);
   gauge("latchkey_hashes_waiting", "Logins that wait for a hash.", () => sources.hashes().waiting);
   gauge("latchkey_connections", "Open connections of the public port.", () =>

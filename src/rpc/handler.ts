@@ -43,6 +43,8 @@ import {
 } from "./unary.js";
 
 export interface RpcHandler {
+  /** Of every served rpc. */
+  readonly paths: readonly string[];
   /** Whether a path names a served rpc. */
   serves(path: string): boolean;
   /** Answers the request; the path may be one that is not served. */
@@ -83,6 +85,7 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 
   return {
+    paths: [...handlers.keys()],
     serves: (path) => handlers.has(path),
     corsHeaders,
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),

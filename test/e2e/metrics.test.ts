@@ -1,4 +1,5 @@
 /** The metrics page: valid, true, and with no label that a client can choose. */
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { callGrpc, envelope } from "../support/grpc.js";
@@ -65,6 +66,50 @@ test("counts requests, attempts and calls to the store", async () => {
     latchkey_hashes_running: 0,
   });
   expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(0);
+});
+
+test("every labelled counter is there before anything has happened", async () => {
+  const fresh = await startService({}, []);
+  const text = await (await fetch(`${fresh.managementUrl}/metrics`)).text();
+  await fresh.close();
+  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+  const samples = samplesOf(text);
+  expect(samples.get(`latchkey_build_info{version="${version}"}`)).toBe(1);
+  const counters = [...text.matchAll(/^# TYPE (latchkey_\S+) counter$/gm)].map(
+    ([, name = ""]) => name,
+  );
+  expect(counters.length).toBeGreaterThan(6);
+  for (const name of counters) {
+    const series = [...samples].filter(([key]) => key.startsWith(`${name}{`));
+    expect([name, series.length > 0]).toEqual([name, true]);
+  }
+  for (const series of [
+    'requests_total{route="/api/auth/token",outcome="internal"}',
+    'requests_total{route="/auth.v1.AuthService/Login",outcome="store_unavailable"}',
+    'requests_total{route="unknown",outcome="aborted"}',
+    'login_attempts_total{surface="rest_login",reason="throttled_by_network"}',
+    'store_errors_total{operation="users.findByUsername"}',
+    'refusals_total{reason="flood"}',
+    'key_events_total{type="key_unreadable"}',
+    'tls_reloads_total{outcome="failed"}',
+    'log_lines_dropped_total{stream="audit"}',
+  ]) {
+    expect([series, samples.get(`latchkey_${series}`)]).toEqual([series, 0]);
+  }
+});
+
+test("what is counted brings no new series along", async () => {
+  const before = samplesOf(await page());
+  await login("TestUser", "password");
+  await login("nobody", "wrong");
+  await client.call("/api/v1/authentication/login", { body: "{}" });
+  await createAuthClient(createGrpcTransport({ baseUrl: service.url }))
+    .login({ username: "TestUser", password: "wrong" })
+    .catch(() => undefined);
+  const added = [...samplesOf(await page()).keys()].filter(
+    (series) => /^latchkey\w+_total/.test(series) && !before.has(series),
+  );
+  expect(added).toEqual([]);
 });
 
 test("is not on the public port", async () => {
