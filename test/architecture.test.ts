@@ -71,9 +71,13 @@ const keptTo: Readonly<Record<string, RegExp>> = {
   lmdb: /^src\/store\/embedded\//,
 };
 
-const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-  .filter((file) => /\.[jt]s$/.test(file))
-  .map((file) => `src/${file}`);
+const files = readdirSync(join(root, "src"), { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map(({ parentPath, name }) => relative(root, join(parentPath, name)));
+
+test("the source is TypeScript and nothing else", () => {
+  expect(files.filter((file) => !file.endsWith(".ts"))).toEqual([]);
+});
 
 function partOf(file: string): string | undefined {
   return [...Object.keys(parts), "gen"].find(

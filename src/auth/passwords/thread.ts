@@ -1,7 +1,7 @@
 /**
  * Threads for password hashes, so that neither the event loop nor signatures ever wait for one: those
  * have libuv's threads to themselves. Started when first needed; idle ones do not keep the process
- * alive. Depends on node:worker_threads.
+ * alive. Depends on thread-worker.ts and node.
  */
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
@@ -15,9 +15,9 @@ const waiting: (() => void)[] = [];
 let busy = 0;
 
 /**
- * What that function of thread-worker.js makes of its arguments, a Buffer being a Uint8Array then.
+ * The result of that function of thread-worker.ts. A Buffer arrives there as a Uint8Array.
  *
- * @throws Error what the function throws, or why the thread died: the next call gets a new one.
+ * @throws Error what the function throws, or why the thread died. The next call starts a new thread.
  */
 export async function computeInThread<Name extends keyof Computations>(
   name: Name,
