@@ -19,7 +19,7 @@ import (
 // the server.
 var control = os.Getenv("LATCHKEY_CONTROL")
 
-const waitFor = 5 * time.Second
+const waitFor = 30 * time.Second
 
 type step map[string]json.RawMessage
 

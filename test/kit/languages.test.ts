@@ -19,6 +19,10 @@ interface Client {
 
 const clients: Readonly<Record<string, Client>> = {
   go: { needs: { go: ["version"] }, script: "go test -count=1 -v -run TestTable ." },
+  java: {
+    needs: { javac: ["--version"], mvn: ["--version"] },
+    script: "mvn --quiet --batch-mode test-compile exec:java",
+  },
   python: {
     needs: { python3: ["-c", "import ensurepip, venv"] },
     script: `venv="$CACHE/client-python"
@@ -35,7 +39,10 @@ for (const [name, { needs, script }] of Object.entries(clients)) {
       async () => {
         const output = await run("sh", ["-ec", script], {
           cwd: join(rootDir, "clients", name),
-          env: { LATCHKEY_CONTROL: harness.controlUrl, CACHE: cacheDir },
+          env: {
+            ...{ LATCHKEY_CONTROL: harness.controlUrl, CACHE: cacheDir },
+            MAVEN_OPTS: `-Dmaven.repo.local=${join(cacheDir, "m2")}`,
+          },
         });
         expect(output).toMatch(/^\d{3,} passed, 0 failed$/m);
       },

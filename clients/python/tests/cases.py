@@ -23,7 +23,7 @@ from latchkey import Credentials, TokenRefused, TokenSource, TokenSourceError, V
 
 CONTROL = os.environ["LATCHKEY_CONTROL"]
 TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 30.0
 HTTP = httpx.Client(timeout=60)
 
 OPTIONS = {

@@ -1,0 +1,392 @@
+package latchkey;
+
+import com.nimbusds.jose.shaded.gson.Gson;
+import com.nimbusds.jose.shaded.gson.GsonBuilder;
+import com.nimbusds.jose.shaded.gson.JsonElement;
+import com.nimbusds.jose.shaded.gson.JsonObject;
+import com.nimbusds.jose.shaded.gson.JsonParser;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeoutException;
+
+/**
+ * Holds the client and the verifier to the table of ../cases.json; ../README.md says what its steps do.
+ * LATCHKEY_CONTROL is the address that moves the server.
+ */
+public final class Cases {
+  private static final String CONTROL = System.getenv("LATCHKEY_CONTROL");
+  private static final HttpClient HTTP = HttpClient.newHttpClient();
+  private static final Gson GSON = new GsonBuilder().serializeNulls().create();
+  private static final Duration WAIT = Duration.ofSeconds(30);
+  private static final ExecutorService POOL =
+      Executors.newCachedThreadPool(
+          work -> {
+            var thread = new Thread(work);
+            thread.setDaemon(true);
+            return thread;
+          });
+
+  private interface Run extends AutoCloseable {
+    void step(String name, JsonElement value) throws Exception;
+
+    @Override
+    void close();
+  }
+
+  private interface NewRun {
+    Run start(JsonObject start, JsonObject options);
+  }
+
+  public static void main(String[] args) throws Exception {
+    var table = JsonParser.parseString(Files.readString(Path.of("../cases.json"))).getAsJsonObject();
+    var kinds = new HashMap<String, NewRun>();
+    kinds.put("clients", ClientRun::new);
+    kinds.put("verifiers", VerifierRun::new);
+    int passed = 0;
+    int failed = 0;
+    for (var kind : List.of("clients", "verifiers")) {
+      for (var each : table.getAsJsonArray(kind)) {
+        var fault = play(kinds.get(kind), each.getAsJsonObject());
+        if (fault == null) passed++;
+        else {
+          failed++;
+          System.out.println("FAILED " + each.getAsJsonObject().get("id") + " " + fault);
+        }
+      }
+    }
+    System.out.println(passed + " passed, " + failed + " failed");
+    System.exit(failed == 0 ? 0 : 1);
+  }
+
+  private static String play(NewRun kind, JsonObject row) throws Exception {
+    var options = row.has("options") ? row.getAsJsonObject("options") : new JsonObject();
+    try (var run = kind.start(command("case", null), options)) {
+      for (var step : row.getAsJsonArray("steps")) {
+        for (var part : step.getAsJsonObject().entrySet()) {
+          try {
+            run.step(part.getKey(), part.getValue());
+          } catch (Exception | AssertionError fault) {
+            return "at " + step + ": " + fault;
+          }
+        }
+      }
+    }
+    return null;
+  }
+
+  private static JsonObject command(String name, Object value) throws Exception {
+    var body = value == null ? "" : GSON.toJson(value);
+    var request =
+        HttpRequest.newBuilder(URI.create(CONTROL + "/" + name))
+            .POST(HttpRequest.BodyPublishers.ofString(body))
+            .build();
+    var response = HTTP.send(request, HttpResponse.BodyHandlers.ofString());
+    require(response.statusCode() == 200, response.body());
+    return JsonParser.parseString(response.body()).getAsJsonObject();
+  }
+
+  private static void require(boolean isSo, Object message) {
+    if (!isSo) throw new AssertionError(message);
+  }
+
+  /** Stands still until it is moved. */
+  private static final class MovedClock implements Clock {
+    private record Due(Instant at, Runnable work) {}
+
+    private final List<Due> due = new ArrayList<>();
+    private Instant now;
+
+    MovedClock(Instant now) {
+      this.now = now;
+    }
+
+    @Override
+    public synchronized Instant now() {
+      return now;
+    }
+
+    @Override
+    public synchronized Runnable timer(Duration delay, Runnable work) {
+      var entry = new Due(now.plus(delay), work);
+      due.add(entry);
+      return () -> {
+        synchronized (this) {
+          due.remove(entry);
+        }
+      };
+    }
+
+    @Override
+    public synchronized void sleep(Duration delay, CompletableFuture<Void> closing)
+        throws InterruptedException {
+      var until = now.plus(delay);
+      while (now.isBefore(until) && !closing.isDone()) wait(50);
+    }
+
+    void advance(Duration time) {
+      List<Due> ready;
+      synchronized (this) {
+        now = now.plus(time);
+        ready = due.stream().filter(each -> !each.at.isAfter(now)).toList();
+        due.removeAll(ready);
+        notifyAll();
+      }
+      ready.forEach(each -> each.work.run());
+    }
+  }
+
+  private static Duration seconds(JsonElement value) {
+    return Duration.ofMillis(Math.round(value.getAsDouble() * 1000));
+  }
+
+  private static void expectCounts(JsonObject wanted) throws Exception {
+    var deadline = System.nanoTime() + WAIT.toNanos();
+    for (; ; ) {
+      command("settle", null);
+      var counts = command("counts", null);
+      var isShort = false;
+      var isSame = true;
+      for (var name : wanted.keySet()) {
+        var difference = counts.get(name).getAsInt() - wanted.get(name).getAsInt();
+        isShort |= difference < 0;
+        isSame &= difference == 0;
+      }
+      if (isSame) break;
+      require(isShort && System.nanoTime() < deadline, counts);
+    }
+    command("clear", null);
+  }
+
+  /** Does the steps that move the server; false for any other. */
+  private static boolean moveServer(MovedClock clock, String name, JsonElement value)
+      throws Exception {
+    switch (name) {
+      case "advance" -> {
+        command("advance", value);
+        clock.advance(seconds(value));
+        command("settle", null);
+      }
+      case "skew" -> clock.advance(seconds(value));
+      case "calls", "reads" -> expectCounts(value.getAsJsonObject());
+      case "server", "fault", "user", "keys" -> {
+        var before = command("advance", 0).get("nowMs").getAsLong();
+        command(name, value);
+        // Some of them let time pass on the server.
+        clock.advance(
+            Duration.ofMillis(command("advance", 0).get("nowMs").getAsLong() - before));
+      }
+      default -> {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private static MovedClock clockOf(JsonObject start) {
+    return new MovedClock(Instant.ofEpochMilli(start.get("nowMs").getAsLong()));
+  }
+
+  private static final class ClientRun implements Run {
+    private final JsonObject start;
+    private final MovedClock clock;
+    private final TokenSource source;
+    private final List<Future<?>> begun = new ArrayList<>();
+    private volatile String password;
+    private volatile String last = "";
+
+    ClientRun(JsonObject start, JsonObject options) {
+      this.start = start;
+      clock = clockOf(start);
+      password = text("password");
+      var builder =
+          TokenSource.builder(text("baseUrl"), () -> new Credentials(text("username"), password))
+              .clock(clock)
+              .random(() -> 0.5);
+      if (options.has("renewAt")) builder.renewAt(options.get("renewAt").getAsDouble());
+      if (options.has("timeoutMs")) {
+        builder.timeout(Duration.ofMillis(options.get("timeoutMs").getAsLong()));
+      }
+      source = builder.build();
+    }
+
+    private String text(String name) {
+      return start.get(name).getAsString();
+    }
+
+    @Override
+    public void close() {
+      source.close();
+    }
+
+    @Override
+    public void step(String name, JsonElement value) throws Exception {
+      if (moveServer(clock, name, value)) return;
+      switch (name) {
+        case "token" -> ask(value);
+        case "tokens" -> askTogether(value.getAsInt());
+        case "begin" -> begun.add(POOL.submit(checked(() -> ask(value))));
+        case "finish" -> {
+          for (var each : begun) each.get();
+        }
+        case "cancel" -> {
+          try {
+            source.token(Duration.ofMillis(1));
+            throw new AssertionError("nobody gave up");
+          } catch (TimeoutException expected) {
+            // As it should.
+          }
+        }
+        case "replace" -> {
+          var other = source.replace(last);
+          require(other.isPresent() == value.getAsString().equals("other"), other.isPresent());
+          require(other.isEmpty() || !other.get().equals(last), "the same token");
+          last = other.orElse(last);
+        }
+        case "retry" -> source.retry();
+        case "credentials" ->
+            password =
+                switch (value.getAsString()) {
+                  case "right" -> text("password");
+                  case "new" -> text("newPassword");
+                  default -> "a wrong one";
+                };
+        case "close" -> source.close();
+        case "deadline" -> {
+          var ms = command("deadline", null).get("ms").getAsLong();
+          require(ms > 0 && ms <= value.getAsLong(), ms);
+        }
+        default -> throw new AssertionError("no such step");
+      }
+    }
+
+    private interface Work {
+      void run() throws Exception;
+    }
+
+    private static Callable<Void> checked(Work work) {
+      return () -> {
+        work.run();
+        return null;
+      };
+    }
+
+    private void ask(JsonElement wanted) throws Exception {
+      if (wanted.isJsonObject()) {
+        try {
+          source.token();
+        } catch (TokenSourceException error) {
+          var code = error.code().name().toLowerCase(Locale.ROOT);
+          require(code.equals(wanted.getAsJsonObject().get("error").getAsString()), code);
+          return;
+        }
+        throw new AssertionError("a token came");
+      }
+      var how = wanted.getAsString();
+      var token = source.token();
+      var deadline = System.nanoTime() + WAIT.toNanos();
+      while (how.equals("other") && token.equals(last) && System.nanoTime() < deadline) {
+        command("settle", null);
+        token = source.token();
+      }
+      require(!how.equals("same") || token.equals(last), "another token");
+      require(!how.equals("other") || !token.equals(last), "the same token");
+      last = token;
+    }
+
+    private void askTogether(int count) throws Exception {
+      var asked = new ArrayList<Future<String>>();
+      for (int index = 0; index < count; index++) asked.add(POOL.submit(() -> source.token()));
+      var found = new HashSet<String>();
+      for (var each : asked) found.add(each.get());
+      require(found.size() == 1, found.size());
+      last = found.iterator().next();
+    }
+  }
+
+  private static final class VerifierRun implements Run {
+    private final MovedClock clock;
+    private final Verifier verifier;
+    private String token = "";
+
+    VerifierRun(JsonObject start, JsonObject options) {
+      clock = clockOf(start);
+      var builder =
+          Verifier.builder(start.get("issuer").getAsString(), start.get("jwksUrl").getAsString())
+              .now(clock::now);
+      if (options.has("audience")) builder.audience(options.get("audience").getAsString());
+      if (options.has("leewaySeconds")) builder.leeway(seconds(options.get("leewaySeconds")));
+      if (options.has("timeoutMs")) {
+        builder.timeout(Duration.ofMillis(options.get("timeoutMs").getAsLong()));
+      }
+      if (options.has("revocations")) {
+        builder.revocationsUrl(start.get("revocationsUrl").getAsString());
+      }
+      if (options.has("withoutRevocations")) builder.acceptWithoutRevocations();
+      verifier = builder.build();
+    }
+
+    @Override
+    public void close() {}
+
+    @Override
+    public void step(String name, JsonElement value) throws Exception {
+      if (moveServer(clock, name, value)) return;
+      switch (name) {
+        case "issue", "mint" ->
+            token = command(name, name.equals("mint") ? value : null).get("token").getAsString();
+        case "raw" -> token = value.getAsString();
+        case "tokenAsList" ->
+            command(
+                "fault",
+                Map.of("on", "revocations", "status", 200, "headers", Map.of(), "body", token));
+        case "verify" -> {
+          var verdict = verdict(token);
+          require(verdict.equals(value.getAsString()), verdict);
+        }
+        case "flood" -> flood(value.getAsInt());
+        default -> throw new AssertionError("no such step");
+      }
+    }
+
+    private void flood(int count) throws Exception {
+      var rest = token.substring(token.indexOf('.'));
+      var verdicts = new ArrayList<Future<String>>();
+      for (int index = 0; index < count; index++) {
+        var header = "{\"alg\":\"RS256\",\"kid\":\"nobody " + index + "\"}";
+        var bytes = header.getBytes(StandardCharsets.UTF_8);
+        var encoded = Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
+        verdicts.add(POOL.submit(() -> verdict(encoded + rest)));
+      }
+      for (var each : verdicts) require(Objects.equals(each.get(), "unknown_key"), each.get());
+    }
+
+    private String verdict(String text) {
+      try {
+        verifier.verify(text);
+        return "ok";
+      } catch (TokenRefused refusal) {
+        return refusal.code().name().toLowerCase(Locale.ROOT);
+      }
+    }
+  }
+}
