@@ -1,6 +1,7 @@
 /**
- * The users and the port to the store that keeps them. Depends on nothing.
+ * The users and the port to the store that keeps them. Depends on the domain's errors.
  */
+import { AuthError } from "./errors.js";
 
 /** The types of `_id` that a subject can be mapped back to. */
 export const userIdTypes = ["int", "string", "objectid", "uuid"] as const;
@@ -45,10 +46,37 @@ export type ImportConflict = "fail" | "skip" | "replace";
 /**
  * What became of one user of an import. `exists`: both `_id` and username are those of one stored
  * user and the policy is `fail`. `id_taken`, `username_taken`: only that one belongs to a stored
- * user (or the two to two of them); never written, whatever the policy.
+ * user (or the two to two of them); never written, whatever the policy. `refused`: a rule of the
+ * store's own, as the end of a sentence about the user; never written either.
  */
 export type ImportOutcome =
-  "added" | "replaced" | "skipped" | "exists" | "id_taken" | "username_taken";
+  | "added"
+  | "replaced"
+  | "skipped"
+  | "exists"
+  | "id_taken"
+  | "username_taken"
+  | { readonly refused: string };
+
+export interface ImportOptions {
+  readonly onConflict: ImportConflict;
+  readonly replacedAt: Date;
+  readonly dryRun: boolean;
+}
+
+/** An import that a fault of the store cut short. */
+export class UnfinishedImport extends AuthError {
+  /** By position, what is known for sure; undefined where a user may or may not have been written. */
+  readonly outcomes: readonly (ImportOutcome | undefined)[];
+
+  constructor(outcomes: readonly (ImportOutcome | undefined)[], cause: AuthError) {
+    super(cause.code, cause.message, {
+      cause: cause.cause,
+      ...(cause.retryAfterSeconds !== undefined && { retryAfterSeconds: cause.retryAfterSeconds }),
+    });
+    this.outcomes = outcomes;
+  }
+}
 
 /**
  * The store of the users. Every method
@@ -70,13 +98,12 @@ export interface UserStore {
   add(user: User): Promise<"added" | "id_taken" | "username_taken">;
   /**
    * Adds or, with `replace`, overwrites users; one outcome each, in order. Each user is written whole
-   * or not at all. A `replace` by a user without a hash keeps the stored one; one that changes it sets `tokensValidAfter` to `replacedAt`, else it
-   * keeps what is stored. With `dryRun` the outcomes are those a real call would have had.
+   * or not at all. A `replace` by a user without a hash keeps the stored one; one that changes it sets
+   * `tokensValidAfter` to `replacedAt`, else it keeps what is stored. With `dryRun` the outcomes are those a real call would have had, but for what
+   * rules of the store's own refuse.
+   * @throws UnfinishedImport where the store fails on the way
    */
-  import(
-    users: readonly User[],
-    options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
-  ): Promise<ImportOutcome[]>;
+  import(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]>;
   /** Changes a user in place; false where there is none. Fields we do not know stay as they are. */
   update(id: UserId, change: UserChange): Promise<boolean>;
   /** Compare-and-set: writes `newHash` only while `oldHash` is what is stored. True if it wrote. */

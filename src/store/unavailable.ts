@@ -4,6 +4,12 @@
  */
 import { AuthError } from "../auth/errors.js";
 
+/**
+ * Time after which a call is given up. A request waits for two of them in turn at most, and is answered
+ * within 5 s.
+ */
+export const storeDeadlineMs = 2000;
+
 export const storeUnavailable = (message: string, cause?: unknown) =>
   new AuthError("store_unavailable", message, { retryAfterSeconds: 1, cause });
 

@@ -94,6 +94,7 @@ describe("a file of 20,000 lines with faults in it", () => {
     expect(summary).toEqual({
       dryRun: false,
       interrupted: false,
+      leftOver: 0,
       added: 19_992,
       replaced: 0,
       skipped: 0,

@@ -6,6 +6,7 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
+import { UnfinishedImport } from "../../auth/users.js";
 import type { ImportConflict, ImportOutcome, User, UserStore } from "../../auth/users.js";
 import type { Config } from "../../config/config.js";
 import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
@@ -83,18 +84,18 @@ async function importSource(
         content instanceof FieldFault ? [] : content.user,
       );
       const nowMs = clock.now();
-      const outcomes = (await write(users, new Date(nowMs))).values();
+      const { known, failure } = await writeBatch(write, users, new Date(nowMs));
+      const outcomes = known.values();
       for (const { line, content } of batch) {
         const fault =
-          content instanceof FieldFault
-            ? content
-            : summary.count(content, outcomes.next().value as ImportOutcome);
+          content instanceof FieldFault ? content : summary.count(content, outcomes.next().value);
         if (fault === undefined) continue;
         summary.counts.rejected++;
         bar.clear();
         await note(terminal, describeRejection(line, fault, options));
       }
       if (summary.counts.replaced > 0 && !options.dryRun) replacedAtMs = nowMs;
+      if (failure) throw failure;
       bar.show(source.share(), `${batch.at(-1)?.line ?? 0} lines`);
     }
     // Tokens issued once we return are to be accepted.
@@ -108,6 +109,16 @@ async function importSource(
       ? toJson(summary.toJson(interrupted.aborted))
       : summary.toText(interrupted.aborted);
     await writeLine(terminal.stdout, text);
+  }
+}
+
+/** What is known of a batch, and what went wrong with the rest of it. */
+async function writeBatch(write: Write, users: readonly User[], replacedAt: Date) {
+  try {
+    return { known: await write(users, replacedAt), failure: undefined };
+  } catch (error) {
+    if (!(error instanceof UnfinishedImport)) throw error;
+    return { known: error.outcomes, failure: error };
   }
 }
 

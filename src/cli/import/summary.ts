@@ -25,6 +25,8 @@ export class ImportSummary {
   readonly #dryRun: boolean;
   readonly #hashFamilies = new Map<string, number>();
   readonly #unknownFields = new Map<string, number>();
+  /** Users of a batch that the store failed in, and of whom it did not say that they are stored. */
+  #leftOver = 0;
   #withoutPassword = 0;
   #passwordKept = 0;
   #withColon = 0;
@@ -36,8 +38,13 @@ export class ImportSummary {
   /** Counts a user by what the store made of it, or returns why that is a rejection. */
   count(
     { user, hashFamily, unknownFields }: ImportedUser,
-    outcome: ImportOutcome,
+    outcome: ImportOutcome | undefined,
   ): FieldFault | undefined {
+    if (outcome === undefined) {
+      this.#leftOver++;
+      return undefined;
+    }
+    if (typeof outcome === "object") return new FieldFault(undefined, outcome.refused);
     if (outcome !== "added" && outcome !== "replaced" && outcome !== "skipped") {
       return conflicts[outcome];
     }
@@ -60,6 +67,7 @@ export class ImportSummary {
       dryRun: this.#dryRun,
       interrupted,
       ...this.counts,
+      leftOver: this.#leftOver,
       hashFamilies: Object.fromEntries(this.#hashFamilies),
       withoutPassword: this.#withoutPassword,
       passwordKept: this.#passwordKept,
@@ -76,6 +84,8 @@ export class ImportSummary {
       interrupted && "interrupted; so far:",
       `${added} added, ${replaced} replaced, ${skipped} skipped, ${rejected} rejected` +
         (this.#dryRun ? " (dry run, nothing was written)" : ""),
+      this.#leftOver > 0 &&
+        `left over when the store failed: ${this.#leftOver}; import again with --on-conflict skip`,
       this.#hashFamilies.size > 0 && `password hashes: ${list(this.#hashFamilies)}`,
       this.#withoutPassword > 0 &&
         `without a password, so that they cannot log in: ${this.#withoutPassword}`,

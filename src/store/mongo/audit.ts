@@ -9,7 +9,9 @@ import {
   type AuditStore,
   type StoredAuditEntry,
 } from "../../auth/audit.js";
-import type { MongoCall } from "./connection.js";
+import { proven, type MongoAccess } from "./connection.js";
+import { isDuplicateKey } from "./failures.js";
+import { hasUpdate } from "./written.js";
 
 export interface AuditDocument extends Omit<StoredAuditEntry, "id"> {
   readonly _id: string;
@@ -19,23 +21,27 @@ const listPageEntries = 256;
 
 export class MongoAudit implements AuditStore {
   readonly #collection: Collection<AuditDocument>;
-  readonly #call: MongoCall;
+  readonly #mongo: MongoAccess;
   readonly #entriesMax: number;
 
   constructor(
     collection: Collection<AuditDocument>,
-    call: MongoCall,
+    mongo: MongoAccess,
     entriesMax = auditEntriesMax,
   ) {
     this.#collection = collection;
-    this.#call = call;
+    this.#mongo = mongo;
     this.#entriesMax = entriesMax;
   }
 
   async add(entry: AuditEntry): Promise<string> {
     const _id = auditIdOf(entry.atMs, randomUUID());
-    await this.#call(() => this.#collection.insertOne({ ...entry, _id, outcome: "unknown" }));
-    const [surplus] = await this.#call(() =>
+    const document = { ...entry, _id, outcome: "unknown" } as const;
+    await this.#mongo.write(
+      () => this.#insert(document),
+      async () => (await this.#collection.findOne({ _id }, proven)) !== null,
+    );
+    const [surplus] = await this.#mongo.call(() =>
       this.#collection
         .find({}, { projection: { _id: 1 } })
         .sort({ _id: -1 })
@@ -44,8 +50,19 @@ export class MongoAudit implements AuditStore {
         .toArray(),
     );
     if (surplus)
-      await this.#call(() => this.#collection.deleteMany({ _id: { $lte: surplus._id } }));
+      await this.#mongo.call(() => this.#collection.deleteMany({ _id: { $lte: surplus._id } }));
     return _id;
+  }
+
+  /** False where a lost first attempt has added it. */
+  async #insert(document: AuditDocument): Promise<boolean> {
+    try {
+      await this.#collection.insertOne(document);
+      return true;
+    } catch (error) {
+      if (isDuplicateKey(error)) return false;
+      throw error;
+    }
   }
 
   async settle(
@@ -57,13 +74,19 @@ export class MongoAudit implements AuditStore {
       ([name, value]) => [`details.${name}`, value] as const,
     );
     const update = { $set: { outcome, ...Object.fromEntries<unknown>(added) } };
-    await this.#call(() => this.#collection.updateOne({ _id: id }, update));
+    await this.#mongo.write(
+      async () => (await this.#collection.updateOne({ _id: id }, update)).matchedCount === 1,
+      async () => {
+        const stored = await this.#collection.findOne({ _id: id }, proven);
+        return stored !== null && hasUpdate(stored, update);
+      },
+    );
   }
 
   async *list(sinceMs: number): AsyncIterable<StoredAuditEntry> {
     let after = auditIdOf(sinceMs, "");
     for (;;) {
-      const page = await this.#call(() =>
+      const page = await this.#mongo.call(() =>
         this.#collection
           .find({ _id: { $gt: after } })
           .sort({ _id: 1 })

@@ -52,7 +52,8 @@ export function toId(id: unknown): UserId | undefined {
   return undefined;
 }
 
-function at(document: Document, path: string): unknown {
+/** The value at a dotted path. */
+export function at(document: Document, path: string): unknown {
   return path
     .split(".")
     .reduce<unknown>(

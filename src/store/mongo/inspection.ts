@@ -2,13 +2,13 @@
  * Looks at a MongoDB as `doctor` does: its clock, our privileges, the index on the username. Writes
  * nothing but that index, and only if asked. Depends on mongodb.
  */
-import { MongoServerError } from "mongodb";
 import type { Collection, Db, Document } from "mongodb";
 import type { User } from "../../auth/users.js";
 import type { Finding, InspectionOptions } from "../inspection.js";
-import type { UsernameIndex } from "./username-index.js";
-import type { MongoCall } from "./connection.js";
+import { unlisted, type UsernameIndex } from "./username-index.js";
+import { overriddenOptions, type MongoAccess } from "./connection.js";
 import type { UserDocument, UserMapping } from "./document.js";
+import { refusalOf } from "./failures.js";
 
 const clockWarningMs = 1000;
 const clockErrorMs = 10_000;
@@ -20,29 +20,84 @@ export interface InspectedMongo {
   readonly hashes: Collection<UserDocument> | undefined;
   readonly mapping: UserMapping;
   readonly index: UsernameIndex;
-  readonly call: MongoCall;
+  readonly mongo: MongoAccess;
+  readonly uri: string;
 }
 
 /** @throws AuthError `store_unavailable` */
 export async function* inspectMongo(
-  mongo: InspectedMongo,
+  inspected: InspectedMongo,
   { fix, now }: InspectionOptions,
 ): AsyncGenerator<Finding> {
-  const { db, call } = mongo;
+  const {
+    db,
+    uri,
+    mongo: { call },
+  } = inspected;
   const startMs = now();
   const hello = await call(() => db.command({ hello: 1 }));
   const endMs = now();
-  const { version } = (await call(() => db.command({ buildInfo: 1 }))) as { version?: string };
-  const database = `MongoDB ${version ?? ""}, database ${db.databaseName}`;
-  yield {
-    level: "ok",
-    check: "connection",
-    message: `${database}, answers in ${endMs - startMs} ms`,
-  };
+  yield await connectionFinding(inspected, endMs - startMs);
+  for (const message of overriddenOptions(uri)) {
+    yield { level: "warning", check: "configuration", message };
+  }
   yield clockFinding(hello["localTime"], startMs, endMs);
-  yield* privilegeFindings(mongo);
-  yield* indexFindings(mongo, fix);
-  const { users, mapping } = mongo;
+  yield* orRefusal("privileges", () => privilegeFindings(inspected));
+  if (await call(() => inspected.index.isEmpty())) {
+    yield noUsersFinding(inspected);
+    return;
+  }
+  yield* orRefusal("index", () => indexFindings(inspected, fix));
+  yield* foreignFindings(inspected);
+}
+
+async function connectionFinding(
+  { db, mongo: { call } }: InspectedMongo,
+  answerMs: number,
+): Promise<Finding> {
+  const check = "connection";
+  const { version = "" } = (await call(() => db.command({ buildInfo: 1 }))) as { version?: string };
+  const message = `MongoDB ${version}, database ${db.databaseName}, answers in ${answerMs} ms`;
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (version === "" || major > oldest[0] || (major === oldest[0] && minor >= oldest[1])) {
+    return { level: "ok", check, message };
+  }
+  const remedy = `upgrade it: the oldest version that Latchkey is made for is ${oldest.join(".")}`;
+  return { level: "error", check, message, remedy };
+}
+
+/** The oldest version that the driver talks to. */
+const oldest = [4, 4] as const;
+
+function noUsersFinding({ db, users }: InspectedMongo): Finding {
+  return {
+    level: "error",
+    check: "users",
+    message: `0 users in the collection ${users.collectionName} of the database ${db.databaseName}`,
+    remedy:
+      "check MONGODB_URI and USERS_COLLECTION; a new one gets its index with its first user: users add",
+  };
+}
+
+/** What MongoDB refuses to tell is a finding, and the rest goes on. */
+async function* orRefusal(
+  check: Finding["check"],
+  inspect: () => AsyncIterable<Finding>,
+): AsyncGenerator<Finding> {
+  try {
+    yield* inspect();
+  } catch (error) {
+    const refusal = refusalOf(error);
+    if (refusal === undefined) throw error;
+    yield { level: "error", check, message: `cannot be looked at: ${refusal}` };
+  }
+}
+
+async function* foreignFindings({
+  users,
+  mapping,
+  mongo: { call },
+}: InspectedMongo): AsyncGenerator<Finding> {
   const foreign = await call(() =>
     users.countDocuments({
       $or: [
@@ -87,7 +142,7 @@ async function* privilegeFindings({
   db,
   users,
   hashes,
-  call,
+  mongo: { call },
 }: InspectedMongo): AsyncGenerator<Finding> {
   const check = "privileges";
   const { authInfo } = (await call(() =>
@@ -130,29 +185,11 @@ function covers(resource: Document, database: string, collection: string): boole
   return (db === "" || db === database) && (name === "" || name === collection);
 }
 
-async function* indexFindings(mongo: InspectedMongo, fix: boolean): AsyncGenerator<Finding> {
-  const { users, mapping, index, call, hashes } = mongo;
+async function* indexFindings(inspected: InspectedMongo, fix: boolean): AsyncGenerator<Finding> {
+  const { users, mapping, hashes } = inspected;
+  const { call } = inspected.mongo;
   const where = `${mapping.fields.username} of ${users.collectionName}`;
-  if (!(await call(() => index.isUnique()))) {
-    const duplicates = await findDuplicates(mongo);
-    if (duplicates.count > 0) {
-      yield {
-        level: "error",
-        check: "uniqueness",
-        message: `${duplicates.count} users have a name that another one has too by USERNAME_MATCH: none of them can log in`,
-        remedy: "rename or remove all but one of each name, then run doctor --fix",
-        users: duplicates.examples,
-      };
-    } else if (fix) {
-      await call(() => index.create());
-      yield { level: "ok", check: "uniqueness", message: `made the unique index on ${where}` };
-    } else {
-      const message = `no unique index on ${where}, though no name occurs twice yet`;
-      yield { level: "warning", check: "uniqueness", message, remedy: "run doctor --fix" };
-    }
-  } else {
-    yield { level: "ok", check: "uniqueness", message: `a unique index on ${where}` };
-  }
+  yield await uniquenessFinding(inspected, where, fix);
   const filter = { [mapping.fields.username]: { $eq: "a", ...mapping.nameCondition } };
   const collation = mapping.collation ? { collation: mapping.collation } : {};
   yield planFinding(
@@ -171,6 +208,49 @@ async function* indexFindings(mongo: InspectedMongo, fix: boolean): AsyncGenerat
   );
 }
 
+async function uniquenessFinding(
+  inspected: InspectedMongo,
+  where: string,
+  fix: boolean,
+): Promise<Finding> {
+  const { index, mongo } = inspected;
+  const { call } = mongo;
+  const check = "uniqueness";
+  if (await call(() => index.isUnique())) {
+    return { level: "ok", check, message: `a unique index on ${where}` };
+  }
+  const duplicates = await findDuplicates(inspected);
+  if (duplicates.count > 0) {
+    return {
+      level: "error",
+      check,
+      message: `${duplicates.count} users have a name that another one has too by USERNAME_MATCH: none of them can log in`,
+      remedy: "rename or remove all but one of each name, then run doctor --fix",
+      users: duplicates.examples,
+    };
+  }
+  if (!fix) {
+    const isListed = (await call(() => index.usable())) !== undefined;
+    const message = isListed
+      ? `no unique index on ${where}, though no name occurs twice yet`
+      : `${unlisted}; whether there is a unique index on ${where} is not known`;
+    return { level: "warning", check, message, remedy: "run doctor --fix" };
+  }
+  const refusal = await call(() => index.create());
+  if (refusal === undefined) {
+    return { level: "ok", check, message: `made the unique index on ${where}` };
+  }
+  const others = await call(() => index.unusable());
+  return {
+    level: "error",
+    check,
+    message: `no unique index on ${where}, and MongoDB refuses to make one: ${refusal}`,
+    ...(others.length > 0 && {
+      remedy: `these indexes on it do not help, drop them and run doctor --fix: ${others.join(", ")}`,
+    }),
+  };
+}
+
 function planFinding(plan: Document, good: string, bad: string, remedy: string): Finding {
   const { winningPlan } = (plan["queryPlanner"] ?? {}) as { winningPlan?: unknown };
   const check = "index";
@@ -182,44 +262,31 @@ function planFinding(plan: Document, good: string, bad: string, remedy: string):
 type Example = Pick<User, "id" | "username">;
 
 /** Users of one name follow each other when sorted by it. */
-async function findDuplicates({ users, mapping, call }: InspectedMongo) {
+async function findDuplicates({ users, mapping, mongo }: InspectedMongo) {
   const { username } = mapping.fields;
-  const cursor = users.find(
-    { [username]: { $type: "string" } },
-    {
-      projection: mapping.projection,
-      sort: { [username]: 1 },
-      allowDiskUse: true,
-      ...(mapping.collation && { collation: mapping.collation }),
-    },
-  );
+  const filter = { [username]: { $type: "string" } };
+  const options = {
+    projection: mapping.projection,
+    sort: { [username]: 1 },
+    allowDiskUse: true,
+    ...(mapping.collation && { collation: mapping.collation }),
+  } as const;
   const examples: Example[] = [];
   let count = 0;
   let previous: Example | undefined;
   let isRepeated = false;
-  try {
-    for (;;) {
-      const first = await call(() => cursor.next().catch(rethrowTooLarge));
-      if (first === null) break;
-      for (const document of [first, ...cursor.readBufferedDocuments()]) {
-        const user = mapping.user(document);
-        if (user === undefined) continue;
-        const isSame =
-          previous !== undefined && mapping.isSameUsername(previous.username, user.username);
-        const found = isSame && previous ? (isRepeated ? [user] : [previous, user]) : [];
-        count += found.length;
-        examples.push(...found.slice(0, examplesMax - examples.length));
-        isRepeated = isSame;
-        previous = user;
-      }
+  for await (const page of mongo.pages(() => users.find(filter, options))) {
+    for (const document of page) {
+      const user = mapping.user(document);
+      if (user === undefined) continue;
+      const isSame =
+        previous !== undefined && mapping.isSameUsername(previous.username, user.username);
+      const found = isSame && previous ? (isRepeated ? [user] : [previous, user]) : [];
+      count += found.length;
+      examples.push(...found.slice(0, examplesMax - examples.length));
+      isRepeated = isSame;
+      previous = user;
     }
-    return { count, examples };
-  } finally {
-    await call(() => cursor.close()).catch(() => undefined);
   }
-}
-
-function rethrowTooLarge(error: unknown): never {
-  if (error instanceof MongoServerError) error.message = `sorting by username: ${error.message}`;
-  throw error;
+  return { count, examples };
 }

@@ -1,25 +1,31 @@
 /** The signing keys' document and the shared secret in MongoDB. Depends on mongodb and the domain's port. */
 import { randomBytes } from "node:crypto";
-import { Binary, MongoServerError } from "mongodb";
+import { Binary } from "mongodb";
 import type { Collection } from "mongodb";
 import type { KeyStore } from "../../auth/keys/keys.js";
-import type { MongoCall } from "./connection.js";
+import { proven, type MongoAccess } from "./connection.js";
+import { isDuplicateKey } from "./failures.js";
 
 export interface SecretDocument {
   readonly _id: "secret";
   readonly bytes: Binary;
 }
 
-/** 32 random bytes, made by whoever asks first. */
-export async function sharedSecret(collection: Collection<SecretDocument>): Promise<Uint8Array> {
+/** 32 random bytes, kept by whoever asks first and may. */
+export async function sharedSecret(
+  collection: Collection<SecretDocument>,
+  mayCreate: boolean,
+): Promise<Uint8Array> {
   const find = () => collection.findOne({ _id: "secret" });
   let stored = await find();
   while (stored === null) {
+    // Nothing is stored that was made by it.
+    if (!mayCreate) return randomBytes(32);
     await collection
       .insertOne({ _id: "secret", bytes: new Binary(randomBytes(32)) })
       .catch((error: unknown) => {
         // Another process was first.
-        if (!(error instanceof MongoServerError) || error.code !== 11_000) throw error;
+        if (!isDuplicateKey(error)) throw error;
       });
     stored = await find();
   }
@@ -34,35 +40,43 @@ export interface KeyDocument {
 
 export class MongoKeys implements KeyStore {
   readonly #collection: Collection<KeyDocument>;
-  readonly #call: MongoCall;
+  readonly #mongo: MongoAccess;
 
-  constructor(collection: Collection<KeyDocument>, call: MongoCall) {
+  constructor(collection: Collection<KeyDocument>, mongo: MongoAccess) {
     this.#collection = collection;
-    this.#call = call;
+    this.#mongo = mongo;
   }
 
   async load(): Promise<{ version: number; document: string | undefined }> {
-    const stored = await this.#call(() => this.#collection.findOne({ _id: "keys" }));
+    const stored = await this.#mongo.call(() => this.#collection.findOne({ _id: "keys" }));
     return stored ?? { version: 0, document: undefined };
   }
 
   save(document: string, expectedVersion: number): Promise<boolean> {
     const version = expectedVersion + 1;
-    return this.#call(async () => {
-      if (expectedVersion > 0) {
-        const { matchedCount } = await this.#collection.updateOne(
-          { _id: "keys", version: expectedVersion },
-          { $set: { version, document } },
-        );
-        return matchedCount === 1;
-      }
-      try {
-        await this.#collection.insertOne({ _id: "keys", version, document });
-        return true;
-      } catch (error) {
-        if (error instanceof MongoServerError && error.code === 11_000) return false;
-        throw error;
-      }
-    });
+    const saved = { _id: "keys", version, document } as const;
+    return this.#mongo.write(
+      () => (expectedVersion > 0 ? this.#replace(saved) : this.#insert(saved)),
+      async () => {
+        const stored = await this.#collection.findOne({ _id: "keys" }, proven);
+        return stored?.version === version && stored.document === document;
+      },
+    );
+  }
+
+  async #replace({ _id, version, document }: KeyDocument): Promise<boolean> {
+    const update = { $set: { version, document } };
+    const filter = { _id, version: version - 1 };
+    return (await this.#collection.updateOne(filter, update)).matchedCount === 1;
+  }
+
+  async #insert(saved: KeyDocument): Promise<boolean> {
+    try {
+      await this.#collection.insertOne(saved);
+      return true;
+    } catch (error) {
+      if (isDuplicateKey(error)) return false;
+      throw error;
+    }
   }
 }

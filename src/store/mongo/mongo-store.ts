@@ -8,8 +8,9 @@ import type { User } from "../../auth/users.js";
 import type { UsernameMatch } from "../../auth/usernames.js";
 import type { Preset } from "../../config/presets.js";
 import type { Store } from "../store.js";
+import { storeDeadlineMs } from "../unavailable.js";
 import { MongoAudit, type AuditDocument } from "./audit.js";
-import { MongoConnection, type MongoCall } from "./connection.js";
+import { MongoConnection, overriddenOptions, type MongoCall } from "./connection.js";
 import { UserMapping } from "./document.js";
 import { inspectMongo } from "./inspection.js";
 import { MongoKeys, sharedSecret, type KeyDocument, type SecretDocument } from "./keys.js";
@@ -33,6 +34,8 @@ export interface MongoStoreOptions extends MongoMappingOptions {
   readonly usersCollection: string;
   /** Time after which a call is given up. */
   readonly deadlineMs?: number;
+  /** Whether what is missing is made: the index of an empty collection, the shared secret. Default true. */
+  readonly mayCreate?: boolean;
   /** How many of the throttle's documents are kept that it can do without. */
   readonly throttleDocumentsMax?: number;
   /** How many entries of the record of administration are kept. */
@@ -44,22 +47,24 @@ export interface MongoStoreOptions extends MongoMappingOptions {
  * @throws MongoStoreError
  */
 export function openMongoStore(options: MongoStoreOptions): Store {
-  const { deadlineMs = 2500 } = options;
+  const { deadlineMs = storeDeadlineMs, mayCreate = true } = options;
   const connection = new MongoConnection(options.uri, deadlineMs);
   const { db } = connection;
   const collection = db.collection<UserDocument>(options.usersCollection);
   const mapping = mappingOf(options);
   const hashes =
     mapping.hash.collection && db.collection<UserDocument>(mapping.hash.collection.name);
-  const index = new UsernameIndex(collection, mapping, deadlineMs);
+  const index = new UsernameIndex(collection, mapping, { deadlineMs, mayCreate });
   const call: MongoCall = async (work) => {
     const result = await connection.call(work);
     void index.prepare().catch(() => undefined);
     return result;
   };
+  const { write, pages } = connection;
+  const mongo = { call, write, pages };
   return {
-    users: new MongoUsers(collection, hashes, mapping, call, index),
-    keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), call),
+    users: new MongoUsers(collection, hashes, mapping, mongo, index),
+    keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), mongo),
     throttle: new MongoThrottle(
       db.collection<StoredThrottleDocument>("latchkey_throttle"),
       call,
@@ -67,7 +72,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     ),
     audit: new MongoAudit(
       db.collection<AuditDocument>("latchkey_audit"),
-      call,
+      mongo,
       options.auditEntriesMax,
     ),
     revocations: new MongoRevocations(
@@ -75,12 +80,19 @@ export function openMongoStore(options: MongoStoreOptions): Store {
       call,
     ),
     inspect: (inspection) =>
-      inspectMongo({ db, users: collection, hashes, mapping, index, call }, inspection),
-    secret: () => call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"))),
+      inspectMongo(
+        { db, users: collection, hashes, mapping, index, mongo, uri: options.uri },
+        inspection,
+      ),
+    secret: () =>
+      call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"), mayCreate)),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },
-    warnings: () => call(() => index.warnings()),
+    warnings: async () => [
+      ...overriddenOptions(options.uri),
+      ...(await call(() => index.warnings())),
+    ],
     close: () => connection.close(),
   };
 }

@@ -1,82 +1,121 @@
 /** The index on the username: made where the collection is ours, else only looked at. Depends on mongodb. */
 import { MongoServerError } from "mongodb";
-import type { Collection, CollationOptions, Document } from "mongodb";
+import type { Collection, CollationOptions, Document, IndexDescriptionInfo } from "mongodb";
 import { withDeadline } from "../unavailable.js";
 import type { UserDocument, UserMapping } from "./document.js";
+import { duplicateKey, isPassing } from "./failures.js";
 
 const namespaceNotFound = 26;
-/** Not allowed to; an index of that name or key is there, but another one; duplicates. */
-const indexRefused: unknown[] = [13, 85, 86, 11_000];
+const unauthorized = 13;
+const namesMax = 5;
 
 export class UsernameIndex {
   readonly #collection: Collection<UserDocument>;
   readonly #field: string;
   readonly #collation: CollationOptions | undefined;
   readonly #deadlineMs: number;
+  readonly #mayCreate: boolean;
+  #refusal: string | undefined;
   #prepared: Promise<void> | undefined;
 
   constructor(
     collection: Collection<UserDocument>,
     { fields, collation }: UserMapping,
-    deadlineMs: number,
+    options: { readonly deadlineMs: number; readonly mayCreate: boolean },
   ) {
     this.#collection = collection;
     this.#field = fields.username;
     this.#collation = collation;
-    this.#deadlineMs = deadlineMs;
+    this.#deadlineMs = options.deadlineMs;
+    this.#mayCreate = options.mayCreate;
   }
 
-  /** Makes the index if the collection is empty, once; failing, the next call tries again. */
+  /**
+   * Makes the index if the collection is empty, once. What MongoDB refuses is not asked for again, and is
+   * among the warnings; after any other failure the next call tries again.
+   */
   prepare(): Promise<void> {
-    this.#prepared ??= withDeadline(this.#deadlineMs, this.#create()).catch((error: unknown) => {
+    this.#prepared ??= withDeadline(this.#deadlineMs, this.#prepare()).catch((error: unknown) => {
       this.#prepared = undefined;
       throw error;
     });
     return this.#prepared;
   }
 
-  async #create(): Promise<void> {
-    if ((await this.#collection.findOne({}, { projection: { _id: 1 } })) !== null) return;
-    try {
-      await this.create();
-    } catch (error) {
-      if (!(error instanceof MongoServerError) || !indexRefused.includes(error.code)) throw error;
-    }
+  async #prepare(): Promise<void> {
+    if (!this.#mayCreate || !(await this.isEmpty())) return;
+    this.#refusal = await this.create();
   }
 
-  /** @throws MongoServerError 11000 where usernames occur twice. */
-  async create(): Promise<void> {
+  /** Whether the collection has no document, perhaps because it is not there. */
+  async isEmpty(): Promise<boolean> {
+    return (await this.#collection.findOne({}, { projection: { _id: 1 } })) === null;
+  }
+
+  /** Makes the index. Returns why MongoDB refuses it for good, as the end of a sentence. */
+  async create(): Promise<string | undefined> {
+    const collation = this.#collation && { collation: this.#collation };
     const name = `${this.#field}_latchkey_strength_${this.#collation?.strength ?? 3}`;
-    const collation = this.#collation && { collation: this.#collation, name };
-    await this.#collection.createIndex(
-      { [this.#field]: 1 },
-      { unique: true, ...collation },
-      undefined,
-    );
+    let refusal: string | undefined;
+    for (const options of [
+      collation ? { ...collation, name } : {},
+      // Documents without a username are then left out.
+      { ...collation, name: `${name}_sparse`, sparse: true },
+    ]) {
+      try {
+        const spec = { [this.#field]: 1 };
+        await this.#collection.createIndex(spec, { unique: true, ...options }, undefined);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof MongoServerError) || isPassing(error)) throw error;
+        refusal ??= refusalOf(error);
+      }
+    }
+    return refusal;
   }
 
   async warnings(): Promise<string[]> {
     await this.prepare();
     const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
+    const usable = await this.usable();
+    if (usable === undefined) return [`${unlisted}: whether logins use an index is not known`];
+    const refusal =
+      this.#refusal === undefined ? "" : ` (MongoDB refuses to make it: ${this.#refusal})`;
     return [
-      ...((await this.isUnique())
+      ...(usable.some(isUniqueAlone)
         ? []
-        : [`no unique index on ${where}: two users may get one username`]),
-      ...((await this.#usable()).length > 0
+        : [`no unique index on ${where}${refusal}: two users may get one username`]),
+      ...(usable.length > 0
         ? []
         : [`no index on ${where}: every login reads the whole collection`]),
     ];
   }
 
+  /** Also false where the indexes may not be listed. */
   async isUnique(): Promise<boolean> {
-    return (await this.#usable()).some(
-      ({ key, unique }) => unique === true && Object.keys(key).length === 1,
+    return ((await this.usable()) ?? []).some(isUniqueAlone);
+  }
+
+  /** The unique indexes of other fields, by name. */
+  async otherUnique(): Promise<string[]> {
+    return ((await this.#indexes()) ?? []).flatMap(({ name, key, unique }) =>
+      unique === true && Object.keys(key)[0] !== this.#field ? (name ?? []) : [],
     );
   }
 
-  /** The indexes that a search for a username can use. */
-  async #usable() {
-    return (await this.#indexes()).filter(
+  /** The indexes on the username that a search for one cannot use, or that let two users have one. */
+  async unusable(): Promise<string[]> {
+    const usable = ((await this.usable()) ?? []).filter(isUniqueAlone);
+    return ((await this.#indexes()) ?? [])
+      .filter((each) => Object.keys(each.key)[0] === this.#field)
+      .filter(({ name }) => !usable.some((other) => other.name === name))
+      .map(({ name = "" }) => name)
+      .slice(0, namesMax);
+  }
+
+  /** The indexes that a search for a username can use; undefined where we may not list them. */
+  async usable(): Promise<IndexDescriptionInfo[] | undefined> {
+    return (await this.#indexes())?.filter(
       ({ key, hidden, partialFilterExpression, collation }) =>
         Object.keys(key)[0] === this.#field &&
         !hidden &&
@@ -93,12 +132,31 @@ export class UsernameIndex {
     return filter === undefined || isOf({ $type: "string" }) || isOf({ $exists: true });
   }
 
-  async #indexes() {
+  async #indexes(): Promise<IndexDescriptionInfo[] | undefined> {
     try {
       return await this.#collection.indexes();
     } catch (error) {
-      if (error instanceof MongoServerError && error.code === namespaceNotFound) return [];
+      const code = error instanceof MongoServerError ? error.code : undefined;
+      if (code === namespaceNotFound) return [];
+      if (code === unauthorized) return undefined;
       throw error;
     }
   }
 }
+
+export const unlisted = "the user of MONGODB_URI may not list the indexes: grant listIndexes";
+
+const isUniqueAlone = ({ key, unique }: IndexDescriptionInfo) =>
+  unique === true && Object.keys(key).length === 1;
+
+const refusals: Readonly<Record<number, string>> = {
+  13: "the user of MONGODB_URI lacks createIndex",
+  67: "a sharded collection can have a unique index on its shard key alone, see docs/operations.md",
+  85: "an index like it with other options is there; drop that one first",
+  86: "another index of its name is there; drop that one first",
+  [duplicateKey]:
+    "two documents have one value there; documents without a username count as one value",
+};
+
+const refusalOf = ({ code, message }: MongoServerError) =>
+  refusals[Number(code)] ?? `code ${String(code)}, ${message}`;

@@ -1,0 +1,138 @@
+/**
+ * What an error of the driver means: an outage, a refusal that lasts, a fault of one document. Depends
+ * on mongodb and the domain's errors.
+ */
+import {
+  MongoBulkWriteError,
+  MongoError,
+  MongoNetworkError,
+  MongoServerError,
+  MongoServerSelectionError,
+  MongoWriteConcernError,
+} from "mongodb";
+import { AuthError } from "../../auth/errors.js";
+import { storeUnavailable } from "../unavailable.js";
+
+export const duplicateKey = 11_000;
+
+/** Server errors that say something about the document and nothing about the server. */
+const documentFaults: unknown[] = [66, 121, 10_334, duplicateKey, 17_280];
+
+export const isDocumentFaultCode = (code: unknown) => documentFaults.includes(code);
+
+export const isDocumentFault = (error: unknown) =>
+  error instanceof MongoServerError && isDocumentFaultCode(error.code);
+
+export const isDuplicateKey = (error: unknown) =>
+  error instanceof MongoServerError && error.code === duplicateKey;
+
+/** What lasts until somebody changes the set-up, by the server's code. */
+const refusals: Readonly<Record<number, string>> = {
+  13: "MongoDB does not allow this to the user of MONGODB_URI; grant the role that latchkey doctor names",
+  18: "MongoDB refuses the user name or the password of MONGODB_URI",
+  20: "MongoDB refuses the command as the server is set up",
+  59: "this MongoDB lacks a command that Latchkey needs; see the services in docs/operations.md",
+  67: "MongoDB cannot make this index",
+  85: "an index like this one, with other options, is there already",
+  86: "another index of this name is there already",
+  115: "this MongoDB lacks a command that Latchkey needs; see the services in docs/operations.md",
+  303: "this MongoDB lacks a feature that Latchkey needs; see the services in docs/operations.md",
+};
+
+/**
+ * Why MongoDB refuses for good; undefined where trying again may help. The codes are those of
+ * https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+ */
+export function refusalOf(error: unknown): string | undefined {
+  for (const each of chainOf(error)) {
+    if (each instanceof MongoServerError && typeof each.code === "number") {
+      const refusal = refusals[each.code];
+      if (refusal !== undefined) return refusal;
+    }
+  }
+  return undefined;
+}
+
+/** The error, and what caused it. */
+function chainOf(error: unknown): Error[] {
+  const chain: Error[] = [];
+  for (let each = error; each instanceof Error && !chain.includes(each); each = each.cause) {
+    chain.push(each);
+  }
+  return chain;
+}
+
+/**
+ * The driver strikes a server off that shows up, if only for a moment while it starts or stops, as one
+ * of another replica set or of none; with the last one gone it never looks for one again.
+ */
+export function hasNoServers(error: unknown): boolean {
+  return error instanceof MongoServerSelectionError && error.reason?.servers.size === 0;
+}
+
+/** Makes an error of the driver one of ours; any other one stays what it is. */
+export function translate(error: unknown): unknown {
+  if (isDocumentFault(error)) {
+    const { codeName = "" } = error as MongoServerError;
+    return new AuthError("internal", `MongoDB refused a document: ${codeName}`, { cause: error });
+  }
+  const refusal = refusalOf(error);
+  if (refusal !== undefined) return storeUnavailable(refusal, error);
+  if (hasNoServers(error)) {
+    const message = "no server of MONGODB_URI belongs to the replica set that it names";
+    return storeUnavailable(message, error);
+  }
+  const text =
+    error instanceof Error
+      ? chainOf(error)
+          .map(({ message }) => message)
+          .join(" ")
+      : "";
+  const fault = faults.find(([form]) => form.test(text));
+  if (fault) return storeUnavailable(fault[1], error);
+  if (isUnconfirmed(error)) {
+    return storeUnavailable(
+      "MongoDB has not confirmed that a majority holds what was written",
+      error,
+    );
+  }
+  // Name resolution and certificate files fail with errors of the system.
+  const isSystem = error instanceof Error && "syscall" in error;
+  return error instanceof MongoError || isSystem
+    ? storeUnavailable("MongoDB does not answer", error)
+    : error;
+}
+
+export const asAuthError = (error: unknown) => AuthError.from(translate(error));
+
+/** The driver has no codes for these. */
+const faults: readonly (readonly [RegExp, string])[] = [
+  [/wire version/i, "this MongoDB is of a version that Latchkey cannot use; 4.4 is the oldest one"],
+  [
+    /certificate|self.signed|SSL|TLS|altnames|EPROTO/i,
+    "MongoDB and MONGODB_URI do not agree on TLS",
+  ],
+  [/optional module|not found\. Please install/i, "MONGODB_URI needs a package that is missing"],
+];
+
+/** Written, but not by as many members as was asked for. */
+export function isUnconfirmed(error: unknown): boolean {
+  return error instanceof MongoBulkWriteError
+    ? error.result.getWriteConcernError() !== undefined
+    : error instanceof MongoWriteConcernError;
+}
+
+/** Server errors that another attempt, perhaps at another member, need not meet. */
+const passingCodes: unknown[] = [
+  ...[6, 7, 89, 91, 112, 189, 262, 317, 358, 9001, 10_107, 11_600, 11_602, 13_435, 13_436],
+  16_500,
+];
+
+/** Whether one more attempt may succeed, at once. */
+export function isPassing(error: unknown): boolean {
+  return chainOf(error).some(
+    (each) =>
+      each instanceof MongoNetworkError ||
+      (each instanceof MongoServerError && passingCodes.includes(each.code)),
+  );
+}

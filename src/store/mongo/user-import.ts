@@ -1,0 +1,350 @@
+/**
+ * The import of users into MongoDB: a batch is planned, written and, whatever was answered, believed only as
+ * far as it is proven. Depends on mongodb and the domain's ports.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { MongoBulkWriteError, MongoServerError } from "mongodb";
+import type { Collection, Document, Filter, FindOptions } from "mongodb";
+import { AuthError } from "../../auth/errors.js";
+import { UnfinishedImport } from "../../auth/users.js";
+import type { ImportOptions, ImportOutcome, User } from "../../auth/users.js";
+import { planImport, planLoneUsers } from "../import-plan.js";
+import type { Occupant, PlannedWrite } from "../import-plan.js";
+import { outcomeUnknown, proven, type MongoAccess } from "./connection.js";
+import { toDocumentId, toUpdate } from "./document.js";
+import type { UserDocument, UserMapping } from "./document.js";
+import {
+  duplicateKey,
+  isDocumentFaultCode,
+  asAuthError,
+  isPassing,
+  isUnconfirmed,
+} from "./failures.js";
+import type { UsernameIndex } from "./username-index.js";
+import { hasUpdate, isEqual } from "./written.js";
+
+/** How often an import plans anew for those users whom others wrote in the meantime. */
+const importAttempts = 5;
+/** MongoDB advises against more values than so in one `$in`. */
+const questionUsers = 100;
+
+/** How often, and after what pause, we look whether a majority has what the primary has. */
+const confirmAttempts = 10;
+const confirmPauseMs = 100;
+
+const idText = (id: unknown) => `${typeof id}:${String(id)}`;
+
+/** What became of some writes. */
+interface Written {
+  readonly done: PlannedWrite[];
+  /** Something else is in the way. */
+  readonly conflicts: PlannedWrite[];
+  /** Refused by a rule of the collection, with the rule. */
+  readonly refused: (readonly [PlannedWrite, string])[];
+  /** Why nothing is known of the others. */
+  readonly failure?: unknown;
+}
+
+const nothingWritten: Written = { done: [], conflicts: [], refused: [] };
+
+export class MongoUserImport {
+  readonly #collection: Collection<UserDocument>;
+  readonly #mapping: UserMapping;
+  readonly #mongo: MongoAccess;
+  readonly #index: UsernameIndex;
+  readonly #collation: Pick<FindOptions, "collation">;
+
+  constructor(
+    collection: Collection<UserDocument>,
+    mapping: UserMapping,
+    mongo: MongoAccess,
+    index: UsernameIndex,
+  ) {
+    this.#collection = collection;
+    this.#mapping = mapping;
+    this.#mongo = mongo;
+    this.#index = index;
+    this.#collation = mapping.collation ? { collation: mapping.collation } : {};
+  }
+
+  /** @throws UnfinishedImport */
+  async run(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]> {
+    const outcomes = new Array<ImportOutcome | undefined>(users.length).fill(undefined);
+    try {
+      if (options.dryRun) return (await this.#plan(users, options)).outcomes;
+      await this.#mongo.call(() => this.#index.prepare());
+      let failure = await this.#addAtOnce(users, outcomes);
+      if (failure !== undefined && !isPassing(failure)) throw asAuthError(failure);
+      for (let attempt = 1; attempt <= importAttempts; attempt++) {
+        if (!outcomes.includes(undefined)) break;
+        const isFirst = failure === undefined;
+        failure = await this.#writePlanned(users, options, outcomes);
+        if (failure !== undefined && !(isFirst && isPassing(failure))) throw asAuthError(failure);
+      }
+      await this.#explain(users, outcomes);
+      return outcomes as ImportOutcome[];
+    } catch (error) {
+      throw new UnfinishedImport(outcomes, AuthError.from(error));
+    }
+  }
+
+  async #plan(users: readonly User[], options: ImportOptions) {
+    return planImport(users, await this.#occupants(users), options, this.#mapping.usernameKey);
+  }
+
+  /** Whoever has an `_id` or username of the batch. */
+  async #occupants(batch: readonly User[]): Promise<Occupant[]> {
+    // A collation would compare ids by its own rules too, hence two questions.
+    const questions = inParts(batch).map((part) => [
+      this.#find({ _id: { $in: part.map(({ id }) => toDocumentId(id)) } }),
+      this.#find(
+        this.#named(part.map(({ username }) => this.#mapping.queriedUsername(username))),
+        this.#collation,
+      ),
+    ]);
+    const found = await Promise.all(questions.flat());
+    const unique = new Map(found.flat().map((each) => [idText(each._id), each]));
+    return Array.from(unique.values(), (each) => this.#mapping.occupant(each));
+  }
+
+  async #storedIds(batch: readonly User[]): Promise<Set<string>> {
+    const questions = inParts(batch).map((part) => {
+      const filter = { _id: { $in: part.map(({ id }) => toDocumentId(id)) } };
+      return this.#find(filter, { projection: { _id: 1 } });
+    });
+    const found = await Promise.all(questions);
+    return new Set(found.flat().map(({ _id }) => idText(_id)));
+  }
+
+  #find(filter: Filter<UserDocument>, options?: FindOptions): Promise<UserDocument[]> {
+    const { projection } = this.#mapping;
+    return this.#mongo.call(() =>
+      this.#collection.find(filter, { projection, ...options }).toArray(),
+    );
+  }
+
+  #named(names: readonly string[]): Filter<UserDocument> {
+    return { [this.#mapping.fields.username]: { $in: names, ...this.#mapping.nameCondition } };
+  }
+
+  /**
+   * Adds whom the unique indexes let in, without a plan: most imports meet nobody. Left out are those
+   * whose `_id` is there, and those who share an `_id` or username with another one of this import,
+   * because then their order counts.
+   */
+  async #addAtOnce(
+    users: readonly User[],
+    outcomes: (ImportOutcome | undefined)[],
+  ): Promise<unknown> {
+    // An account may be allowed to write and not to list indexes.
+    const isUnique = await this.#mongo.call(() => this.#index.isUnique()).catch(() => false);
+    if (!isUnique) return undefined;
+    const storedIds = await this.#storedIds(users);
+    const lone = planLoneUsers(users, this.#mapping.usernameKey).filter(
+      ({ user: { id, username } }) =>
+        !storedIds.has(idText(toDocumentId(id))) &&
+        // Two Unicode forms of a name may be two to the index.
+        this.#mapping.queriedUsername(username) === this.#mapping.askedUsername(username),
+    );
+    const written = await this.#insert(lone);
+    for (const { positions } of written.done) {
+      for (const position of positions) outcomes[position] = "added";
+    }
+    settleRefused(written, outcomes, [...users.keys()]);
+    return written.failure;
+  }
+
+  /** Plans for those without an outcome, and writes; those in whose way somebody got have none yet. */
+  async #writePlanned(
+    users: readonly User[],
+    options: ImportOptions,
+    outcomes: (ImportOutcome | undefined)[],
+  ): Promise<unknown> {
+    const positions = [...users.keys()].filter((position) => outcomes[position] === undefined);
+    const batch = positions.flatMap((position) => users[position] ?? []);
+    const plan = await this.#plan(batch, options);
+    const planned = new Set(plan.writes.flatMap((write) => write.positions));
+    const settle = (i: number) => {
+      const position = positions[i];
+      if (position !== undefined) outcomes[position] = plan.outcomes[i];
+    };
+    for (const i of positions.keys()) if (!planned.has(i)) settle(i);
+    const inserted = await this.#insert(plan.writes.filter(({ previous }) => !previous));
+    const replaced = await this.#replace(plan.writes.filter(({ previous }) => previous));
+    for (const written of [inserted, replaced]) {
+      written.done.flatMap((write) => write.positions).forEach(settle);
+      settleRefused(written, outcomes, positions);
+    }
+    return inserted.failure ?? replaced.failure;
+  }
+
+  async #insert(writes: readonly PlannedWrite[]): Promise<Written> {
+    if (writes.length === 0) return nothingWritten;
+    const documents = writes.map(({ user }) => this.#mapping.document(user));
+    return this.#mongo.call(async () => {
+      try {
+        const { insertedCount } = await this.#collection.insertMany(documents, { ordered: false });
+        if (insertedCount === writes.length) return { ...nothingWritten, done: [...writes] };
+        throw new MongoServerError({ message: "MongoDB did not write every document" });
+      } catch (error) {
+        const sorted = sortFaults(writes, error);
+        const isWhole =
+          sorted && (error as MongoBulkWriteError).insertedCount === sorted.done.length;
+        return isWhole ? sorted : this.#lookUp(writes, documents, error);
+      }
+    });
+  }
+
+  /** Which of the documents are stored, after an answer that does not tell. */
+  async #lookUp(
+    writes: readonly PlannedWrite[],
+    documents: readonly UserDocument[],
+    failure: unknown,
+  ): Promise<Written> {
+    const ids = documents.map(({ _id }) => _id);
+    const stored = await this.#stored(ids, failure);
+    const isStored = (i: number) => {
+      const document = documents[i];
+      const found = document && stored.get(idText(document._id));
+      return found !== undefined && isEqual(found, document);
+    };
+    return { ...nothingWritten, done: writes.filter((_, i) => isStored(i)), failure };
+  }
+
+  /**
+   * What is stored under those ids, once no election can take it back.
+   * @throws AuthError that the outcome is unknown
+   */
+  async #stored(ids: readonly unknown[], failure: unknown): Promise<Map<string, UserDocument>> {
+    const filter = { _id: { $in: ids } } as Filter<UserDocument>;
+    try {
+      for (let attempt = 1; attempt <= confirmAttempts; attempt++) {
+        const found = await this.#collection.find(filter).toArray();
+        // What a server said that no majority has is not proven by asking again.
+        const proof = isUnconfirmed(failure)
+          ? found
+          : await this.#collection.find(filter, proven).toArray();
+        if (isEqual(found, proof)) return new Map(found.map((each) => [idText(each._id), each]));
+        await sleep(confirmPauseMs);
+      }
+    } catch {
+      // Told below.
+    }
+    throw outcomeUnknown(failure);
+  }
+
+  async #replace(writes: readonly PlannedWrite[]): Promise<Written> {
+    if (writes.length === 0) return nothingWritten;
+    const operations = writes.map((write) => ({ updateOne: this.#replacement(write) }));
+    return this.#mongo.call(async () => {
+      try {
+        const { matchedCount } = await this.#collection.bulkWrite(operations, { ordered: false });
+        // Which ones did not match is not told; a replacement done twice is the same replacement.
+        if (matchedCount !== writes.length) return { ...nothingWritten, conflicts: [...writes] };
+        return { ...nothingWritten, done: [...writes] };
+      } catch (error) {
+        const sorted = sortFaults(writes, error);
+        if (sorted === undefined) return this.#lookUpReplaced(writes, operations, error);
+        const { done, conflicts } = sorted;
+        return (error as MongoBulkWriteError).matchedCount === done.length
+          ? sorted
+          : { ...sorted, done: [], conflicts: [...conflicts, ...done] };
+      }
+    });
+  }
+
+  async #lookUpReplaced(
+    writes: readonly PlannedWrite[],
+    operations: readonly { updateOne: { update: Document } }[],
+    failure: unknown,
+  ): Promise<Written> {
+    const ids = writes.map(({ user }) => toDocumentId(user.id));
+    const stored = await this.#stored(ids, failure);
+    const done = writes.filter(({ user }, i) => {
+      const found = stored.get(idText(toDocumentId(user.id)));
+      const update = operations[i]?.updateOne.update;
+      return found !== undefined && update !== undefined && hasUpdate(found, update);
+    });
+    return { ...nothingWritten, done, failure };
+  }
+
+  #replacement({ user, previous }: PlannedWrite) {
+    const { password, tokensValidAfter } = this.#mapping.fields;
+    const { [password]: hash, [tokensValidAfter]: instant, ...values } = this.#mapping.values(user);
+    if (user.passwordHash !== previous?.passwordHash) values[password] = hash;
+    if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
+    return {
+      filter: {
+        _id: toDocumentId(user.id),
+        [this.#mapping.fields.username]: {
+          $eq: previous?.username ?? user.username,
+          ...this.#mapping.nameCondition,
+        },
+        ...previous?.hashFields,
+      },
+      update: toUpdate(values) ?? {},
+    };
+  }
+
+  /** Finds what is in the way of users whom every plan called free. */
+  async #explain(users: readonly User[], outcomes: (ImportOutcome | undefined)[]): Promise<void> {
+    for (const [position, user] of users.entries()) {
+      if (outcomes[position] !== undefined) continue;
+      const name = this.#mapping.queriedUsername(user.username);
+      const [sameId] = await this.#find({ _id: toDocumentId(user.id) }, { limit: 1 });
+      const [sameName] = await this.#find(this.#named([name]), { limit: 1, ...this.#collation });
+      const inTheWay = sameId ? "id_taken" : sameName ? "username_taken" : undefined;
+      outcomes[position] = inTheWay ?? { refused: await this.#otherRule() };
+    }
+  }
+
+  async #otherRule(): Promise<string> {
+    const names = await this.#mongo.call(() => this.#index.otherUnique()).catch(() => []);
+    return names.length === 0
+      ? "is refused by another unique index of the collection"
+      : `is refused by a unique index of the collection: ${names.join(" or ")}`;
+  }
+}
+
+const inParts = (users: readonly User[]) =>
+  Array.from({ length: Math.ceil(users.length / questionUsers) }, (_, i) =>
+    users.slice(i * questionUsers, (i + 1) * questionUsers),
+  );
+
+/** The writes by what their own faults say; undefined where the answer is not about single documents. */
+function sortFaults(writes: readonly PlannedWrite[], error: unknown): Written | undefined {
+  if (!(error instanceof MongoBulkWriteError) || isUnconfirmed(error)) return undefined;
+  const faults = [error.writeErrors].flat();
+  if (faults.length === 0 || !faults.every(({ code }) => isDocumentFaultCode(code))) {
+    return undefined;
+  }
+  const codes = new Map(faults.map(({ index, code }) => [index, code]));
+  return {
+    done: writes.filter((_, i) => !codes.has(i)),
+    conflicts: writes.filter((_, i) => codes.get(i) === duplicateKey),
+    refused: faults.flatMap(({ index, code }) => {
+      const write = writes[index];
+      return write === undefined || code === duplicateKey ? [] : [[write, ruleOf(code)] as const];
+    }),
+  };
+}
+
+const validationFailed = 121;
+
+const ruleOf = (code: unknown) =>
+  code === validationFailed
+    ? "does not meet the validation rules of the collection"
+    : `is refused by MongoDB, code ${String(code)}`;
+
+function settleRefused(
+  { refused }: Written,
+  outcomes: (ImportOutcome | undefined)[],
+  positions: readonly number[],
+): void {
+  for (const [write, rule] of refused) {
+    for (const i of write.positions) {
+      const position = positions[i];
+      if (position !== undefined) outcomes[position] = { refused: rule };
+    }
+  }
+}
