@@ -18,6 +18,7 @@ import { createTokens, type TokenPolicy } from "../auth/tokens.js";
 import { configWarnings, type Config } from "../config/config.js";
 import { version } from "../config/version.js";
 import { createDocumentRoutes } from "../gateway/documents.js";
+import { createHomeRoute } from "../gateway/home-route.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
@@ -66,6 +67,8 @@ export interface AppDeps {
   /** Closed with the app. Without it nothing is traced. */
   readonly tracing?: Tracing | undefined;
   readonly clock?: KeyClock;
+  /** False for tests that hold our unary rpcs against Connect's own: see rpc/unary. */
+  readonly fastUnary?: boolean;
   /** False for one of several workers, whose primary has it. Default true. */
   readonly hasManagementPort?: boolean;
   /** Most hashes at once while no token is renewed. Default `HASH_CONCURRENCY`. */
@@ -128,13 +131,19 @@ export function createApp(deps: AppDeps): App {
   const loadRpc = () =>
     (loading ??= import("../rpc/handler.js").then(({ authRoutes, createRpcHandler }) => {
       const { onFault } = observer;
-      return (rpc = createRpcHandler({ routes: authRoutes(service, readiness), onFault }));
+      const { fastUnary = true } = deps;
+      const routes = authRoutes(service, readiness);
+      return (rpc = createRpcHandler({ routes, onFault, fastUnary }));
     }));
+  const documents = [
+    ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
+    ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
+  ];
   const routes = [
     createTokenRoute(service, clock),
     createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
-    ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
-    ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
+    createHomeRoute(documents.map(({ path }) => path)),
+    ...documents,
   ];
   const handler = createRequestHandler({
     routes,
@@ -155,6 +164,7 @@ export function createApp(deps: AppDeps): App {
     port: config.PORT,
     handler: observer.observeRequests(handler, servesRpc, scheme),
     ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
+    limits: { idleTimeoutMs: config.KEEP_ALIVE_TIMEOUT * 1000 },
     networkOf: connectionCounter(config),
     onRefused: observer.onRefused,
   });

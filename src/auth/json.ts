@@ -13,9 +13,25 @@ const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
 export function parseJson(bytes: Uint8Array): unknown {
   const text = utf8.decode(bytes);
   const value: unknown = JSON.parse(text);
-  if (!isCanonical(text, value)) assertUnambiguous(text);
+  if (!isCanonical(text, value)) assertUnambiguous(text, (name) => name);
   return value;
 }
+
+/**
+ * The members of a JSON object, by their names in lower case; empty for any other JSON value.
+ *
+ * @throws as {@link parseJson}, also where two names of an object differ by letter case alone.
+ */
+export function parseJsonIgnoringCase(bytes: Uint8Array): ReadonlyMap<string, unknown> {
+  const text = utf8.decode(bytes);
+  const value: unknown = JSON.parse(text);
+  assertUnambiguous(text, lowerCase);
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  const members = isObject ? Object.entries(value) : [];
+  return new Map(members.map(([name, member]) => [lowerCase(name), member]));
+}
+
+const lowerCase = (name: string) => name.toLowerCase();
 
 /** Longer text may be nested too deep for JSON.stringify, which is the cheaper check by half. */
 const shortLength = 1024;
@@ -27,7 +43,7 @@ function isCanonical(text: string, value: unknown): boolean {
 }
 
 /** Walks over text that is known to be JSON. */
-function assertUnambiguous(text: string): void {
+function assertUnambiguous(text: string, fold: (name: string) => string): void {
   /** The member names of each open object; undefined for an array. */
   const open: (Set<string> | undefined)[] = [];
   let isName = false;
@@ -38,8 +54,8 @@ function assertUnambiguous(text: string): void {
     else if (lexeme.startsWith('"')) {
       const string = lexeme.includes("\\") ? (JSON.parse(lexeme) as string) : lexeme.slice(1, -1);
       if (!string.isWellFormed()) throw new SyntaxError("unpaired surrogate");
-      if (isName && names?.has(string)) throw new SyntaxError("repeated member name");
-      if (isName) names?.add(string);
+      if (isName && names?.has(fold(string))) throw new SyntaxError("repeated member name");
+      if (isName) names?.add(fold(string));
     }
     isName = open.at(-1) !== undefined && (lexeme === "{" || lexeme === ",");
   }

@@ -316,6 +316,11 @@ export const variables = {
     text,
     "authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
   ),
+  KEEP_ALIVE_TIMEOUT: variable(
+    duration(1, 86_400),
+    "75s",
+    "idle time after which a connection is closed; longer than that of the load balancer in front",
+  ),
   LOG_LEVEL: variable(
     oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
     "info",

@@ -4,9 +4,13 @@ import type { Answer } from "../server/exchange.js";
 
 /** Reason phrases as RFC 9110 section 15 has them; node's own say `Payload Too Large`. */
 export const reasonPhrases: Readonly<Record<number, string>> = {
+  404: "Not Found",
   405: "Method Not Allowed",
+  408: "Request Timeout",
   413: "Content Too Large",
+  415: "Unsupported Media Type",
   429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   503: "Service Unavailable",
 };

@@ -63,6 +63,7 @@ export function documentRoute(path: string, read: () => Document | Promise<Docum
   return {
     path,
     methods: ["GET", "HEAD"],
+    isPublic: true,
     async handle(request) {
       const { body, etag, type, caching } = await read();
       const headers = { "cache-control": `public, ${caching}`, etag };

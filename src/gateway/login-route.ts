@@ -1,10 +1,11 @@
 /** `POST /api/v1/authentication/login`: Login in the words of the second old server. */
 import type { ArgumentFault } from "../auth/errors.js";
 import { AuthError } from "../auth/errors.js";
-import { parseJson } from "../auth/json.js";
+import { parseJsonIgnoringCase } from "../auth/json.js";
 import type { AuthService } from "../auth/service.js";
 import { toAttempt } from "../server/caller.js";
-import type { Answer } from "../server/exchange.js";
+import { decompress } from "../server/compressed-body.js";
+import { requestBytesMax, type Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";
 
@@ -27,11 +28,12 @@ export function createLoginRoute(
   return {
     path: "/api/v1/authentication/login",
     methods: ["POST"],
-    async handle({ body, caller }) {
-      const { username, password } = parseObject(body);
+    async handle({ headers, body, caller }) {
+      const plain = await decompress(headers["content-encoding"], body, requestBytesMax);
+      const members = parseMembers(plain);
       const { accessToken, expiresAtSeconds } = await service.login(
-        username,
-        password,
+        members.get("username"),
+        members.get("password"),
         toAttempt("rest_login", caller),
       );
       return json(200, {
@@ -56,15 +58,13 @@ function envelope(status: number, text: string | undefined, headers?: Answer["he
   return json(status, { data: "", error: true, pagination, messages: [text] }, headers);
 }
 
-function parseObject(body: Uint8Array): { username?: unknown; password?: unknown } {
-  let value: unknown;
+/** Letter case is ignored: the old server's CFML did so, and CFML clients send `USERNAME`. */
+function parseMembers(body: Uint8Array): ReadonlyMap<string, unknown> {
   try {
-    value = parseJson(body);
+    return parseJsonIgnoringCase(body);
   } catch (cause) {
     throw new AuthError("invalid_argument", "body is not JSON", { fault: "unparsable", cause });
   }
-  // An array or a string has neither member, so it fails as an object without them does.
-  return value ?? {};
 }
 
 /** ColdFusion's JSON date, `MMMM, dd yyyy HH:mm:ss`. */

@@ -3,6 +3,7 @@
  * HTTP exchange, gen and Connect.
  */
 import { setMaxListeners } from "node:events";
+import type { IncomingHttpHeaders } from "node:http";
 import type { DescMethod, DescMethodUnary } from "@bufbuild/protobuf";
 import {
   Code,
@@ -21,17 +22,21 @@ import {
 import {
   createAsyncIterable,
   createMethodUrl,
+  type UniversalHandler,
   type UniversalServerRequest,
+  type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import type { AuthService as Service } from "../auth/service.js";
+import { BodyTooLarge } from "../server/body.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
 import type { CorsHeaders } from "../server/handler.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
 import { exchangeKey, exchangeOf, urlOf, webHeadersOf } from "./context.js";
-import { messageBytesMax, readEnvelopes } from "./envelopes.js";
+import { envelopeBytes, messageBytesMax, readEnvelopes, tooLarge } from "./envelopes.js";
 import { toConnectError } from "./errors.js";
+import { binaryTypeOf, decodeText, encodeEach, textBytesMax, textTypeOf } from "./grpc-web-text.js";
 import { createHealthImpl, type Readiness } from "./health.js";
 import { reflectionRoutes } from "./reflection.js";
 import {
@@ -57,6 +62,8 @@ export interface RpcHandler {
 export interface RpcOptions {
   readonly routes: (router: ConnectRouter) => void;
   readonly onFault: OnFault;
+  /** False has Connect answer unary rpcs too: see unary. Default true. */
+  readonly fastUnary?: boolean;
 }
 
 export function authRoutes(service: Service, readiness: Readiness): RpcOptions["routes"] {
@@ -67,7 +74,8 @@ export function authRoutes(service: Service, readiness: Readiness): RpcOptions["
   };
 }
 
-export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
+export function createRpcHandler(options: RpcOptions): RpcHandler {
+  const { routes, onFault, fastUnary = true } = options;
   const shutdown = new AbortController();
   // Each stream listens: node would warn of the eleventh.
   setMaxListeners(0, shutdown.signal);
@@ -90,7 +98,8 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
     corsHeaders,
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
-      const { req, res } = exchange;
+      const { req } = exchange;
+      unquoteCharset(req.headers);
       const handler = handlers.get(path);
       const framing = framingOf(req.headers["content-type"]);
       if (handler === undefined) {
@@ -98,8 +107,8 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
         return;
       }
       const shown = (error: unknown) => explain(error, exchange, onFault);
-      let body = isUnary(handler.method) ? createAsyncIterable([]) : readEnvelopes(exchange, shown);
-      const unary = unaryRpcs.get(path);
+      let body = bodyFor(handler, framing, exchange, shown);
+      const unary = fastUnary ? unaryRpcs.get(path) : undefined;
       if (unary !== undefined && framing !== undefined && req.method === "POST") {
         const answer = await answerUnary(unary, framing, exchange, shown);
         if (!("leftToConnect" in answer)) {
@@ -108,28 +117,105 @@ export function createRpcHandler({ routes, onFault }: RpcOptions): RpcHandler {
         }
         body = createAsyncIterable([answer.leftToConnect]);
       }
-      const response = await handler(toUniversalRequest(exchange, body));
-      for (const [name, value] of Object.entries(exchange.headers)) {
-        if (value !== undefined) res.setHeader(name, value);
-      }
-      await universalResponseToNodeResponse(response, res);
+      const response = await handler(toUniversalRequest(exchange, body, framing));
+      if (response.status === 405) exchange.headers.allow = handler.allowedMethods.join(", ");
+      await respond(exchange, framing?.text ? inText(response) : response);
     },
   };
 }
 
-/** The request in Connect's terms, with a body that is bounded. */
+/** `charset="utf-8"` is the same as `charset=utf-8` (RFC 9110 section 5.6.6); Connect reads only the latter. */
+function unquoteCharset(headers: IncomingHttpHeaders): void {
+  const type = headers["content-type"];
+  if (type?.includes('"')) headers["content-type"] = type.replace(/(charset=)"([\w-]+)"$/i, "$1$2");
+}
+
+/** The body of a request that Connect is to read, bounded. */
+function bodyFor(
+  { method }: UniversalHandler,
+  framing: Framing | undefined,
+  exchange: Exchange,
+  shown: (error: unknown) => ConnectError,
+): AsyncIterable<Uint8Array> {
+  if (framing?.text) return readWhole(exchange, textBytesMax, shown, decodeText);
+  if (!isUnary(method)) return readEnvelopes(exchange, shown);
+  return readWhole(exchange, messageBytesMax + envelopeBytes, shown, (body) => body);
+}
+
+/** Read from the first `next` on: what Connect refuses by its headers is not read at all. */
+async function* readWhole(
+  exchange: Exchange,
+  bytesMax: number,
+  shown: (error: unknown) => ConnectError,
+  decode: (body: Uint8Array) => Uint8Array,
+) {
+  try {
+    yield decode(await exchange.readBody(bytesMax));
+  } catch (error) {
+    if (error instanceof BodyTooLarge) throw tooLarge();
+    throw error instanceof ConnectError ? error : shown(error);
+  }
+}
+
+/** The answer of gRPC-Web in its text format. */
+function inText({ header, body, ...response }: UniversalServerResponse): UniversalServerResponse {
+  const headers = new Headers(header);
+  headers.set("content-type", textTypeOf(headers.get("content-type") ?? ""));
+  return { ...response, header: headers, ...(body && { body: encodeEach(body) }) };
+}
+
+/** Writes Connect's answer; one of gRPC without a message as headers alone ("Trailers-Only"). */
+async function respond(exchange: Exchange, response: UniversalServerResponse): Promise<void> {
+  const { status, header, body, trailer } = response;
+  const pieces = body?.[Symbol.asyncIterator]();
+  const first = await pieces?.next();
+  if (trailer !== undefined && first?.done !== false) {
+    const headers = Object.fromEntries([...(header ?? []), ...trailer]);
+    send(exchange, { status, headers });
+    return;
+  }
+  for (const [name, value] of Object.entries(exchange.headers)) {
+    if (value !== undefined) exchange.res.setHeader(name, value);
+  }
+  const rest = pieces && first && resume(first, pieces);
+  await universalResponseToNodeResponse({ ...response, ...(rest && { body: rest }) }, exchange.res);
+}
+
+/** What is left to iterate once the first result has been taken. */
+function resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncIterable<T> {
+  let isFirst = true;
+  const next = () => {
+    if (!isFirst) return rest.next();
+    isFirst = false;
+    return Promise.resolve(first);
+  };
+  return { [Symbol.asyncIterator]: () => ({ ...bound(rest), next }) };
+}
+
+/** How a reader ends an iteration early. */
+function bound<T>(iterator: AsyncIterator<T>): Pick<AsyncIterator<T>, "return" | "throw"> {
+  return {
+    ...(iterator.return && { return: iterator.return.bind(iterator) }),
+    ...(iterator.throw && { throw: iterator.throw.bind(iterator) }),
+  };
+}
+
+/** The request in Connect's terms. */
 function toUniversalRequest(
   exchange: Exchange,
   body: AsyncIterable<Uint8Array>,
+  framing: Framing | undefined,
 ): UniversalServerRequest {
   const { req, res } = exchange;
+  const header = webHeadersOf(req.headers);
+  if (framing?.text) header.set("content-type", binaryTypeOf(header.get("content-type") ?? ""));
   const gone = new AbortController();
   res.once("close", () => gone.abort(new ConnectError("the client left", Code.Canceled)));
   return {
     httpVersion: req.httpVersion,
     method: req.method ?? "",
     url: urlOf(exchange),
-    header: webHeadersOf(req.headers),
+    header,
     body,
     signal: gone.signal,
     contextValues: createContextValues().set(exchangeKey, exchange),
@@ -194,8 +280,11 @@ async function* withErrors<T>(messages: AsyncIterable<T>, shown: (error: unknown
 }
 
 const corsHeaders: CorsHeaders = {
-  allowedHeaders: [...cors.allowedHeaders, "Authorization", "X-Request-Id"],
-  exposedHeaders: [...cors.exposedHeaders, "Retry-After", "X-Request-Id"],
+  allowedHeaders: [
+    ...cors.allowedHeaders,
+    ...["Authorization", "If-None-Match", "Traceparent", "Tracestate", "X-Request-Id"],
+  ],
+  exposedHeaders: [...cors.exposedHeaders, "ETag", "Retry-After", "X-Request-Id"],
 };
 
 /** An rpc that is not there, in the caller's own protocol. */
@@ -203,7 +292,7 @@ function unimplemented(framing: Framing | undefined): Answer {
   const message = "no such rpc";
   if (framing !== undefined && framing.protocol !== "connect") {
     const headers = {
-      "content-type": `application/${framing.protocol}`,
+      "content-type": `application/${framing.protocol}${framing.text ? "-text" : ""}`,
       "grpc-status": String(Code.Unimplemented),
       "grpc-message": message,
     };

@@ -38,12 +38,15 @@ import { parseJson } from "../auth/json.js";
 import { BodyTooLarge, ClientGone } from "../server/body.js";
 import type { Answer, Exchange } from "../server/exchange.js";
 import { envelope, envelopeBytes, envelopeCheck, messageBytesMax, tooLarge } from "./envelopes.js";
+import { binaryTypeOf, decodeText, encodeText, isText, textBytesMax } from "./grpc-web-text.js";
 import { UnaryContext } from "./unary-context.js";
 
 /** How a content type frames and encodes the message. */
 export interface Framing {
   readonly protocol: "connect" | "grpc" | "grpc-web";
   readonly json: boolean;
+  /** Whether it is in base64 all over: see grpc-web-text. */
+  readonly text: boolean;
 }
 
 const contentTypeForm =
@@ -51,10 +54,11 @@ const contentTypeForm =
 
 /** Undefined where Connect is to refuse the content type. */
 export function framingOf(contentType: string | undefined): Framing | undefined {
-  const match = contentTypeForm.exec(contentType ?? "");
+  const text = contentType !== undefined && isText(contentType);
+  const match = contentTypeForm.exec(text ? binaryTypeOf(contentType) : (contentType ?? ""));
   if (match === null) return undefined;
   const protocol = (match[1]?.toLowerCase() ?? "connect") as Framing["protocol"];
-  return { protocol, json: (match[2] ?? match[3]) !== undefined };
+  return { protocol, json: (match[2] ?? match[3]) !== undefined, text };
 }
 
 export interface UnaryRpc {
@@ -117,7 +121,8 @@ function readTimeoutMs({ protocol }: Framing, headers: IncomingHttpHeaders): num
   return timeoutMs > timeoutMsMax ? undefined : timeoutMs;
 }
 
-function readFramed({ protocol }: Framing, exchange: Exchange): Promise<Uint8Array> {
+async function readFramed({ protocol, text }: Framing, exchange: Exchange): Promise<Uint8Array> {
+  if (text) return decodeText(await exchange.readBody(textBytesMax));
   return protocol === "connect"
     ? exchange.readBody(messageBytesMax)
     : exchange.readBody(messageBytesMax + envelopeBytes, envelopeCheck);
@@ -143,7 +148,10 @@ async function readMessageBytes(
   const encoding = headers[protocol === "connect" ? "content-encoding" : "grpc-encoding"];
   const decompress = decompressors[String(encoding)];
   if (decompress === undefined && encoding !== undefined && encoding !== "identity") {
-    throw new ConnectError("unknown compression; gzip and br are known", Code.Unimplemented);
+    const acceptable = protocol === "connect" ? "accept-encoding" : "grpc-accept-encoding";
+    throw new ConnectError("unknown compression; gzip and br are known", Code.Unimplemented, {
+      [acceptable]: Object.keys(decompressors).join(","),
+    });
   }
   let message = body;
   let isCompressed = decompress !== undefined;
@@ -227,9 +235,14 @@ function answerEnveloped(
   trailers: Readonly<Record<string, string>>,
 ): Answer {
   const headers = headersOf(framing, header);
-  if (framing.protocol === "grpc") return { status: 200, headers, body, trailers };
+  if (framing.protocol === "grpc") {
+    // Without a message the status is among the headers ("Trailers-Only"): grpcio takes nothing else for it.
+    if (body.length === 0) return { status: 200, headers: { ...headers, ...trailers } };
+    return { status: 200, headers, body, trailers };
+  }
   const last = envelope(trailerFlag, trailerSerialize(new Headers(trailers)));
-  return { status: 200, headers, body: Buffer.concat([body, last]) };
+  const frames = [body, last].map((bytes) => (framing.text ? encodeText(bytes) : bytes));
+  return { status: 200, headers, body: Buffer.concat(frames) };
 }
 
 function trailersOf(trailer: Headers | undefined): Readonly<Record<string, string>> {
@@ -237,8 +250,9 @@ function trailersOf(trailer: Headers | undefined): Readonly<Record<string, strin
 }
 const statusOk = { "grpc-status": "0" };
 
-function headersOf({ protocol, json }: Framing, header: Headers | undefined) {
-  const type = `application/${protocol === "connect" ? "" : `${protocol}+`}${json ? "json" : "proto"}`;
+function headersOf({ protocol, json, text }: Framing, header: Headers | undefined) {
+  const prefix = protocol === "connect" ? "" : `${protocol}${text ? "-text" : ""}+`;
+  const type = `application/${prefix}${json ? "json" : "proto"}`;
   return { ...(header && Object.fromEntries(header)), "content-type": type };
 }
 

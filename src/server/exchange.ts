@@ -94,6 +94,15 @@ export function send({ res, headers: common }: Exchange, answer: Answer): void {
   if (trailers === undefined && status !== 204 && status !== 304) {
     headers["content-length"] = Buffer.byteLength(body);
   }
+  if ("stream" in res && trailers === undefined && body.length === 0) {
+    // `writeHead` would send the headers at once and the stream's end apart, in an empty frame.
+    res.statusCode = status;
+    for (const [name, value] of Object.entries(headers)) {
+      if (value !== undefined) res.setHeader(name, value);
+    }
+    res.end();
+    return;
+  }
   res.writeHead(status, headers);
   if (trailers) res.addTrailers(trailers);
   res.end(body);

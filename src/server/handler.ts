@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import type { TraceIds } from "../auth/gate/gate.js";
 import { BodyTooLarge, ClientGone, Room } from "./body.js";
+import { acceptedEncodings, UnsupportedEncoding } from "./compressed-body.js";
 import {
   requestBytesMax,
   send,
@@ -57,33 +58,40 @@ export function createRequestHandler(
   const room = new Room();
 
   async function handle(exchange: Exchange, path: string): Promise<void> {
-    if (options.corsOrigins.length > 0 && (await answerCors(exchange, options))) return;
     const route = routes.get(path);
+    if (route?.isPublic) {
+      if (answerPublicCors(exchange, route)) return;
+    } else if (options.corsOrigins.length > 0 && (await answerCors(exchange, options))) return;
     if (route === undefined) await options.rpc.handle(exchange, path);
     else send(exchange, await answerRoute(route, exchange));
   }
 
   async function answerRoute(route: Route, exchange: Exchange): Promise<Answer> {
     const { req } = exchange;
-    if (!route.methods.includes(req.method ?? "")) {
+    const { method = "" } = req;
+    if (!route.methods.includes(method)) {
       const { headers, ...answer } = route.refuse(405);
       return { ...answer, headers: { ...headers, allow: route.methods.join(", ") } };
     }
     try {
       const body = await exchange.readBody(requestBytesMax);
-      const answer = await route.handle({ headers: req.headers, body, caller: exchange });
+      const answer = await route.handle({ method, headers: req.headers, body, caller: exchange });
       exchange.outcome = "ok";
       return answer;
     } catch (error) {
       if (error instanceof ClientGone) throw error;
       if (error instanceof BodyTooLarge) return route.refuse(413);
+      if (error instanceof UnsupportedEncoding) {
+        const { headers, ...answer } = route.refuse(415);
+        return { ...answer, headers: { ...headers, "accept-encoding": acceptedEncodings } };
+      }
       return route.fail(exchange.fail(error, options.onFault));
     }
   }
 
   return (req, res) => {
     const start = performance.now();
-    const path = (req.url ?? "").split("?", 1)[0] ?? "";
+    const path = pathOf(req);
     const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req), room);
     // Which of two a caller means is not for us to guess; node would take the first.
     if (isRepeated("authorization", req.rawHeaders)) delete req.headers.authorization;
@@ -111,6 +119,11 @@ export function createRequestHandler(
   };
 }
 
+/** `OPTIONS *` asks of the server as a whole (RFC 9110 section 9.3.7), as `OPTIONS /` does here. */
+function pathOf({ method, url = "" }: NodeRequest): string {
+  return method === "OPTIONS" && url === "*" ? "/" : (url.split("?", 1)[0] ?? "");
+}
+
 /** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
 function hasLeft(res: NodeResponse): boolean {
   return ("stream" in res ? res.stream : res).destroyed;
@@ -134,6 +147,9 @@ function requestIdOf({ headers }: NodeRequest): string {
   return typeof given === "string" && /^[\w.\-]{1,128}$/.test(given) ? given : randomUUID();
 }
 
+const isPreflight = ({ method, headers }: NodeRequest) =>
+  method === "OPTIONS" && headers["access-control-request-method"] !== undefined;
+
 /** Adds the headers for a listed origin; true if that was a preflight and is answered. */
 async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<boolean> {
   const { req, headers } = exchange;
@@ -142,7 +158,7 @@ async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<
   if (origin === undefined || !options.corsOrigins.includes(origin)) return false;
   const { allowedHeaders, exposedHeaders } = await options.cors();
   headers["access-control-allow-origin"] = origin;
-  if (req.method === "OPTIONS" && req.headers["access-control-request-method"] !== undefined) {
+  if (isPreflight(req)) {
     send(exchange, {
       status: 204,
       headers: {
@@ -155,4 +171,19 @@ async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<
   }
   headers["access-control-expose-headers"] = exposedHeaders.join(", ");
   return false;
+}
+
+/** The same for what is published to everybody. */
+function answerPublicCors(exchange: Exchange, { methods }: Route): boolean {
+  const { req, headers } = exchange;
+  headers["access-control-allow-origin"] = "*";
+  headers["access-control-expose-headers"] = "ETag, X-Request-Id";
+  if (!isPreflight(req)) return false;
+  const allowed = {
+    "access-control-allow-methods": methods.join(", "),
+    "access-control-allow-headers": "*",
+    "access-control-max-age": "7200",
+  };
+  send(exchange, { status: 204, headers: allowed });
+  return true;
 }

@@ -5,17 +5,20 @@ import type { Answer } from "./exchange.js";
 import type { Caller } from "./caller.js";
 
 export interface RouteRequest {
+  readonly method: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array;
   readonly caller: Caller;
 }
 
 /** Refusals of the HTTP layer, which every path words in its own way. */
-export type HttpRefusal = 405 | 413;
+export type HttpRefusal = 405 | 408 | 413 | 415 | 429 | 431;
 
 export interface Route {
   readonly path: string;
   readonly methods: readonly string[];
+  /** Whether the pages of every origin may read it. */
+  readonly isPublic?: true;
   /** @throws AuthError and whatever else a use case throws. */
   handle(request: RouteRequest): Answer | Promise<Answer>;
   /** The answer to an error of `handle`. */

@@ -2,6 +2,7 @@
  * The two REST paths byte for byte, on one kept-alive connection: the rows that `latchkey contract` asks any
  * server, and what takes users or bytes that those cannot.
  */
+import { deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import {
   aspectsOf,
@@ -154,6 +155,50 @@ describe(`POST ${loginPath}`, () => {
     ["a username with a byte order mark", { ...right, username: "\ufeffTestUser" }],
   ])("401 for %s", async (_, body) => {
     await golden("login-401", loginPath, login(body));
+  });
+
+  test.each<[string, unknown]>([
+    ["upper case", '{"USERNAME":"TestUser","PASSWORD":"password"}'],
+    ["mixed case, one name escaped", '{"userName":"TestUser","\\u0050assword":"password"}'],
+  ])("200 for names in %s, as CFML writes them", async (_, body) => {
+    await golden("login-200", loginPath, login(body));
+  });
+
+  test.each<[string, unknown]>([
+    ["the password", '{"username":"TestUser","password":"password","PASSWORD":"password"}'],
+    [
+      "a name that is escaped",
+      '{"username":"a","\\u0055sername":"TestUser","password":"password"}',
+    ],
+    ["another member", '{"username":"TestUser","password":"password","a":[{"b":1,"B":2}]}'],
+    ["a name that only upper case makes one", '{"u\u017fername":"TestUser","password":"password"}'],
+  ])("400 Missing parameter where two names differ by case alone: %s", async (_, body) => {
+    await golden("login-400-missing", loginPath, login(body));
+  });
+
+  test.each<[string, Uint8Array]>([
+    ["gzip", gzipSync(JSON.stringify(right))],
+    ["x-gzip", gzipSync(JSON.stringify(right))],
+    ["deflate", deflateSync(JSON.stringify(right))],
+    ["deflate", deflateRawSync(JSON.stringify(right))],
+    ["identity", Buffer.from(JSON.stringify(right))],
+  ])("200 for a body in %s", async (encoding, body) => {
+    const headers = { "content-encoding": encoding };
+    await golden("login-200", loginPath, { headers, body });
+  });
+
+  test("a compressed body that is too large, broken or in an encoding that is not read", async () => {
+    const large = gzipSync(`{"a":"${"a".repeat(65_536)}"}`);
+    const call = (encoding: string, body: Uint8Array): Call => ({
+      headers: { "content-encoding": encoding },
+      body,
+    });
+    await golden("login-413", loginPath, call("gzip", large));
+    await golden("login-400-missing", loginPath, call("gzip", large.subarray(0, 20)));
+    await golden("login-415", loginPath, call("br", Buffer.from("{}")));
+    await golden("login-415", loginPath, call("gzip, gzip", gzipSync(large)));
+    // It is ignored there.
+    await golden("token-403", tokenPath, call("br", Buffer.from("{}")));
   });
 
   test("413 for a body over 64 KiB", async () => {

@@ -1,4 +1,6 @@
 /** Requests that no generated client sends: what is wrong is said in our words, and nothing is quoted. */
+import { once } from "node:events";
+import { connect, constants } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { toBinary, create } from "@bufbuild/protobuf";
@@ -73,6 +75,68 @@ describe.each(unparsable)("a body with %s (%s)", (_, encoding, body) => {
   });
 });
 
+/** All that a gRPC client gets, where it is headers that end the stream ("Trailers-Only"). */
+async function trailersOnly(path: string, body: Uint8Array, headers = {}) {
+  const session = connect(service.url);
+  const stream = session.request(
+    {
+      ":method": "POST",
+      ":path": path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...headers,
+    },
+    { endStream: false },
+  );
+  stream.end(body);
+  const [answer, flags] = (await once(stream, "response")) as [Record<string, unknown>, number];
+  stream.resume();
+  await once(stream, "close");
+  session.close();
+  expect(flags & constants.NGHTTP2_FLAG_END_STREAM).toBe(constants.NGHTTP2_FLAG_END_STREAM);
+  return answer;
+}
+
+describe("a gRPC answer without a message is headers alone", () => {
+  const login = envelope(
+    toBinary(LoginRequestSchema, create(LoginRequestSchema, { username: "a", password: "b" })),
+  );
+  const watchPath = "/grpc.health.v1.Health/Watch";
+  test.each<[string, string, Uint8Array, Record<string, string>, string]>([
+    ["an unknown method", "/auth.v1.AuthService/Nope", envelope(""), {}, "12"],
+    ["an unknown service", "/a.B/C", envelope(""), {}, "12"],
+    ["a wrong password", path, login, {}, "16"],
+    ["an unparsable message", path, envelope("\x08\x01"), {}, "3"],
+    ["a message too large", path, envelope(Buffer.alloc(65_537)), {}, "8"],
+    ["a broken envelope", path, Buffer.from([9, 9, 9]), {}, "3"],
+    ["a malformed deadline", path, envelope(""), { "grpc-timeout": "soon" }, "3"],
+    ["an unknown compression", path, envelope(""), { "grpc-encoding": "zstd" }, "12"],
+    [
+      "a stream with an unknown compression",
+      watchPath,
+      envelope(""),
+      { "grpc-encoding": "zstd" },
+      "12",
+    ],
+    ["a stream whose message is too large", watchPath, envelope(Buffer.alloc(65_537)), {}, "8"],
+    [
+      "a stream of requests without one",
+      "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+      Buffer.alloc(0),
+      {},
+      "0",
+    ],
+  ])("%s", async (_, path, body, headers, status) => {
+    const answer = await trailersOnly(path, body, headers);
+    expect(answer).toMatchObject({
+      ":status": 200,
+      "grpc-status": status,
+      "x-request-id": expect.any(String),
+    });
+    if (headers["grpc-encoding"]) expect(answer["grpc-accept-encoding"]).toBe("gzip,br");
+  });
+});
+
 describe("headers", () => {
   test.each([
     ["an unknown compression", { "content-encoding": secret }, "unimplemented"],
@@ -82,7 +146,29 @@ describe("headers", () => {
     const reply = await client.call(path, { headers, body: "{}" });
     expect(JSON.parse(reply.body)).toMatchObject({ code });
     expect(reply.body).not.toContain(secret);
+    if (code === "unimplemented") expect(reply.headers["accept-encoding"]).toBe("gzip,br");
   });
+
+  test.each(["application/json", "application/connect+json"])(
+    "%s with a quoted charset is read",
+    async (type) => {
+      const isStream = type.includes("connect");
+      const message = JSON.stringify(
+        isStream ? {} : { username: "TestUser", password: "password" },
+      );
+      for (const charset of ["utf-8", '"utf-8"', '"UTF-8"']) {
+        const headers = {
+          "content-type": `${type}; charset=${charset}`,
+          "connect-timeout-ms": "200",
+        };
+        const reply = await client.call(isStream ? "/grpc.health.v1.Health/Watch" : path, {
+          headers,
+          body: isStream ? envelope(message) : message,
+        });
+        expect(reply.status).toBe(200);
+      }
+    },
+  );
 
   test("a deadline longer than any timer is no deadline", async () => {
     const headers = { "content-type": "application/json", "connect-timeout-ms": "9999999999" };
@@ -102,7 +188,11 @@ describe("headers", () => {
   });
 
   test("GET gets 405", async () => {
-    expect((await client.call(path, { method: "GET" })).status).toBe(405);
+    const allowed = { [path]: "POST", "/grpc.health.v1.Health/Watch": "POST" };
+    for (const [each, allow] of Object.entries(allowed)) {
+      const { status, headers } = await client.call(each, { method: "GET" });
+      expect([status, headers.allow]).toEqual([405, allow]);
+    }
   });
 });
 

@@ -8,15 +8,6 @@ import { basic } from "../support/http.js";
 import { createAuthClient, transports } from "../support/rpc.js";
 import { startService, testUser, type RunningService } from "../support/service.js";
 
-let service: RunningService;
-beforeAll(async () => {
-  service = await startService({ THROTTLE_FAILURES: "1000", THROTTLE_NETWORK_FAILURES: "1000" }, [
-    testUser,
-    { ...testUser, id: { type: "int", value: "2" }, username: "disabled", disabled: true },
-  ]);
-});
-afterAll(() => service.close());
-
 const right = { username: "TestUser", password: "password" };
 
 async function failure(call: Promise<unknown>): Promise<ConnectError> {
@@ -29,11 +20,23 @@ async function failure(call: Promise<unknown>): Promise<ConnectError> {
   throw new Error("the call succeeded");
 }
 
-describe.each(Object.entries(transports))("%s", (_, createTransport) => {
+const users = [
+  testUser,
+  { ...testUser, id: { type: "int", value: "2" }, username: "disabled", disabled: true } as const,
+];
+const ways = Object.entries(transports).flatMap(([name, transport]) => [
+  [name, transport, true] as const,
+  [`${name}, unary rpcs by Connect`, transport, false] as const,
+]);
+
+describe.each(ways)("%s", (_, createTransport, fastUnary) => {
+  let service: RunningService;
   let client: Client<typeof AuthService>;
-  beforeAll(() => {
+  beforeAll(async () => {
+    service = await startService({}, users, { fastUnary });
     client = createAuthClient(createTransport(service.url));
   });
+  afterAll(() => service.close());
   const issue = (authorization?: string) =>
     client.issueToken({}, { ...(authorization && { headers: { authorization } }) });
 
