@@ -120,10 +120,10 @@ describe.each([
       body: base64(envelope("")),
       signal: leave.signal,
     });
-    const { value } = (await body?.getReader().read()) ?? {};
+    const piece = (await body?.getReader().read()) as { value?: Uint8Array } | undefined;
     leave.abort();
     const message = envelope(Buffer.from([8, ServingStatus.SERVING]));
-    expect(Buffer.from(value ?? []).toString()).toBe(base64(message));
+    expect(Buffer.from(piece?.value ?? []).toString()).toBe(base64(message));
   });
 
   const sent = envelope(toBinary(LoginRequestSchema, right));
