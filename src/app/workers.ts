@@ -1,7 +1,7 @@
 /**
- * Several processes on one port: the primary starts and replaces them and has the management port; each
- * of the others is a whole service. They talk over node:cluster's channel. Depends on config, the log,
- * the management server and the metrics.
+ * Several processes on one port. The primary starts the workers, replaces those that end, and has the
+ * management port; each worker is a whole service. They talk over node:cluster's channel. Depends on
+ * config, observability, server and its neighbour `app.ts`.
  */
 import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
@@ -23,7 +23,7 @@ type Report =
 
 export const isWorker = cluster.isWorker;
 
-/** What of a number that is meant for the whole machine is that worker's, at least 1. */
+/** A worker's share of a number that is meant for the whole machine, at least 1. */
 export function shareOf(total: number, workers: number, index: number): number {
   return Math.max(1, Math.floor(total / workers) + (index < total % workers ? 1 : 0));
 }
@@ -84,9 +84,11 @@ interface Member {
   isStopping: boolean;
 }
 
+const backOffMinMs = 100;
 const backOffMaxMs = 10_000;
-const startsMax = 5;
-/** What has run for this long did not fail to start. */
+/** Deaths in a row, failed starts among them, after which a place counts as one where none can live. */
+const deathsMax = 6;
+/** A worker that has lived for this long was healthy: its death is the first of its row. */
 const settledMs = 60_000;
 const metricsMs = 2_000;
 const readyMs = 30_000;
@@ -128,7 +130,8 @@ class Primary {
   readonly #ending = new AbortController();
   #fail: (error: Error) => void = () => undefined;
   #rolling: Promise<void> | undefined;
-  #failedStarts = 0;
+  /** Deaths in a row, by place. */
+  readonly #deaths = new Map<number, number>();
   #requests = 0;
   #departed: Promise<MetricSnapshot> = Promise.resolve([]);
 
@@ -246,15 +249,16 @@ class Primary {
     });
   }
 
-  /** Starts another one, the later the more often that has failed. */
+  /** Starts a replacement; waits longer after each death in a row. */
   async #replace(index: number, livedMs: number): Promise<void> {
-    if (livedMs > settledMs) this.#failedStarts = 0;
+    let deaths = livedMs > settledMs ? 0 : (this.#deaths.get(index) ?? 0);
     for (;;) {
-      if (this.#failedStarts >= startsMax) {
+      const waitMs = Math.min(backOffMinMs * 2 ** deaths, backOffMaxMs);
+      this.#deaths.set(index, ++deaths);
+      if (this.#noneCanLive()) {
         this.#fail(new WorkersFailed(1));
         return;
       }
-      const waitMs = Math.min(100 * 2 ** this.#failedStarts++, backOffMaxMs);
       await sleep(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
       if (this.#ending.signal.aborted) return;
       const started = await this.#fork(index).then(
@@ -263,6 +267,13 @@ class Primary {
       );
       if (started) return;
     }
+  }
+
+  /** No worker serves, and each place has seen `deathsMax` in a row. */
+  #noneCanLive(): boolean {
+    const isServed = [...this.#running].some(({ url }) => url !== undefined);
+    const places = [...this.#members.keys()];
+    return !isServed && places.every((index) => (this.#deaths.get(index) ?? 0) >= deathsMax);
   }
 
   #problems(): Record<string, string> {

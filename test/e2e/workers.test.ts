@@ -1,6 +1,6 @@
 /** Several worker processes on one port, as an operator runs them. */
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
@@ -33,11 +33,20 @@ afterEach(async () => {
 const start = async (env: Record<string, string> = {}) =>
   (server = await startServerProcess({ DATA_DIR: dataDir, WORKERS: "2", ...env }));
 
+/** pgrep's exit code 1 says that there are none. */
 const workersOf = ({ child }: ServerProcess) =>
-  execFileSync("pgrep", ["-P", String(child.pid)], { encoding: "utf8" })
-    .trim()
-    .split("\n")
+  spawnSync("pgrep", ["-P", String(child.pid)], { encoding: "utf8" })
+    .stdout.split("\n")
+    .filter((line) => line !== "")
     .map(Number);
+
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
 
 const isLogged = (running: ServerProcess, event: string) =>
   eventually(
@@ -94,6 +103,32 @@ test("one that dies is replaced", async () => {
   await running.ready(25_000);
   expect(await running.stop()).toBe(0);
 }, 60_000);
+
+test("one that dies again and again is replaced each time while another is healthy", async () => {
+  const running = await start();
+  await running.ready(25_000);
+  const [healthy = 0] = workersOf(running);
+  const others = () => Promise.resolve(workersOf(running).filter((pid) => pid !== healthy));
+  for (let killed = 0; killed < 7; killed++) {
+    const [victim = 0] = await eventually(others, (pids) => pids.length === 1, 25_000);
+    process.kill(victim, "SIGKILL");
+    await eventually(others, (pids) => !pids.includes(victim), 25_000);
+  }
+  await eventually(others, (pids) => pids.length === 1, 25_000);
+  await running.ready(25_000);
+  expect(workersOf(running)).toContain(healthy);
+  expect(await running.stop()).toBe(0);
+}, 180_000);
+
+test("the service ends once no worker can live", async () => {
+  const running = await start();
+  const hasEnded = () => {
+    for (const pid of workersOf(running)) killIfAlive(pid);
+    return Promise.resolve(running.child.exitCode !== null);
+  };
+  await eventually(hasEnded, Boolean, 90_000);
+  expect(running.child.exitCode).toBe(1);
+}, 120_000);
 
 test("workers that cannot start end the service with their exit code and their words", async () => {
   const taken = createServer().listen(0, "127.0.0.1");
