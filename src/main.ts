@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The process: the only file that touches it. Hands it to the command line as plain values. */
+/**
+ * The process: the only file that touches it. Hands it to the command line as plain values. Depends on
+ * the command line and node.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "./cli/program.js";
 import type { Terminal } from "./cli/terminal.js";
@@ -23,7 +26,7 @@ const terminal: Terminal = {
   onHangup: (listener) => void process.on("SIGHUP", listener),
 };
 
-// Whoever writes hears of a failure through its callback.
+// Stream errors are ignored here: each write gets its own error in its callback.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 
 process.exitCode = await run(process.argv.slice(2), terminal, {
@@ -31,5 +34,5 @@ process.exitCode = await run(process.argv.slice(2), terminal, {
   sleep,
 });
 
-// Whoever does not read our output does not keep us from ending.
+// Exit after one second even when nobody reads stdout.
 setTimeout(() => process.exit(), 1000).unref();

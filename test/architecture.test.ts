@@ -94,6 +94,11 @@ function importsOf(file: string): string[] {
   );
 }
 
+function packageOf(specifier: string): string {
+  const [scopeOrName = "", name] = specifier.split("/");
+  return scopeOrName.startsWith("@") ? `${scopeOrName}/${name}` : scopeOrName;
+}
+
 const sourceOf = (file: string, specifier: string) =>
   relative(root, normalize(join(root, dirname(file), specifier))).replace(/\.js$/, ".ts");
 
@@ -111,25 +116,65 @@ test.each(files)("%s keeps to its arrows", (file) => {
     if (specifier.startsWith(".")) {
       expect([part, ...allowed.parts]).toContain(partOf(sourceOf(file, specifier)));
     } else {
-      const [scopeOrName = "", name] = specifier.split("/");
-      const packageName = scopeOrName.startsWith("@") ? `${scopeOrName}/${name}` : scopeOrName;
+      const packageName = packageOf(specifier);
       expect(allowed.packages).toContain(packageName);
       expect(file).toMatch(keptTo[packageName] ?? /./);
     }
   }
 });
 
-/** Rooms that are entered by one file, whoever comes from outside. */
-const facades: Readonly<Record<string, string>> = { "src/auth/keys": "keys.ts" };
+/** The doors of a room: the only files of it that others import. */
+const facades: Readonly<Record<string, readonly string[]>> = {
+  "src/auth/gate": ["gate.ts", "hash-queue.ts", "hash-width.ts"],
+  "src/auth/keys": ["keys.ts"],
+  "src/auth/passwords": [
+    "passwords.ts",
+    "encodings.ts",
+    "rehash.ts",
+    "census.ts",
+    "decoy-census.ts",
+  ],
+  "src/auth/throttle": ["throttle.ts", "store.ts"],
+  "src/rpc": ["handler.ts"],
+  "src/store/embedded": ["embedded-store.ts"],
+  "src/store/mongo": ["mongo-store.ts"],
+};
 
-test.each(Object.entries(facades))("%s is entered by %s alone", (room, facade) => {
+test.each(Object.entries(facades))("%s is entered by %j alone", (room, doors) => {
   const outside = files.filter((file) => !file.startsWith(`${room}/`));
   const passedBy = outside.flatMap((file) =>
     sourcesOf(file)
-      .filter((source) => source.startsWith(`${room}/`) && source !== `${room}/${facade}`)
+      .filter(
+        (source) => source.startsWith(`${room}/`) && !doors.includes(source.slice(room.length + 1)),
+      )
       .map((source) => `${file} -> ${source}`),
   );
   expect(passedBy).toEqual([]);
+});
+
+/** How the head of a module calls the packages of a scope. */
+const knownAs: Readonly<Record<string, string>> = {
+  "@bufbuild": "Connect",
+  "@connectrpc": "Connect",
+  "@opentelemetry": "OpenTelemetry",
+};
+
+function dependsLine(file: string): string | undefined {
+  const [head = ""] = /\/\*\*[\s\S]*?\*\//.exec(readFileSync(join(root, file), "utf8")) ?? [];
+  const words = head.replace(/\s*\n \*\s*/g, " ");
+  return /Depends on (.*?)\.(?=\s|$)/.exec(words)?.[1];
+}
+
+test.each(files.filter((file) => dependsLine(file)))("the head of %s is true", (file) => {
+  const line = dependsLine(file) ?? "";
+  const imports = importsOf(file);
+  if (line === "nothing") expect(imports).toEqual([]);
+  const others = imports.filter((specifier) => !specifier.startsWith("node:"));
+  if (line === "node only") expect(others).toEqual([]);
+  const packages = others.filter((specifier) => !specifier.startsWith(".")).map(packageOf);
+  for (const name of packages) {
+    expect(line).toContain(knownAs[name.split("/")[0] ?? ""] ?? name);
+  }
 });
 
 test("no circle of files", () => {

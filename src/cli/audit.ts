@@ -1,4 +1,4 @@
-/** `latchkey audit`: the record of administration. Depends on the domain's port. */
+/** `latchkey audit`: the record of administration. Depends on commander and the domain's port. */
 import { InvalidArgumentError, type Command } from "commander";
 import type { StoredAuditEntry } from "../auth/audit.js";
 import { duration } from "../config/config.js";

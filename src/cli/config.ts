@@ -1,4 +1,4 @@
-/** `latchkey config`. Depends on the configuration and the names of the tracing variables. */
+/** `latchkey config`. Depends on commander, the configuration and the names of the tracing variables. */
 import type { Command } from "commander";
 import { describeConfig, hashConcurrency, likelyTypos } from "../config/config.js";
 import { describeTracing, readTracingConfig } from "../observability/tracing-config.js";

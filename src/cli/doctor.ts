@@ -1,4 +1,4 @@
-/** `latchkey doctor`. Depends on the configuration, the keys, the store and the census. */
+/** `latchkey doctor`. Depends on commander, the configuration, the keys, the store and the census. */
 import type { Command } from "commander";
 import type { KeyMaterial } from "../app/key-material.js";
 import type { Census, FaultyUsers } from "../auth/passwords/census.js";

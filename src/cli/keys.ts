@@ -1,6 +1,6 @@
 /**
  * `latchkey keys …`, while servers run: they notice within a second and carry out what is left to do.
- * Depends on the domain's keys; what reads files and makes keys is loaded by the commands.
+ * Depends on commander and the domain's keys; the commands load what reads files and makes keys.
  */
 import { readFile, stat } from "node:fs/promises";
 import { InvalidArgumentError, type Command } from "commander";

@@ -1,4 +1,4 @@
-/** A progress bar on the last line of a terminal. Depends on nothing. */
+/** A progress bar on the last line of a terminal. Depends on the terminal. */
 import type { Terminal } from "./terminal.js";
 
 export interface ProgressBar {

@@ -1,4 +1,4 @@
-/** `serve`: runs the service until it is told to stop. Depends on app, store and config. */
+/** `serve`: runs the service until it is told to stop. Depends on commander, app, store and config. */
 import { randomBytes } from "node:crypto";
 import { constants, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
  * What the command line is given of the process, and how it writes there: lines, JSON and
- * tables. Depends on nothing.
+ * tables. Depends on the configuration and node.
  */
 import type { Readable, Writable } from "node:stream";
 import type { Environment } from "../config/config.js";

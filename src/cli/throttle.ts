@@ -1,4 +1,4 @@
-/** `latchkey throttle list` and `latchkey users unlock`. Depends on the domain's throttle. */
+/** `latchkey throttle list` and `latchkey users unlock`. Depends on commander and the domain's throttle. */
 import type { Command } from "commander";
 import type { Throttle, ThrottleEntry } from "../auth/throttle/throttle.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";

@@ -1,4 +1,4 @@
-/** The version of this package, as its manifest has it. Depends on node:module. */
+/** The version of this package, as its manifest has it. Depends on the package.json of @latchkey-auth/latchkey and node. */
 import { createRequire } from "node:module";
 
 const manifest = createRequire(import.meta.url)("@latchkey-auth/latchkey/package.json") as {

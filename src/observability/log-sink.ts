@@ -1,4 +1,4 @@
-/** Where lines are written without anybody waiting for it. Depends on node only. */
+/** Writes lines in the background, so that no request waits for them. Depends on node only. */
 import { constants, openSync, write } from "node:fs";
 import type { Writable } from "node:stream";
 

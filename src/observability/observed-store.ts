@@ -1,4 +1,4 @@
-/** A store that tells how long each call took. Depends on auth and the ports. */
+/** Wraps a store and reports how long each call took. Depends on auth and the ports. */
 import { AuthError } from "../auth/errors.js";
 import type { Store } from "../store/store.js";
 

@@ -1,4 +1,4 @@
-/** What a request came to, in one word of ours. Depends on the server's types. */
+/** The outcome of a request, as one word from a fixed list. Depends on the server's types. */
 import type { AccessEntry } from "../server/handler.js";
 
 /** `ok`, a domain code, an rpc's code, `aborted`, or `http_STATUS` where nothing else is known. */

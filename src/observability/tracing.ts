@@ -1,6 +1,6 @@
 /**
- * Traces of requests, sent to a collector by OTLP. Depends on auth, the server's types and the SDK, which
- * is why this is only imported where traces are wanted.
+ * Traces of requests, sent to a collector by OTLP. Depends on auth, the server's types and
+ * OpenTelemetry's SDK, so this is only imported where traces are wanted.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";

@@ -1,4 +1,4 @@
-/** Whether the service can do its work, and what keeps it from that. Depends on nothing. */
+/** Whether the service can do its work, and what keeps it from that. Depends on node only. */
 import { EventEmitter, once } from "node:events";
 
 export interface Readiness {

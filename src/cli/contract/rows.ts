@@ -1,6 +1,6 @@
 /**
  * The contract of the two REST paths as data: what is sent, and what the answer must be. Depends on
- * nothing.
+ * node only.
  */
 import { createHash } from "node:crypto";
 

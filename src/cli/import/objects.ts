@@ -1,6 +1,6 @@
 /**
  * Finds the objects of a JSON file in memory that does not grow with it: those of a list, or of the
- * list that a member of the outermost object holds. Depends on nothing.
+ * list that a member of the outermost object holds. Depends on its neighbour `lines.ts`.
  */
 import type { Line } from "./lines.js";
 

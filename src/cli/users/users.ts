@@ -1,5 +1,6 @@
 /**
- * `latchkey users …`. Depends on the domain's users; what only one command needs is loaded by it.
+ * `latchkey users …`. Depends on commander and the domain's users; a command loads what it
+ * alone needs.
  */
 import { Option, type Command } from "commander";
 import {

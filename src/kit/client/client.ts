@@ -1,6 +1,7 @@
 /**
  * A source of access tokens for a service that calls others: logs in once, keeps the token fresh, and
- * lives on the token that it has while Latchkey is away. Depends on its neighbours and on `fetch`.
+ * lives on the token that it has while Latchkey is away. Depends on its neighbours,
+ * `fetch` and the types of Connect.
  */
 import type { Interceptor } from "@connectrpc/connect";
 import { callLatchkey, TokenSourceError, type Credentials, type Grant } from "./calls.js";

@@ -1,5 +1,5 @@
 /**
- * Demands a token of the rpcs of a Connect server. Depends on @connectrpc/connect and the verifier. With
+ * Demands a token of the rpcs of a Connect server. Depends on Connect and the verifier. With
  * Connect 2.1 an interceptor runs once a unary request has been read; from 2.2 on a `requestGate`, which
  * needs Node.js 22, can refuse before that.
  */

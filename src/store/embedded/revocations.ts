@@ -1,4 +1,4 @@
-/** What was revoked, in the embedded store. Depends on the databases and the port. */
+/** What was revoked, in the embedded store. Depends on lmdb, the databases and the port. */
 import type { Database } from "lmdb";
 import type { Revocation, RevocationStore } from "../../revocations/store.js";
 import type { StoreFile } from "./databases.js";

@@ -1,6 +1,6 @@
 /**
  * `USERS_DISABLED_FIELD`: what the field of an adopted collection says of whether a user may log in.
- * Depends on nothing.
+ * Depends on its neighbour `instant.ts`.
  *
  *     disabled              whoever has it: anything but false, 0, null, "active" and "enabled"
  *     !is_active            whoever has anything but true, 1, "active" and "enabled"
