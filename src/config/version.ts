@@ -1,4 +1,7 @@
-/** The version of this package, as its manifest has it. Depends on the package.json of @latchkey-auth/latchkey and node. */
+/**
+ * The version of this package, as its manifest has it. Depends on node and on the package.json of
+ * @latchkey-auth/latchkey.
+ */
 import { createRequire } from "node:module";
 
 const manifest = createRequire(import.meta.url)("@latchkey-auth/latchkey/package.json") as {
