@@ -1,6 +1,7 @@
 /** @type {import("jest").Config} */
 export default {
   testMatch: ["<rootDir>/test/**/*.test.ts"],
+  modulePathIgnorePatterns: ["<rootDir>/release/"],
   extensionsToTreatAsEsm: [".ts"],
   moduleNameMapper: {
     // A thread loads its file itself, without jest: so the tests run the built one, as it ships.
