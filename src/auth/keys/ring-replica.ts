@@ -63,6 +63,8 @@ export class RingReplica {
   #loading: Promise<View> | undefined;
   /** What this replica wrote last; a load may see it before the answer to the write is there. */
   #written: string | undefined;
+  /** When the answer to its last write came, by the monotonic clock. */
+  #wroteAt = -Infinity;
 
   constructor(options: RingReplicaOptions) {
     this.#store = options.store;
@@ -130,7 +132,9 @@ export class RingReplica {
       const askedAt = this.#instant();
       this.#written = document;
       if (await this.#save(document, view.version)) {
-        this.#adopt({ ring: after, document, version: view.version + 1, askedAt });
+        this.#wroteAt = this.#clock.monotonic();
+        const written = { ring: after, document, version: view.version + 1, askedAt };
+        if ((this.#view?.version ?? 0) < written.version) this.#adopt(written);
         return { before: view.ring, after };
       }
     }
@@ -151,7 +155,7 @@ export class RingReplica {
       const ring = last && last.document === document ? last.ring : decoded();
       const view = { ring, document, version, askedAt };
       if (this.ageMs > this.#holdMs) this.#steadySince = askedAt;
-      this.#adopt(view);
+      if (!this.#isOutdated(view)) this.#adopt(view);
       this.#failedAt = undefined;
       return view;
     } catch (error) {
@@ -169,10 +173,19 @@ export class RingReplica {
     }
   }
 
+  /**
+   * Whether an answer is older than what this replica has. A version alone does not tell: a store may
+   * have been set back to a backup. But one that was under way while this replica wrote may be older.
+   */
+  #isOutdated({ askedAt, version }: View): boolean {
+    const last = this.#view;
+    if (!last) return false;
+    const isFromBefore = version < last.version && askedAt.monotonic < this.#wroteAt;
+    return isFromBefore || askedAt.monotonic < last.askedAt.monotonic;
+  }
+
   #adopt(view: View): void {
     const last = this.#view;
-    // An answer that was under way while this replica wrote is older than what it wrote.
-    if (last && view.askedAt.monotonic < last.askedAt.monotonic) return;
     if (last?.ring !== view.ring) {
       this.#onRing(view.ring, view.document === this.#written ? undefined : last?.ring);
     }

@@ -1,0 +1,237 @@
+/**
+ * After how long do the verifiers that people use notice a new key, a revoked one, and that the key set
+ * cannot be read? A real Latchkey and real libraries, each in its language, on a clock that is moved.
+ *
+ *   npm run measure:verifiers               a table for docs/verifiers.md; minutes
+ *   npm run measure:verifiers -- check      whether each takes a token and refuses a foreign one; seconds
+ *   npm run measure:verifiers -- NAME…      those libraries alone
+ */
+import { createServer } from "node:http";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApp } from "../../dist/src/app/app.js";
+import { createManagedKeys, readKeyMaterial } from "../../dist/src/app/key-material.js";
+import { parseConfig } from "../../dist/src/config/config.js";
+import { openStore } from "../../dist/src/store/open-store.js";
+import { languages } from "./languages.js";
+
+const day = 86_400;
+const patienceSeconds = 8 * day;
+
+/** A clock that is moved for Latchkey and for the verifier at once. */
+function createClock() {
+  let offsetMs = 0;
+  return {
+    now: () => Date.now() + offsetMs,
+    monotonic: () => performance.now() + offsetMs,
+    get seconds() {
+      return offsetMs / 1000;
+    },
+    advance: (seconds) => void (offsetMs += seconds * 1000),
+  };
+}
+
+const silent = () => undefined;
+const logger = {
+  level: "silent",
+  ...Object.fromEntries(["info", "warn", "error", "debug"].map((l) => [l, silent])),
+};
+const logs = { logger, access: silent, audit: silent, dropped: () => ({ log: 0, audit: 0 }) };
+
+/** The first old server's, which is no URL: nothing can be discovered from it. */
+const plainIssuer = "NomicGameManager.Api";
+
+/** Latchkey behind an address that can be taken away, with keys as the command line would change them. */
+async function startLatchkey(clock, env = {}) {
+  const dir = mkdtempSync(join(tmpdir(), "latchkey-verifiers-"));
+  let app;
+  let isDown = false;
+  const front = createServer(async (request, response) => {
+    if (isDown || app === undefined) return void request.socket.destroy();
+    const { status, headers, ...answer } = await fetch(app.url + request.url).then(
+      async (reply) => ({
+        status: reply.status,
+        headers: reply.headers,
+        body: Buffer.from(await reply.arrayBuffer()),
+      }),
+    );
+    const kept = ["content-type", "cache-control", "etag"].filter((name) => headers.has(name));
+    response.writeHead(status, Object.fromEntries(kept.map((name) => [name, headers.get(name)])));
+    response.end(answer.body);
+  });
+  await new Promise((listening) => front.listen(0, "127.0.0.1", listening));
+  const url = `http://127.0.0.1:${front.address().port}`;
+  const config = parseConfig({
+    ...{ PORT: "0", MANAGEMENT_PORT: "0", DATA_DIR: dir, TOKEN_ISSUER: url },
+    ...{ TOKEN_AUDIENCE: "api", TOKEN_TTL: "365d", TOKEN_MAX_SESSION: "400d", ...env },
+  });
+  const store = await openStore(config);
+  const { hashPassword } = await import("../../dist/src/auth/passwords/passwords.js");
+  const account = { id: { type: "int", value: "1" }, username: "ann", disabled: false, roles: [] };
+  await store.users.add({ ...account, passwordHash: await hashPassword("password") });
+  const keyMaterial = await readKeyMaterial(config);
+  app = createApp({ config, store, keyMaterial, logs, clock });
+  await app.start();
+  const authorization = `Basic ${Buffer.from("ann:password").toString("base64")}`;
+  return {
+    issuer: config.TOKEN_ISSUER,
+    jwksUrl: `${url}/.well-known/jwks.json`,
+    keys: createManagedKeys({ config, store, keyMaterial }, clock),
+    down: (value) => void (isDown = value),
+    async token() {
+      const reply = await fetch(`${app.url}/api/auth/token`, {
+        method: "POST",
+        headers: { authorization },
+      });
+      return (await reply.json()).token;
+    },
+    async stop() {
+      front.close();
+      front.closeAllConnections();
+      await app.close();
+      await store.close();
+      rmSync(dir, { recursive: true });
+    },
+  };
+}
+
+const kidOf = (token) => JSON.parse(Buffer.from(token.split(".")[0], "base64url")).kid;
+
+/** How long the next look may wait after so many seconds: some 2 per cent of what has passed. */
+function stepAfter(seconds) {
+  if (seconds < 60) return 1;
+  if (seconds < 1200) return 5;
+  if (seconds < 7200) return 30;
+  return seconds < 26 * 3600 ? 300 : 3600;
+}
+
+/** Runs a scenario with a fresh Latchkey and a fresh verifier that has just read the key set. */
+async function withVerifier(language, name, scenario, env = {}) {
+  const clock = createClock();
+  const latchkey = await startLatchkey(clock, { ...language.env?.(name), ...env });
+  const verifier = await language.start(name, latchkey);
+  const pass = async (seconds) => {
+    clock.advance(seconds);
+    await verifier.pass(seconds, clock.seconds);
+  };
+  try {
+    const first = await latchkey.token();
+    const answer = await verifier.verify(first);
+    if (answer !== "ok") throw new Error(`${name}: ${answer}`);
+    return await scenario({ latchkey, verifier, first, pass, clock });
+  } finally {
+    verifier.stop();
+    await latchkey.stop();
+  }
+}
+
+/** The seconds until the token's verdict is the wanted one; undefined where it never was. */
+async function secondsUntil({ verifier, pass }, token, isAccepted) {
+  for (let seconds = 0; seconds <= patienceSeconds;) {
+    if (((await verifier.verify(token)) === "ok") === isAccepted) return seconds;
+    const step = stepAfter(seconds);
+    await pass(step);
+    seconds += step;
+  }
+  return undefined;
+}
+
+const scenarios = {
+  /** The key that signs is one that no verifier has seen. */
+  async newKey(run) {
+    await run.latchkey.keys.rotateNow();
+    await run.latchkey.keys.rotateNow();
+    await run.pass(2);
+    const token = await run.latchkey.token();
+    if (kidOf(token) === kidOf(run.first)) throw new Error("the keys were not rotated");
+    return secondsUntil(run, token, true);
+  },
+  /** The key of the first token is revoked; the next one, long published, signs. */
+  async revoked(run) {
+    await run.latchkey.keys.revoke(kidOf(run.first));
+    return secondsUntil(run, run.first, false);
+  },
+  /** The key set cannot be read. */
+  async outage(run) {
+    run.latchkey.down(true);
+    return secondsUntil(run, run.first, false);
+  },
+  /** Two planned rotations, a month apart: a token by a key that was not yet made when the verifier began. */
+  async rotation(run) {
+    const { keys } = run.latchkey;
+    let token = run.first;
+    for (const kid of [kidOf(token), ""]) {
+      for (let hours = 0; hours < 30 * 24; hours += 6) {
+        await run.pass(6 * 3600);
+        await run.verifier.verify(token);
+      }
+      // A server has to have been in touch with its store for a while.
+      for (let look = 0; look < 5; look++) {
+        await run.pass(5);
+        await keys.refresh();
+      }
+      token = await run.latchkey.token();
+      if (kidOf(token) === kid) throw new Error("no rotation");
+    }
+    return secondsUntil(run, token, true);
+  },
+};
+
+/** Seconds as people say them. */
+function spoken(seconds) {
+  if (seconds === undefined) return "not within 8 days";
+  if (seconds === 0) return "at once";
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 2 * 3600) return `${Math.round(seconds / 60)} min`;
+  return seconds < 2 * day ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / day)} d`;
+}
+
+/** Takes a token of ours and refuses a stranger's; where nothing has to be discovered, by the plain issuer. */
+async function check(language, name, stranger) {
+  const row = { language: language.name, library: name };
+  const env = /, (discovery|metadata)/.test(name) ? {} : { TOKEN_ISSUER: plainIssuer };
+  try {
+    const foreign = await stranger.token();
+    row.foreign = await withVerifier(
+      language,
+      name,
+      ({ verifier }) => verifier.verify(foreign),
+      env,
+    );
+  } catch (error) {
+    row.error = error.message;
+  }
+  console.log(JSON.stringify(row));
+}
+
+async function measure(language, name) {
+  const row = { language: language.name, library: name };
+  for (const [title, scenario] of Object.entries(scenarios)) {
+    row[title] = spoken(await withVerifier(language, name, scenario));
+  }
+  console.log(JSON.stringify(row));
+}
+
+/** Not what differs in how it finds the keys alone. */
+function isMeasured(name, others) {
+  if (name.endsWith(", metadata")) return false;
+  return !(name.endsWith(", discovery") && others.includes(name.replace(", discovery", "")));
+}
+
+const [first, ...others] = process.argv.slice(2);
+const isCheck = first === "check";
+const wanted = isCheck ? others : process.argv.slice(2);
+const stranger = isCheck ? await startLatchkey(createClock(), { TOKEN_TYPE: "at+jwt" }) : undefined;
+for (const language of languages) {
+  const isWanted = (name) =>
+    wanted.length === 0 || wanted.includes(language.name) || wanted.includes(name);
+  const names = language.libraries.filter(isWanted);
+  if (names.length > 0) language.prepare();
+  for (const name of names) {
+    if (stranger) await check(language, name, stranger);
+    else if (isMeasured(name, language.libraries)) await measure(language, name);
+  }
+}
+await stranger?.stop();
+process.exit();
