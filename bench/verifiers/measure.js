@@ -214,9 +214,9 @@ async function measure(language, name) {
 }
 
 /** Not what differs in how it finds the keys alone. */
-function isMeasured(name, others) {
-  if (name.endsWith(", metadata")) return false;
-  return !(name.endsWith(", discovery") && others.includes(name.replace(", discovery", "")));
+function isMeasured(name, { libraries, unmeasured }) {
+  if (name.endsWith(", metadata") || unmeasured?.test(name)) return false;
+  return !(name.endsWith(", discovery") && libraries.includes(name.replace(", discovery", "")));
 }
 
 const [first, ...others] = process.argv.slice(2);
@@ -230,7 +230,7 @@ for (const language of languages) {
   if (names.length > 0) language.prepare();
   for (const name of names) {
     if (stranger) await check(language, name, stranger);
-    else if (isMeasured(name, language.libraries)) await measure(language, name);
+    else if (isMeasured(name, language)) await measure(language, name);
   }
 }
 await stranger?.stop();

@@ -47,13 +47,14 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("renew: %w", err)
 	}
 
-	// A process that lives on keeps the key set in a jwk.Cache.
+	// A process that lives on keeps the key set in a jwk.Cache, with jwk.WithMaxInterval(5*time.Minute).
 	keys, err := jwk.Fetch(ctx, getenv("LATCHKEY_JWKS_URL", url+"/.well-known/jwks.json"))
 	if err != nil {
 		return fmt.Errorf("read the key set: %w", err)
 	}
 	token, err := jwt.ParseString(renewed.Msg.GetAccessToken(), jwt.WithKeySet(keys),
-		jwt.WithIssuer(issuer), jwt.WithRequiredClaim(jwt.ExpirationKey))
+		jwt.WithIssuer(issuer), jwt.WithRequiredClaim(jwt.ExpirationKey),
+		jwt.WithAcceptableSkew(10*time.Second))
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

@@ -34,13 +34,14 @@ def main() -> None:
             timeout=TIMEOUT_SECONDS,
         )
 
-    # Make one of these for the life of the process: it caches the keys.
-    keys = jwt.PyJWKClient(KEY_SET_URL, timeout=TIMEOUT_SECONDS)
+    # Make one of these for the life of the process: it caches the key set.
+    keys = jwt.PyJWKClient(KEY_SET_URL, lifespan=300, timeout=TIMEOUT_SECONDS)
     claims = jwt.decode(
         renewed.access_token,
         keys.get_signing_key_from_jwt(renewed.access_token),
         algorithms=["RS256"],
         issuer=ISSUER,
+        leeway=10,
         options={"require": ["sub", "exp"]},
     )
     until = datetime.fromtimestamp(claims["exp"], timezone.utc)

@@ -18,12 +18,13 @@ const login = await client.login({ username, password });
 const headers = { authorization: `Bearer ${login.accessToken}` };
 const { accessToken } = await client.issueToken({}, { headers });
 
-// Make one of these for the life of the process: it caches the keys.
-const keys = createRemoteJWKSet(new URL(keySetUrl));
+// Make one of these for the life of the process. It caches the keys, for ten minutes unless told otherwise.
+const keys = createRemoteJWKSet(new URL(keySetUrl), { cacheMaxAge: 300_000 });
 const { payload } = await jwtVerify(accessToken, keys, {
   algorithms: ["RS256"],
   issuer: "NomicGameManager.Api",
   requiredClaims: ["sub", "exp"],
+  clockTolerance: 10,
 });
 const until = new Date((payload.exp ?? 0) * 1000).toISOString();
 process.stdout.write(`subject ${payload.sub ?? ""}, until ${until}\n`);

@@ -58,13 +58,16 @@ public final class Client {
   }
 
   private static JWTClaimsSet verify(String token, URI keySetUrl) throws Exception {
-    // Make one of these for the life of the process: it caches the keys.
-    var keys = JWKSourceBuilder.create(keySetUrl.toURL()).build();
+    // Make one of these for the life of the process: it caches the keys for five minutes, and longer
+    // while Latchkey does not answer.
+    var keys = JWKSourceBuilder.create(keySetUrl.toURL()).outageTolerant(3_600_000).build();
     var processor = new DefaultJWTProcessor<SecurityContext>();
     processor.setJWSKeySelector(new JWSVerificationKeySelector<>(JWSAlgorithm.RS256, keys));
-    processor.setJWTClaimsSetVerifier(
-        new DefaultJWTClaimsVerifier<>(
-            new JWTClaimsSet.Builder().issuer(ISSUER).build(), Set.of("sub", "exp")));
+    var claims =
+        new DefaultJWTClaimsVerifier<SecurityContext>(
+            new JWTClaimsSet.Builder().issuer(ISSUER).build(), Set.of("sub", "exp"));
+    claims.setMaxClockSkew(10);
+    processor.setJWTClaimsSetVerifier(claims);
     return processor.process(token, null);
   }
 
