@@ -33,7 +33,7 @@ import {
   createNetworkMatcher,
   networkOf,
 } from "../server/client-address.js";
-import { createRequestHandler } from "../server/handler.js";
+import { createRefusals, createRequestHandler } from "../server/handler.js";
 import { createListener } from "../server/listener.js";
 import { createManagementServer } from "../server/management.js";
 import { createReadiness, type Readiness } from "../server/readiness.js";
@@ -145,6 +145,7 @@ export function createApp(deps: AppDeps): App {
     createHomeRoute(documents.map(({ path }) => path)),
     ...documents,
   ];
+  const clientAddressOf = createClientAddressReader(config.TRUST_PROXY);
   const handler = createRequestHandler({
     routes,
     rpc: {
@@ -154,7 +155,7 @@ export function createApp(deps: AppDeps): App {
     },
     corsOrigins: config.CORS_ORIGINS ?? [],
     cors: async () => (await loadRpc()).corsHeaders,
-    clientAddressOf: createClientAddressReader(config.TRUST_PROXY),
+    clientAddressOf,
     onAccess: observer.onAccess,
     onFault: observer.onFault,
   });
@@ -166,6 +167,10 @@ export function createApp(deps: AppDeps): App {
     ...(keyMaterial.tls && { tls: keyMaterial.tls.material }),
     limits: { idleTimeoutMs: config.KEEP_ALIVE_TIMEOUT * 1000 },
     networkOf: connectionCounter(config),
+    isShared: proxyMatcher(config),
+    clientOf: (req) => networkOf(clientAddressOf(req)),
+    isProxied: createNetworkMatcher(config.TRUST_PROXY_PROTOCOL ?? []),
+    refusalOf: createRefusals(routes, (...request) => rpc?.refuse(...request)),
     onRefused: observer.onRefused,
   });
   const management = hasManagementPort
@@ -287,13 +292,17 @@ export function createApp(deps: AppDeps): App {
 }
 
 /** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */
-function connectionCounter({ TRUST_PROXY, THROTTLE_EXEMPT_NETWORKS }: Config) {
-  const proxies = Array.isArray(TRUST_PROXY) ? createNetworkMatcher(TRUST_PROXY) : () => false;
-  const exempt = createNetworkMatcher(THROTTLE_EXEMPT_NETWORKS ?? []);
-  return (remoteAddress: string) => {
-    const isShared = typeof TRUST_PROXY === "number" || proxies(remoteAddress);
-    return isShared || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
-  };
+function connectionCounter(config: Config) {
+  const isShared = proxyMatcher(config);
+  const exempt = createNetworkMatcher(config.THROTTLE_EXEMPT_NETWORKS ?? []);
+  return (remoteAddress: string) =>
+    isShared(remoteAddress) || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
+}
+
+/** Whether an address is a trusted proxy's. */
+function proxyMatcher({ TRUST_PROXY }: Config): (address: string) => boolean {
+  if (typeof TRUST_PROXY === "number") return () => TRUST_PROXY > 0;
+  return createNetworkMatcher(TRUST_PROXY ?? []);
 }
 
 /** A new hash, computed within the bound that holds for logins. */

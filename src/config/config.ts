@@ -305,6 +305,10 @@ export const variables = {
     proxies,
     "number of proxies in front, or their networks separated by commas",
   ),
+  TRUST_PROXY_PROTOCOL: optional(
+    networks,
+    "networks whose connections begin with a PROXY protocol header (v1 or v2), separated by commas",
+  ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
   TLS_CERT_FILE: optional(

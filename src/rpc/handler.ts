@@ -26,6 +26,9 @@ import {
   type UniversalServerRequest,
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
+import { errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { AuthError } from "../auth/errors.js";
 import type { AuthService as Service } from "../auth/service.js";
 import { BodyTooLarge } from "../server/body.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
@@ -55,6 +58,8 @@ export interface RpcHandler {
   /** Answers the request; the path may be one that is not served. */
   handle(exchange: Exchange, path: string): Promise<void>;
   readonly corsHeaders: CorsHeaders;
+  /** What the listener answers in place of an rpc; undefined where the request is for none. */
+  refuse(path: string, contentType: string | undefined, status: number): Answer | undefined;
   /** Ends streaming rpcs, those to come too: a server that shuts down does not wait for them. */
   endStreams(): void;
 }
@@ -96,6 +101,13 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
     paths: [...handlers.keys()],
     serves: (path) => handlers.has(path),
     corsHeaders,
+    refuse(path, contentType, status) {
+      const framing = framingOf(contentType);
+      if (!handlers.has(path) && framing === undefined) return undefined;
+      // It was the credential that took so much.
+      if (status === 431 && path === issueTokenPath) return refusal(framing, badCredential, 401);
+      return refusal(framing, listenerRefusals[status] ?? listenerRefusals[413], status);
+    },
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
       const { req } = exchange;
@@ -103,7 +115,7 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
       const handler = handlers.get(path);
       const framing = framingOf(req.headers["content-type"]);
       if (handler === undefined) {
-        send(exchange, unimplemented(framing));
+        send(exchange, refusal(framing, noSuchRpc, 404));
         return;
       }
       const shown = (error: unknown) => explain(error, exchange, onFault);
@@ -287,20 +299,31 @@ const corsHeaders: CorsHeaders = {
   exposedHeaders: [...cors.exposedHeaders, "ETag", "Retry-After", "X-Request-Id"],
 };
 
-/** An rpc that is not there, in the caller's own protocol. */
-function unimplemented(framing: Framing | undefined): Answer {
-  const message = "no such rpc";
+const noSuchRpc = new ConnectError("no such rpc", Code.Unimplemented);
+
+const issueTokenPath = createMethodUrl("/", AuthService.method.issueToken);
+const badCredential = toConnectError(new AuthError("invalid_credentials", "over-long"), "");
+
+/** By the status that the listener gives over plain HTTP. */
+const listenerRefusals: Readonly<Record<number, ConnectError>> & { 413: ConnectError } = {
+  408: new ConnectError("the request took too long to come", Code.DeadlineExceeded),
+  413: new ConnectError("the request is too large", Code.ResourceExhausted),
+  429: new ConnectError("too many requests were given up, try again later", Code.ResourceExhausted),
+  431: new ConnectError("the headers are too large", Code.ResourceExhausted),
+};
+
+/** An error in the caller's own protocol. @param status where that is plain HTTP. */
+function refusal(framing: Framing | undefined, error: ConnectError, status: number): Answer {
   if (framing !== undefined && framing.protocol !== "connect") {
     const headers = {
       "content-type": `application/${framing.protocol}${framing.text ? "-text" : ""}`,
-      "grpc-status": String(Code.Unimplemented),
-      "grpc-message": message,
+      ...Object.fromEntries(setTrailerStatus(new Headers(), error)),
     };
     return { status: 200, headers };
   }
   return {
-    status: 404,
+    status,
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ code: "unimplemented", message }),
+    body: errorToJsonBytes(error, undefined),
   };
 }

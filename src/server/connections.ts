@@ -1,6 +1,6 @@
 /**
  * The open connections and the requests in progress on them: what is booked to whom, the limits on it,
- * and the answers and cuts where one is passed. Depends on its neighbour `frame-watch.ts` and on node.
+ * and the answers and cuts where one is passed. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
@@ -11,6 +11,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { Answer } from "./exchange.js";
 import { FrameWatch } from "./frame-watch.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
@@ -82,15 +83,47 @@ export interface Refusal {
 /** The client network that an address counts for, or undefined where none is counted. */
 export type NetworkOf = (remoteAddress: string) => string | undefined;
 
+/** What is known of a request that is refused. */
+export interface RefusedRequest {
+  readonly url?: string | undefined;
+  readonly headers: { readonly "content-type"?: string | undefined };
+}
+
+/** What is asked of those who know more than connections. */
+export interface ConnectionHooks {
+  readonly networkOf: NetworkOf;
+  readonly onRefused: (refusal: Refusal) => void;
+  /** Whether the connections from an address carry the requests of many clients: a proxy's. */
+  readonly isShared: (remoteAddress: string) => boolean;
+  /** The network of the client that the proxy names. */
+  readonly clientOf: (req: Request) => string;
+  /** How a refusal reads on the path that it is about; undefined for an empty one. */
+  readonly refusalOf: (request: RefusedRequest, status: number) => Answer | undefined;
+}
+
+/** What somebody has sent that serves no request: see `overheadFramesMax`. */
+interface Account {
+  overheadFrames: number;
+  overheadAt: number;
+}
+
+/** One of those who share the connections of a proxy. */
+interface Client extends Account {
+  readonly name: string;
+  streams: number;
+}
+
 interface Exchange {
   readonly req: Request;
   readonly res: Response;
   readonly startedAt: number;
+  /** Whose it is, where others share its connection. */
+  readonly client: Client | undefined;
   /** Since when the answer waits for the client: to be read, or for the rest of the request. */
   waitingSince: number | undefined;
 }
 
-export interface Connection {
+export interface Connection extends Account {
   readonly socket: Socket;
   readonly remoteAddress: string | undefined;
   readonly network: Network | undefined;
@@ -102,8 +135,10 @@ export interface Connection {
   deadline?: { readonly at: number; readonly reason?: RefusalReason };
   cut: boolean;
   idleSince: number;
-  overheadFrames: number;
-  overheadAt: number;
+  /** It is never cut for what one of its clients does. */
+  readonly isShared: boolean;
+  /** How its first request begins, until that is there. */
+  head?: string;
 }
 
 interface Network {
@@ -119,23 +154,24 @@ const statusOfClientError: Readonly<Record<string, number>> = {
 };
 const reasonOfStatus: Readonly<Record<number, RefusalReason>> = {
   408: "slow_request",
+  429: "flood",
   431: "header_size",
 };
 
 export class Connections {
   readonly #limits: ListenerLimits;
-  readonly #networkOf: NetworkOf;
-  readonly #onRefused: (refusal: Refusal) => void;
+  readonly #hooks: ConnectionHooks;
   readonly #sockets = new Set<Socket>();
   /** By what a request leads to: the socket on HTTP/1.1, the session on HTTP/2. */
   readonly #connections = new Map<object, Connection>();
   readonly #networks = new Map<string, Network>();
+  /** Those who share connections, by network. */
+  readonly #clients = new Map<string, Client>();
   #draining = false;
 
-  constructor(limits: ListenerLimits, networkOf: NetworkOf, onRefused: (refusal: Refusal) => void) {
+  constructor(limits: ListenerLimits, hooks: ConnectionHooks) {
     this.#limits = limits;
-    this.#networkOf = networkOf;
-    this.#onRefused = onRefused;
+    this.#hooks = hooks;
   }
 
   /** Accepted sockets that are open, handshakes included. */
@@ -143,29 +179,33 @@ export class Connections {
     return this.#sockets.size;
   }
 
-  /** Counts an accepted socket, or closes it where its network has too many. */
-  admit(socket: Socket): boolean {
+  /** Books an accepted socket. */
+  accept(socket: Socket): void {
     socket.on("error", ignore);
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+  }
+
+  /** Counts an accepted socket for its network, or closes it where that has too many. */
+  admit(socket: Socket): boolean {
     const network = this.#network(socket);
     if (network && network.connections >= this.#limits.connectionsPerNetworkMax) {
       this.report("connections", socket.remoteAddress);
       socket.destroy();
       return false;
     }
-    this.#sockets.add(socket);
     if (network) {
       network.connections++;
       this.#networks.set(network.name, network);
     }
     socket.once("close", () => {
-      this.#sockets.delete(socket);
       if (network && --network.connections === 0) this.#networks.delete(network.name);
     });
     return true;
   }
 
   #network({ remoteAddress }: Socket): Network | undefined {
-    const name = remoteAddress === undefined ? undefined : this.#networkOf(remoteAddress);
+    const name = remoteAddress === undefined ? undefined : this.#hooks.networkOf(remoteAddress);
     if (name === undefined) return undefined;
     return this.#networks.get(name) ?? { name, connections: 0, streams: 0 };
   }
@@ -181,6 +221,7 @@ export class Connections {
       deadline: { at: now + this.#limits.requestTimeoutMs, reason: "slow_request" },
       cut: false,
       idleSince: now,
+      isShared: this.#hooks.isShared(socket.remoteAddress ?? ""),
       overheadFrames: 0,
       overheadAt: now,
     };
@@ -207,8 +248,9 @@ export class Connections {
       if (!session.closed) delete connection.deadline;
       this.#spend(connection);
     });
-    session.on("error", () => {
-      if (!connection.cut) this.report("malformed", connection.remoteAddress);
+    session.on("error", ({ code = "" }: NodeJS.ErrnoException) => {
+      if (connection.cut || endCodes.has(code)) return;
+      this.report("malformed", connection.remoteAddress);
     });
   }
 
@@ -222,9 +264,21 @@ export class Connections {
       this.answer(connection, res, 431);
       return false;
     }
-    const exchange: Exchange = { req, res, startedAt: performance.now(), waitingSince: undefined };
+    delete connection.head;
+    const client = connection.isShared ? this.#client(req) : undefined;
+    if (client && (this.#isOverdrawn(client) || client.streams >= streamsPerNetworkMax)) {
+      this.answer(connection, res, 429);
+      return false;
+    }
+    if (client && "stream" in res && exchanges.size >= streamsMax) {
+      res.stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return false;
+    }
+    const startedAt = performance.now();
+    const exchange: Exchange = { req, res, startedAt, client, waitingSince: undefined };
     exchanges.add(exchange);
     if (network) network.streams++;
+    if (client) client.streams++;
     res.once("close", () => this.#finish(connection, exchange));
     if (exchanges.size > streamsMax || (network?.streams ?? 0) > streamsPerNetworkMax) {
       this.#cut(connection, "streams");
@@ -235,10 +289,10 @@ export class Connections {
   }
 
   #finish(connection: Connection, exchange: Exchange): void {
-    const { req, res } = exchange;
+    const { req, res, client = connection } = exchange;
     if ("stream" in res) {
-      if (res.stream.rstCode === constants.NGHTTP2_NO_ERROR) connection.overheadFrames--;
-      else this.#spend(connection);
+      if (res.stream.rstCode === constants.NGHTTP2_NO_ERROR) client.overheadFrames--;
+      else this.#spend(connection, client);
     } else if (!req.complete && !connection.socket.destroyed) {
       // The rest of a refused body is still to come: #checkExchange sees to it.
       return;
@@ -249,18 +303,37 @@ export class Connections {
   #release(connection: Connection, exchange: Exchange): void {
     if (!connection.exchanges.delete(exchange)) return;
     if (connection.network) connection.network.streams--;
+    if (exchange.client) exchange.client.streams--;
     connection.idleSince = performance.now();
   }
 
   /** Books a frame that serves no request, and cuts the connection that sends little else. */
-  #spend(connection: Connection): void {
-    const { overheadFramesMax, overheadFramesPerSecond } = this.#limits;
+  #spend(connection: Connection, account: Account = connection): void {
     connection.frames?.saw();
-    const now = performance.now();
-    const forgiven = ((now - connection.overheadAt) / 1000) * overheadFramesPerSecond;
-    connection.overheadFrames = Math.max(0, connection.overheadFrames - forgiven) + 1;
-    connection.overheadAt = now;
-    if (connection.overheadFrames > overheadFramesMax) this.#cut(connection, "flood");
+    account.overheadFrames = this.#overheadOf(account) + 1;
+    account.overheadAt = performance.now();
+    if (!connection.isShared && this.#isOverdrawn(account)) this.#cut(connection, "flood");
+  }
+
+  /** What is left of it, after what has been forgiven since. */
+  #overheadOf({ overheadFrames, overheadAt }: Account): number {
+    const forgiven =
+      ((performance.now() - overheadAt) / 1000) * this.#limits.overheadFramesPerSecond;
+    return Math.max(0, overheadFrames - forgiven);
+  }
+
+  #isOverdrawn(account: Account): boolean {
+    return this.#overheadOf(account) > this.#limits.overheadFramesMax;
+  }
+
+  #client(req: Request): Client {
+    const name = this.#hooks.clientOf(req);
+    let client = this.#clients.get(name);
+    if (client === undefined) {
+      client = { name, streams: 0, overheadFrames: 0, overheadAt: performance.now() };
+      this.#clients.set(name, client);
+    }
+    return client;
   }
 
   /** Ends what has taken too long. To be called every `checkIntervalMs`. */
@@ -280,6 +353,9 @@ export class Connections {
         // On HTTP/1.1 the other answers wait for the first.
         if (session === undefined) break;
       }
+    }
+    for (const client of this.#clients.values()) {
+      if (client.streams === 0 && this.#overheadOf(client) === 0) this.#clients.delete(client.name);
     }
   }
 
@@ -310,8 +386,12 @@ export class Connections {
     }
     exchange.waitingSince ??= now;
     const waitedMs = now - exchange.waitingSince;
-    if (waitedMs >= answerTimeoutMs) this.#cut(connection, "slow_reader");
-    else if (out.writableFinished && waitedMs >= lingerMs) {
+    if (waitedMs >= answerTimeoutMs) {
+      if (stream && connection.isShared) {
+        this.report("slow_reader", connection.remoteAddress);
+        stream.close(constants.NGHTTP2_CANCEL);
+      } else this.#cut(connection, "slow_reader");
+    } else if (out.writableFinished && waitedMs >= lingerMs) {
       if (stream) stream.close();
       else connection.socket.destroy();
     }
@@ -327,30 +407,48 @@ export class Connections {
     else if (isForeign(error)) {
       this.report("malformed", connection.remoteAddress);
       socket.destroy();
-    } else this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400);
+    } else
+      this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400, error.rawPacket);
   }
 
-  /** An empty answer where HTTP/1.1 has no response object for one, and the end of the connection. */
-  answerRaw(connection: Connection, status: number): void {
-    const requestId = this.#reportAnswer(connection, status);
+  /**
+   * An answer where HTTP/1.1 has no response object for one, and the end of the connection.
+   *
+   * @param packet what was read last of the request.
+   */
+  answerRaw(connection: Connection, status: number, packet?: Buffer): void {
+    const request = requestOf(connection, packet);
+    const { status: shown, headers, body } = this.#refusal(connection, request, status);
     connection.deadline = this.#linger();
-    connection.socket.end(
-      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\ndate: ${new Date().toUTCString()}\r\n` +
-        `x-request-id: ${requestId}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`,
-    );
+    const lines = Object.entries({
+      date: new Date().toUTCString(),
+      ...headers,
+      connection: "close",
+    }).map(([name, value]) => `${name}: ${String(value)}\r\n`);
+    const head = `HTTP/1.1 ${shown} ${STATUS_CODES[shown] ?? ""}\r\n${lines.join("")}\r\n`;
+    connection.socket.end(Buffer.concat([Buffer.from(head), Buffer.from(body)]));
   }
 
-  /** An empty answer, and on HTTP/1.1 the end of the connection. */
+  /** What is answered in place of the handler. */
+  #refusal(connection: Connection, request: RefusedRequest | undefined, status: number) {
+    const requestId = this.#reportAnswer(connection, status);
+    const refusal = request && this.#hooks.refusalOf(request, status);
+    const { body = "", headers, status: shown } = refusal ?? { status };
+    const length = String(Buffer.byteLength(body));
+    const all = { ...headers, "x-request-id": requestId, "content-length": length };
+    return { status: shown, headers: all, body };
+  }
+
+  /** An answer, and on HTTP/1.1 the end of the connection. */
   answer(connection: Connection, res: Response, status: number): void {
-    const headers = {
-      "x-request-id": this.#reportAnswer(connection, status),
-      "content-length": "0",
-    };
+    const { status: shown, headers, body } = this.#refusal(connection, res.req, status);
     if (!("stream" in res)) {
-      res.writeHead(status, { ...headers, connection: "close" }).end();
+      res.writeHead(shown, { ...headers, connection: "close" }).end(body);
     } else if (!res.stream.destroyed && !res.stream.closed) {
       const { stream } = res;
-      stream.respond({ ":status": status, ...headers }, { endStream: true });
+      const isEmpty = body.length === 0 || res.req.method === "HEAD";
+      stream.respond({ ":status": shown, ...headers }, { endStream: isEmpty });
+      if (!isEmpty) stream.end(body);
       // At once, so that a handler at work finds the stream gone; but Node 22 drops the answer if sooner.
       setImmediate(() => stream.close());
     }
@@ -404,12 +502,12 @@ export class Connections {
   #reportAnswer({ remoteAddress }: Connection, status: number): string {
     const requestId = randomUUID();
     const reason = reasonOfStatus[status] ?? "malformed";
-    this.#onRefused({ reason, remoteAddress, status, requestId });
+    this.#hooks.onRefused({ reason, remoteAddress, status, requestId });
     return requestId;
   }
 
   report(reason: RefusalReason, remoteAddress: string | undefined): void {
-    this.#onRefused({ reason, remoteAddress });
+    this.#hooks.onRefused({ reason, remoteAddress });
   }
 }
 
@@ -421,6 +519,24 @@ function closeAfterLast({ session, exchanges }: Connection): void {
   for (const { res } of unanswered) res.removeHeader("connection");
   last?.res.setHeader("connection", "close");
 }
+
+/** How a connection ends whose peer does no more than leave. */
+const endCodes = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ERR_HTTP2_SESSION_ERROR"]);
+
+/** What is known of a request that HTTP/1.1's parser has given up. */
+function requestOf({ exchanges, head }: Connection, packet?: Buffer): RefusedRequest | undefined {
+  const [exchange] = exchanges;
+  if (exchange) return exchange.req;
+  for (const text of [packet?.toString("latin1", 0, headCharsKept), head]) {
+    const [, url] = /^[A-Z]+ (\S+) HTTP\/1\.[01]\r\n/.exec(text ?? "") ?? [];
+    const [, type] = /\r\ncontent-type: *([^\r\n]*)\r\n/i.exec(text ?? "") ?? [];
+    if (url !== undefined) return { url, headers: { "content-type": type } };
+  }
+  return undefined;
+}
+
+/** What is kept of a request's beginning, to know its path. */
+export const headCharsKept = 1024;
 
 /** What Node tells of bytes that are no HTTP/1.1 request. */
 export type ClientError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };

@@ -15,6 +15,7 @@ import {
   type NodeResponse,
   type OnFault,
 } from "./exchange.js";
+import type { RefusedRequest } from "./connections.js";
 import type { Route } from "./route.js";
 
 /** One line of the access log: nothing in it is free text of the client's. */
@@ -49,6 +50,22 @@ export interface HandlerOptions {
 export interface CorsHeaders {
   readonly allowedHeaders: readonly string[];
   readonly exposedHeaders: readonly string[];
+}
+
+/** How the refusals of the listener read on each path: see Connections. */
+export function createRefusals(
+  routes: readonly Route[],
+  refuseRpc: (path: string, contentType: string | undefined, status: number) => Answer | undefined,
+): (request: RefusedRequest, status: number) => Answer | undefined {
+  const byPath = new Map(routes.map((route) => [route.path, route]));
+  return ({ url = "", headers }, status) => {
+    if (status !== 408 && status !== 413 && status !== 429 && status !== 431) return undefined;
+    const path = url.split("?", 1)[0] ?? "";
+    const route = byPath.get(path);
+    const answer = route?.refuse(status) ?? refuseRpc(path, headers["content-type"], status);
+    if (answer === undefined || status !== 429) return answer;
+    return { ...answer, headers: { ...answer.headers, "retry-after": "1" } };
+  };
 }
 
 export function createRequestHandler(

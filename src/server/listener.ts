@@ -23,17 +23,22 @@ import type { TLSSocket } from "node:tls";
 import {
   Connections,
   defaultLimits,
+  headCharsKept,
   type ClientError,
   type Connection,
+  type ConnectionHooks,
   type ListenerLimits,
-  type NetworkOf,
-  type Refusal,
   type Request,
   type Response,
 } from "./connections.js";
+import { readProxyHeader } from "./proxy-protocol.js";
 import { secureContextOptions, type TlsMaterial } from "./tls.js";
 
-export interface ListenerOptions {
+/**
+ * The hooks are optional: by default each address is its own network and nothing is shared. A trusted proxy,
+ * whose connections are everybody's, belongs to no network.
+ */
+export interface ListenerOptions extends Partial<ConnectionHooks> {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -42,13 +47,8 @@ export interface ListenerOptions {
   readonly limits?: Partial<ListenerLimits>;
   /** With it the port speaks TLS only; with its `ca` every client needs a certificate. */
   readonly tls?: TlsMaterial;
-  /**
-   * By default each address is its own network. A trusted proxy, whose connections are everybody's,
-   * belongs to none.
-   */
-  readonly networkOf?: NetworkOf;
-  /** Called for what the handler cannot log or count. */
-  readonly onRefused?: (refusal: Refusal) => void;
+  /** Whether connections from an address begin with a PROXY protocol header. Default: none do. */
+  readonly isProxied?: (remoteAddress: string) => boolean;
 }
 
 export interface Listener {
@@ -90,10 +90,16 @@ class PortListener implements Listener {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ListenerOptions) {
-    const { networkOf = (address: string) => address, onRefused = () => undefined } = options;
     this.#options = options;
     this.#limits = { ...defaultLimits, ...options.limits };
-    this.#connections = new Connections(this.#limits, networkOf, onRefused);
+    this.#connections = new Connections(this.#limits, {
+      networkOf: (address) => address,
+      onRefused: () => undefined,
+      isShared: () => false,
+      clientOf: (req) => req.socket.remoteAddress ?? "",
+      refusalOf: () => undefined,
+      ...options,
+    });
     this.#server = this.#createHttp1();
     this.#http2 = this.#createHttp2();
     this.#acceptHttp1 = options.tls === undefined ? this.#takeCleartext() : this.#takeTls();
@@ -231,23 +237,49 @@ class PortListener implements Listener {
   #takeCleartext(): Accept {
     const acceptHttp1 = takeListener(this.#server, "connection");
     this.#server.on("connection", (socket: Socket) => {
-      if (this.#connections.admit(socket)) this.#sniff(this.#connections.open(socket));
+      this.#receive(socket, () => this.#sniff(this.#connections.open(socket)));
     });
     return acceptHttp1;
+  }
+
+  /** Goes on with a socket once its client is known, unless that has too many. */
+  #receive(socket: Socket, accept: () => void): void {
+    const { remoteAddress = "" } = socket;
+    this.#connections.accept(socket);
+    const admit = () => {
+      if (this.#connections.admit(socket)) accept();
+    };
+    if (!this.#options.isProxied?.(remoteAddress)) admit();
+    else {
+      const onFault = (reason: "slow_request" | "malformed") =>
+        this.#connections.report(reason, remoteAddress);
+      readProxyHeader(socket, this.#limits.requestTimeoutMs, onFault, admit);
+    }
   }
 
   #takeTls(): Accept {
     const handshake = takeListener(this.#server, "connection");
     const acceptHttp1 = takeListener(this.#server, "secureConnection");
     takeListener(this.#server, "tlsClientError");
+    /** Clients that a PROXY protocol header has named, by the other end of their connection. */
+    const clients = new Map<string, string>();
     this.#server.on("connection", (socket: Socket) => {
-      if (this.#connections.admit(socket)) handshake(socket);
+      const peer = peerOf(socket);
+      this.#receive(socket, () => {
+        if (socket.remoteAddress !== undefined && peer.address !== socket.remoteAddress) {
+          clients.set(peer.port, socket.remoteAddress);
+          socket.once("close", () => clients.delete(peer.port));
+        }
+        handshake(socket);
+      });
     });
     this.#server.on("tlsClientError", (_error: Error, socket: TLSSocket) => {
       this.#connections.report("tls", socket.remoteAddress);
       socket.destroy();
     });
     this.#server.on("secureConnection", (socket: TLSSocket) => {
+      const address = clients.get(peerOf(socket).port);
+      if (address !== undefined) Object.defineProperty(socket, "remoteAddress", { value: address });
       const connection = this.#connections.open(socket);
       if (socket.alpnProtocol === "h2") this.#startHttp2(connection);
       else this.#startHttp1(connection);
@@ -268,6 +300,7 @@ class PortListener implements Listener {
       if (isPreface && length < prefaceLine.length) return;
       socket.off("readable", read).off("end", hangUp);
       socket.unshift(head);
+      connection.head = head.toString("latin1", 0, headCharsKept);
       if (isPreface) this.#startHttp2(connection);
       else this.#startHttp1(connection);
     };
@@ -286,6 +319,12 @@ class PortListener implements Listener {
     this.#http2.once("session", (session) => this.#connections.startHttp2(connection, session));
     this.#http2.emit("connection", connection.socket);
   }
+}
+
+/** The other end of a connection: TLS has a socket of its own upon the one that was accepted. */
+function peerOf({ remoteAddress, remotePort }: Socket): { address: string; port: string } {
+  const address = remoteAddress ?? "";
+  return { address, port: `${address} ${remotePort ?? ""}` };
 }
 
 function takeListener(server: HttpServer | HttpsServer, event: string): Accept {

@@ -1,0 +1,298 @@
+/**
+ * Latchkey behind proxies: what their clients share, what each of them is counted for, and who they are. The
+ * proxies come from Debian: `apt-get update && apt-get install --no-install-recommends haproxy nginx-light caddy`.
+ */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect as connectHttp2, constants, type ClientHttp2Session } from "node:http2";
+import { createServer, connect, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { afterEach, describe, expect, test } from "@jest/globals";
+import { makeCertificate } from "../support/certificates.js";
+import { basic } from "../support/http.js";
+import { fetchHttp1, fetchHttp2, openSocket, until } from "../support/listener.js";
+import { binaryHeader } from "../support/proxy-header.js";
+import { eventually } from "../support/server-process.js";
+import { keptLogs, startService, testUser, type RunningService } from "../support/service.js";
+import { describeWith } from "../support/toolchain.js";
+
+const tokenPath = "/api/auth/token";
+const wrong = basic("TestUser", "Password");
+const right = basic("TestUser", "password");
+
+let cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup();
+  cleanups = [];
+});
+
+interface Kept {
+  readonly service: RunningService;
+  readonly events: (event: string) => Record<string, unknown>[];
+}
+
+async function start(env: Record<string, string>): Promise<Kept> {
+  const lines: string[] = [];
+  const service = await startService(env, [testUser], { logs: keptLogs(lines) });
+  cleanups.push(() => service.close());
+  const entries = () => lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  return { service, events: (event) => entries().filter((entry) => entry["event"] === event) };
+}
+
+function open(url: string, localAddress = "127.0.0.1"): ClientHttp2Session {
+  const { hostname: host, port } = new URL(url);
+  const createConnection = () => connect({ host, port: Number(port), localAddress });
+  const session = connectHttp2(url, { createConnection });
+  session.on("error", () => undefined);
+  cleanups.push(() => session.destroy());
+  return session;
+}
+
+const post = (session: ClientHttp2Session, client: string, path = tokenPath, more = {}) =>
+  fetchHttp2(session, { ":method": "POST", ":path": path, "x-forwarded-for": client, ...more }, "");
+
+/** Requests that are given up at once, as a client does who closes its tab again and again. */
+async function abortMany(session: ClientHttp2Session, client: string, count: number) {
+  for (let sent = 0; sent < count; sent += 50) {
+    const streams = Array.from({ length: 50 }, () => {
+      const headers = { ":method": "POST", ":path": tokenPath, "x-forwarded-for": client };
+      const stream = session.request(headers);
+      stream.on("error", () => undefined);
+      stream.close(constants.NGHTTP2_CANCEL);
+      return once(stream, "close");
+    });
+    await Promise.all(streams);
+  }
+}
+
+describe("a connection of a trusted proxy", () => {
+  test("goes on for the others when one client gives up requests by the hundred", async () => {
+    const { service, events } = await start({ TRUST_PROXY: "127.0.0.1" });
+    const session = open(service.url);
+    const answers: number[] = [];
+    for (let round = 0; round < 8; round++) {
+      await abortMany(session, "203.0.113.66", 100);
+      answers.push(
+        (await post(session, `192.0.2.${round}`, tokenPath, { authorization: right })).status,
+      );
+    }
+    expect(answers).toEqual(Array(8).fill(200));
+    const abuser = await post(session, "203.0.113.66");
+    expect(abuser).toMatchObject({ status: 429, headers: { "retry-after": "1" } });
+    expect(JSON.parse(abuser.body)).toMatchObject({ status: 429, path: tokenPath });
+    const rpc = await post(session, "203.0.113.66", "/auth.v1.AuthService/Login", {
+      "content-type": "application/grpc",
+    });
+    expect(rpc).toMatchObject({ status: 200, headers: { "grpc-status": "8" } });
+    expect(session.destroyed).toBe(false);
+    expect(
+      events("refused").every(({ reason, status }) => reason === "flood" && status === 429),
+    ).toBe(true);
+  });
+
+  test("of a client that is no proxy is cut for it", async () => {
+    const { service, events } = await start({ TRUST_PROXY: "192.0.2.1" });
+    const session = open(service.url);
+    void abortMany(session, "203.0.113.66", 800).catch(() => undefined);
+    await until(() => session.destroyed);
+    await until(() => events("refused").some(({ reason }) => reason === "flood"));
+  });
+
+  test("that it closes is no malformed request", async () => {
+    const { service, events } = await start({ TRUST_PROXY: "127.0.0.1" });
+    for (const end of ["end", "resetAndDestroy"] as const) {
+      const socket = connect(Number(new URL(service.url).port), "127.0.0.1");
+      const session = connectHttp2(service.url, { createConnection: () => socket });
+      session.on("error", () => undefined);
+      expect((await post(session, "192.0.2.1")).status).toBe(403);
+      socket[end]();
+      await once(socket, "close");
+    }
+    await eventually(
+      async () => (await fetch(`${service.managementUrl}/metrics`)).text(),
+      (page) => /^latchkey_connections 0$/m.test(page),
+    );
+    expect(events("refused")).toEqual([]);
+  });
+});
+
+const seenAs = ({ events }: Kept) => events("attempt").map(({ clientNetwork }) => clientNetwork);
+const request = `POST ${tokenPath} HTTP/1.1\r\nhost: a\r\nauthorization: ${wrong}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
+
+describe("TRUST_PROXY_PROTOCOL", () => {
+  const headers = [
+    ["version 1", Buffer.from("PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n")],
+    ["version 2", binaryHeader("192.0.2.7")],
+  ] as const;
+
+  test.each(headers)("%s names the client, over HTTP/1.1, HTTP/2 and TLS", async (_, header) => {
+    const kept = await start({ TRUST_PROXY_PROTOCOL: "127.0.0.0/8" });
+    const port = Number(new URL(kept.service.url).port);
+    const { socket, closed } = openSocket(port);
+    for (const byte of header) socket.write(Buffer.from([byte]));
+    socket.write(request);
+    expect((await closed).toString()).toMatch(/^HTTP\/1.1 403 /);
+
+    const proxied = connect(port, "127.0.0.1");
+    proxied.write(header);
+    const session = connectHttp2(kept.service.url, { createConnection: () => proxied });
+    expect((await post(session, "x", tokenPath, { authorization: wrong })).status).toBe(403);
+    session.destroy();
+    expect(seenAs(kept)).toEqual(["192.0.2.7", "192.0.2.7"]);
+
+    const { certFile, keyFile, folder } = await certificateFiles();
+    cleanups.push(() => rm(folder, { recursive: true }));
+    const secure = await start({
+      TRUST_PROXY_PROTOCOL: "127.0.0.0/8",
+      TLS_CERT_FILE: certFile,
+      TLS_KEY_FILE: keyFile,
+    });
+    const raw = connect(Number(new URL(secure.service.url).port), "127.0.0.1");
+    raw.write(header);
+    const tls = connectTls({ socket: raw, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
+    tls.write(request);
+    const [answer] = (await once(tls, "data")) as [Buffer];
+    tls.destroy();
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 403 /);
+    expect(seenAs(secure)).toEqual(["192.0.2.7"]);
+  });
+
+  test("is never read from elsewhere, and demanded from there", async () => {
+    const foreign = await start({ TRUST_PROXY_PROTOCOL: "192.0.2.0/24" });
+    const { socket, closed } = openSocket(Number(new URL(foreign.service.url).port));
+    socket.write(Buffer.concat([headers[0][1], Buffer.from(request)]));
+    expect((await closed).toString()).not.toMatch(/ 200 | 403 /);
+    expect(seenAs(foreign)).toEqual([]);
+
+    const trusted = await start({ TRUST_PROXY_PROTOCOL: "127.0.0.1" });
+    const plain = openSocket(Number(new URL(trusted.service.url).port));
+    plain.socket.write(request);
+    expect((await plain.closed).toString()).toBe("");
+    expect(trusted.events("refused")).toMatchObject([{ reason: "malformed" }]);
+  });
+});
+
+async function certificateFiles() {
+  const folder = await mkdtemp(join(tmpdir(), "latchkey-proxies-"));
+  const { cert, key } = makeCertificate("localhost");
+  const [certFile, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+  await Promise.all([writeFile(certFile, cert), writeFile(keyFile, key)]);
+  return { certFile, keyFile, folder };
+}
+
+/** A port that was free a moment ago, for programs that cannot take any free one. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** The configuration that the guide shows for a program, for these ports. */
+async function guideConfig(program: string, port: number, upstream: number): Promise<string> {
+  const guide = await readFile(new URL("../../docs/operations.md", import.meta.url), "utf8");
+  const [, config] = new RegExp(`\`\`\`${program}\n([^]*?)\`\`\``).exec(guide) ?? [];
+  if (config === undefined) throw new Error(`the guide shows no configuration of ${program}`);
+  return config
+    .replaceAll("*:80", `127.0.0.1:${port}`)
+    .replaceAll("127.0.0.1:8080", `127.0.0.1:${upstream}`);
+}
+
+async function startProxy(
+  program: string,
+  args: (file: string) => string[],
+  config: string,
+  port: number,
+) {
+  const folder = await mkdtemp(join(tmpdir(), "latchkey-proxies-"));
+  const file = join(folder, "config");
+  await writeFile(file, config.replaceAll("/FOLDER", folder));
+  const child = spawn(program, args(file), { stdio: ["ignore", "ignore", "pipe"] });
+  let errors = "";
+  child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  cleanups.push(async () => {
+    if (child.exitCode === null) {
+      child.kill();
+      await once(child, "exit");
+    }
+    await rm(folder, { recursive: true });
+  });
+  await eventually(
+    () =>
+      fetchHttp1({ port, path: "/" }).then(
+        ({ status }) => status,
+        () => (child.exitCode === null ? 0 : errors),
+      ),
+    (status) => status === 200,
+  );
+}
+
+await describeWith({ haproxy: ["-v"] }, "HAProxy, as the guide configures it", () => {
+  test("connections that its clients share", async () => {
+    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
+    const port = await freePort();
+    const config = await guideConfig("haproxy", port, Number(new URL(kept.service.url).port));
+    await startProxy("haproxy", (file) => ["-db", "-f", file], config, port);
+    const url = `http://127.0.0.1:${port}`;
+    const abuser = open(url);
+    const other = open(url, "127.0.0.2");
+    for (let round = 0; round < 8; round++) {
+      await abortMany(abuser, "ignored", 100);
+      expect((await post(other, "ignored", tokenPath, { authorization: right })).status).toBe(200);
+    }
+    expect((await fetchHttp1({ port, path: tokenPath, method: "POST" })).status).toBe(403);
+    const rpc = await post(other, "ignored", "/auth.v1.AuthService/Nope", {
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    expect(rpc.headers["grpc-status"]).toBe("12");
+    expect(kept.events("refused").filter(({ status }) => status === undefined)).toEqual([]);
+  });
+});
+
+await describeWith({ nginx: ["-v"] }, "nginx, as the guide configures it", () => {
+  test("REST and a long token", async () => {
+    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
+    const port = await freePort();
+    const server = await guideConfig("nginx", port, Number(new URL(kept.service.url).port));
+    const config = `daemon off; pid /FOLDER/pid; error_log stderr; events {}\nhttp { access_log off; client_body_temp_path /FOLDER/a; proxy_temp_path /FOLDER/b; fastcgi_temp_path /FOLDER/c; uwsgi_temp_path /FOLDER/d; scgi_temp_path /FOLDER/e;\n${server}}`;
+    await startProxy("nginx", (file) => ["-c", file], config, port);
+    const call = (authorization: string) =>
+      fetchHttp1({ port, path: tokenPath, method: "POST", headers: { authorization } });
+    expect((await call(right)).status).toBe(200);
+    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
+    expect(seenAs(kept)).toEqual(["127.0.0.1"]);
+  });
+});
+
+await describeWith({ caddy: ["version"] }, "Caddy, as the guide configures it", () => {
+  test("REST, a long token and gRPC", async () => {
+    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
+    const port = await freePort();
+    const site = await guideConfig("caddy", port, Number(new URL(kept.service.url).port));
+    const config = site.replace("http://auth.example", `http://127.0.0.1:${port}`);
+    const options =
+      "{\n  admin off\n  servers {\n    protocols h1 h2c\n  }\n  storage file_system /FOLDER\n}\n";
+    const args = (file: string) => ["run", "--adapter", "caddyfile", "--config", file];
+    await startProxy("caddy", args, options + config, port);
+    const call = (authorization: string) =>
+      fetchHttp1({ port, path: tokenPath, method: "POST", headers: { authorization } });
+    expect((await call(right)).status).toBe(200);
+    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
+    const rpc = await post(
+      open(`http://127.0.0.1:${port}`),
+      "ignored",
+      "/auth.v1.AuthService/Nope",
+      {
+        "content-type": "application/grpc",
+        te: "trailers",
+      },
+    );
+    expect(rpc.headers["grpc-status"]).toBe("12");
+  });
+});
