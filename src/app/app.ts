@@ -40,6 +40,7 @@ import { createReadiness, type Readiness } from "../server/readiness.js";
 import { watchTlsFiles } from "../server/tls.js";
 import type { Store } from "../store/store.js";
 import { createRevocationsRoute } from "./revocations.js";
+import { watchStore } from "./store-watch.js";
 import { createConfiguredThrottle } from "./throttling.js";
 
 export interface App {
@@ -213,6 +214,12 @@ export function createApp(deps: AppDeps): App {
     });
   }
 
+  function onStoreChange(error: unknown): void {
+    readiness.set("store", error === undefined ? undefined : "the store cannot be written");
+    if (error === undefined) logger.info({ event: "store_recovered" }, "the store can be written");
+    else logger.error({ event: "store_failed", err: error }, "the store cannot be written");
+  }
+
   async function warnOfStore(): Promise<void> {
     try {
       (await store.warnings()).forEach(warn);
@@ -224,6 +231,7 @@ export function createApp(deps: AppDeps): App {
 
   let certificateEnd = keyMaterial.tls && endOf(keyMaterial.tls.material.cert);
   let unwatchTls = (): void => undefined;
+  let unwatchStore = (): void => undefined;
   let url = "";
   let managementUrl = "";
   return {
@@ -271,6 +279,7 @@ export function createApp(deps: AppDeps): App {
         if (!(error instanceof AuthError)) throw error;
       }
       keys.start();
+      unwatchStore = watchStore(deps.store, onStoreChange);
       await throttle.open();
     },
     async close() {
@@ -283,6 +292,7 @@ export function createApp(deps: AppDeps): App {
       census.stop();
       await rehasher.settled();
       unwatchTls();
+      unwatchStore();
       await throttle.close();
       await keys.stop();
       await observer.close(drainMs + graceMs - performance.now());

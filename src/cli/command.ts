@@ -38,6 +38,12 @@ export function describeCommand(command: Command, summary: string, example: stri
     .addHelpText("after", `\nExample:\n  $ ${example}`);
 }
 
+interface StoreOptions {
+  readonly deadlineMs?: number;
+  /** Whether a store that is not there is made. Default false: a mistyped place is told, not filled. */
+  readonly mayCreate?: boolean;
+}
+
 /**
  * Runs `work` on the configured store.
  * @param options as those of `openStore`.
@@ -46,11 +52,11 @@ export function describeCommand(command: Command, summary: string, example: stri
 export async function withStore<T>(
   { terminal }: Session,
   work: (store: Store, config: Config) => Promise<T>,
-  options: { readonly deadlineMs?: number } = {},
+  options: StoreOptions = {},
 ): Promise<T> {
   const config = parseConfig(terminal.env);
   const { openStore } = await import("../store/open-store.js");
-  const store = await openStore(config, options);
+  const store = await openStore(config, { mayCreate: false, ...options });
   try {
     return await work(store, config);
   } finally {
@@ -62,7 +68,7 @@ export async function withStore<T>(
 export function withUsers<T>(
   session: Session,
   work: (users: UserStore, config: Config) => Promise<T>,
-  options: { readonly deadlineMs?: number } = {},
+  options: StoreOptions = {},
 ): Promise<T> {
   return withStore(session, ({ users }, config) => work(users, config), options);
 }

@@ -46,7 +46,7 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
     await report({ level: "warning", check: "configuration", message });
   }
   const { openStore } = await import("../store/open-store.js");
-  const store = await openStore(config, { deadlineMs: wholeCollectionMs });
+  const store = await openStore(config, { deadlineMs: wholeCollectionMs, mayCreate: false });
   try {
     for await (const finding of keyFindings(config, keyMaterial, store, clock))
       await report(finding);

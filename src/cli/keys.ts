@@ -96,8 +96,9 @@ const loadKeys = () => import("../auth/keys/keys.js");
 function withKeys<T>(
   session: Session,
   work: (keys: ManagedKeys, config: Config, store: Store) => Promise<T>,
+  options: { readonly mayCreate?: boolean } = {},
 ): Promise<T> {
-  return withStore(session, async (store, config) => {
+  const onStore = async (store: Store, config: Config) => {
     const { createManagedKeys, readKeyMaterial } = await import("../app/key-material.js");
     const keyMaterial = await readKeyMaterial(config);
     const clock = { now: () => session.clock.now(), monotonic: () => performance.now() };
@@ -108,7 +109,8 @@ function withKeys<T>(
       if (!(error instanceof KeyOperationError)) throw error;
       throw new CliError(error.code, error.message);
     }
-  });
+  };
+  return withStore(session, onStore, options);
 }
 
 /** As `withKeys`, for one change, which is recorded. */
@@ -210,7 +212,7 @@ async function importKeys(session: Session, file: string, options: ImportOptions
   const { terminal } = session;
   const { sign = false, json } = options;
   const requests = await readRequests(session, file, options);
-  await withKeys(session, async (keys, config, store) => {
+  const work = async (keys: ManagedKeys, config: Config, store: Store) => {
     if (sign && !config.KEY_ENCRYPTION_KEY) {
       const { unsealedWarning } = await loadKeys();
       await warn(terminal, unsealedWarning, json);
@@ -238,7 +240,8 @@ async function importKeys(session: Session, file: string, options: ImportOptions
       const result = { kid, state: state ?? null, next: next ?? null };
       await writeLine(terminal.stdout, json ? toJson(result) : text);
     }
-  });
+  };
+  await withKeys(session, work, { mayCreate: true });
 }
 
 /** @throws CliError: exit code 78 for what is no such key, 2 for options that do not fit it. */

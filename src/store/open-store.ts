@@ -10,6 +10,8 @@ import type { Store } from "./store.js";
 export interface OpenOptions {
   /** Time after which a call is given up, where the store's own is too short. */
   readonly deadlineMs?: number;
+  /** Whether a store that is not there is made. Default true. */
+  readonly mayCreate?: boolean;
   /** Milliseconds since the epoch. Default the system's. */
   readonly now?: () => number;
 }
@@ -28,20 +30,21 @@ export async function openStore(config: Config, options: OpenOptions = {}): Prom
   return { ...store, users: new RecordingUsers({ ...store, keepSeconds, now }) };
 }
 
-async function openConfigured(config: Config, { deadlineMs }: OpenOptions): Promise<Store> {
-  const deadline = deadlineMs === undefined ? {} : { deadlineMs };
+async function openConfigured(config: Config, options: OpenOptions): Promise<Store> {
+  const { deadlineMs, mayCreate = true } = options;
+  const common = { mayCreate, ...(deadlineMs !== undefined && { deadlineMs }) };
   if (config.MONGODB_URI === undefined) {
     const { openEmbeddedStore } = await import("./embedded/embedded-store.js");
     return openEmbeddedStore({
       dataDir: config.DATA_DIR,
       usernameMatch: config.USERNAME_MATCH,
-      ...deadline,
+      ...common,
     });
   }
   const { openMongoStore } = await import("./mongo/mongo-store.js");
   return openMongoStore({
     uri: config.MONGODB_URI,
-    ...deadline,
+    ...common,
     usersCollection: config.USERS_COLLECTION,
     ...mappingOf(config),
   });

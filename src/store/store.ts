@@ -19,6 +19,11 @@ export interface Store {
    * @throws AuthError `store_unavailable`
    */
   inspect(options: InspectionOptions): AsyncIterable<Finding>;
+  /**
+   * Resolves while the store can be written, else throws `store_unavailable`. Only where reading goes on
+   * when writing does not.
+   */
+  probe?(): Promise<void>;
   /** Resolves while the store answers, else throws `store_unavailable`. */
   ping(): Promise<void>;
   /**

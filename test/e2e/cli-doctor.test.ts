@@ -59,7 +59,10 @@ describe("doctor", () => {
     expect(of("users")[0]?.message).toContain("2 of 2 users can log in (100%)");
     expect(of("users")[1]?.message).toMatch(/^2 with bcrypt cost=5/);
     const embedded = await cli.run(["doctor"], { env: { KEY_ENCRYPTION_KEY: "00".repeat(32) } });
-    expect([embedded.code, embedded.stderr]).toEqual([0, ""]);
+    expect([embedded.code, embedded.stderr]).toEqual([
+      1,
+      expect.stringMatching(/there is no embedded store at \/.*check DATA_DIR/),
+    ]);
   });
 
   test("names what will not work, and what to do, and neither a name nor a hash unasked", async () => {

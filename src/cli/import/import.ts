@@ -59,7 +59,7 @@ export async function importUsers(
         added + replaced === 0 ? undefined : { added, replaced, skipped, rejected };
       return recorded(session, store, { action: "users_imported", details }, run, result);
     };
-    await withStore(session, work, { deadlineMs: batchMsMax });
+    await withStore(session, work, { deadlineMs: batchMsMax, mayCreate: !options.dryRun });
   } finally {
     source.stream.destroy();
   }

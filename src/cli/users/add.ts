@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { toUserId, type UserId, type UserIdType } from "../../auth/users.js";
 import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
 import { recorded } from "../record.js";
+import type { Config } from "../../config/config.js";
+import type { Store } from "../../store/store.js";
 import { hashNewPassword } from "./new-password.js";
 import { CliError, safe, toJson, warn, writeLine } from "../terminal.js";
 import { FieldFault, readRoles, readText, usage, writeId } from "./fields.js";
@@ -23,7 +25,7 @@ export async function addUser(session: Session, name: string, options: AddOption
   if (username.includes(":")) {
     await warn(terminal, "a name with a colon cannot log in with HTTP Basic", options.json);
   }
-  await withStore(session, async (store, { PASSWORD_MIN_LENGTH }) => {
+  const add = async (store: Store, { PASSWORD_MIN_LENGTH }: Config) => {
     const { users } = store;
     if (await users.findByUsername(username)) throw nameTaken(username);
     // Two users of one subject, as 1 and "1", would lock each other out.
@@ -42,7 +44,8 @@ export async function addUser(session: Session, name: string, options: AddOption
       if (outcome === "username_taken") throw nameTaken(username);
       await waitForNextSecond(clock, tokensValidAfter.getTime());
     });
-  });
+  };
+  await withStore(session, add, { mayCreate: true });
   const text = `added ${safe(username)} with the _id ${safe(id.value)} (${id.type})`;
   await writeLine(terminal.stdout, options.json ? toJson({ _id: writeId(id), username }) : text);
 }

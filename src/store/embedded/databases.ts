@@ -61,8 +61,16 @@ export class StoreFile {
   readonly usernameKey: UsernameKey;
   readonly #usernameMatch: UsernameMatch;
   readonly #deadlineMs: number;
+  readonly #isStillThere: () => boolean;
 
-  constructor(root: RootDatabase, deadlineMs: number, usernameMatch: UsernameMatch) {
+  /** @param isStillThere whether the path still names the file: a deleted one can be written in vain. */
+  constructor(
+    root: RootDatabase,
+    deadlineMs: number,
+    usernameMatch: UsernameMatch,
+    isStillThere: () => boolean,
+  ) {
+    this.#isStillThere = isStillThere;
     this.#root = root;
     this.#deadlineMs = deadlineMs;
     this.#usernameMatch = usernameMatch;
@@ -100,7 +108,20 @@ export class StoreFile {
     return withDeadline(this.#deadlineMs, this.#transact(work));
   }
 
+  /** Resolves while the file is there and can be written, which changes nothing else. */
+  probe(): Promise<void> {
+    return this.write(() => void this.meta.put("probe", randomBytes(8).toString("base64")));
+  }
+
+  isEmpty(): boolean {
+    for (const _ of this.users.getKeys({ limit: 1 })) return false;
+    return true;
+  }
+
   async #transact<T>(work: () => T): Promise<T> {
+    if (!this.#isStillThere()) {
+      throw storeUnavailable("the file of the embedded store was deleted or replaced: restart");
+    }
     try {
       return await this.#root.childTransaction(work);
     } catch (error) {
@@ -110,9 +131,11 @@ export class StoreFile {
     }
   }
 
-  async secret(): Promise<Uint8Array> {
+  async secret(mayCreate: boolean): Promise<Uint8Array> {
     const stored = await this.read(() => this.meta.get("secret"));
     if (typeof stored === "string") return Buffer.from(stored, "base64");
+    // Nothing is stored that was made by it.
+    if (!mayCreate) return randomBytes(32);
     const fresh = randomBytes(32).toString("base64");
     const text = await this.write(() => {
       const other = this.meta.get("secret") as string | undefined;

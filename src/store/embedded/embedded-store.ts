@@ -2,12 +2,22 @@
  * The store for one machine: one LMDB file, shared by any number of processes. Depends on lmdb and
  * the domain's ports.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { open } from "lmdb";
+import { AuthError } from "../../auth/errors.js";
 import type { UsernameMatch } from "../../auth/usernames.js";
 import type { Finding } from "../inspection.js";
 import type { Store } from "../store.js";
+import { storeDeadlineMs } from "../unavailable.js";
 import { EmbeddedAudit } from "./audit.js";
 import { EmbeddedStoreError, StoreFile } from "./databases.js";
 import { faultOfFile, notOurs } from "./file.js";
@@ -22,8 +32,10 @@ const staleReadersCheckMs = 60_000;
 const newStoreBytes = 1_048_576;
 
 export interface EmbeddedStoreOptions {
-  /** The folder of the file, made if absent. */
+  /** The folder of the file. */
   readonly dataDir: string;
+  /** Whether folder and file are made where they are absent. Default true. */
+  readonly mayCreate?: boolean;
   /** Time after which a write that waits for another process or the disk is given up. */
   readonly deadlineMs?: number;
   /** Changes the store for good: processes with another setting can then read no users. */
@@ -36,8 +48,13 @@ export interface EmbeddedStoreOptions {
 
 /** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
-  const path = join(options.dataDir, "latchkey.mdb");
-  prepareFile(options.dataDir, path);
+  const path = join(resolve(options.dataDir), "latchkey.mdb");
+  if (options.mayCreate === false && !existsSync(path)) {
+    throw new EmbeddedStoreError(
+      `there is no embedded store at ${path}: check DATA_DIR and the working directory, or set MONGODB_URI`,
+    );
+  }
+  prepareFile(resolve(options.dataDir), path);
   const root = open({
     path,
     noSubdir: true,
@@ -56,8 +73,8 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     if (names.length > 0 && !names.includes("meta")) {
       throw new EmbeddedStoreError(`${path} ${notOurs}`);
     }
-    const { deadlineMs = 2500, usernameMatch = "exact" } = options;
-    const file = new StoreFile(root, deadlineMs, usernameMatch);
+    const { deadlineMs = storeDeadlineMs, usernameMatch = "exact" } = options;
+    const file = new StoreFile(root, deadlineMs, usernameMatch, isStillThere(path));
     await claim(file, path);
     file.rekeyUsernames(path);
     return {
@@ -66,9 +83,10 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
       audit: new EmbeddedAudit(file, options.auditEntriesMax),
       revocations: new EmbeddedRevocations(file),
-      secret: () => file.secret(),
+      secret: () => file.secret(options.mayCreate ?? true),
       inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),
+      probe: () => file.probe(),
       warnings: () => Promise.resolve([]),
       close,
     };
@@ -78,10 +96,32 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   }
 }
 
+/** Whether the file that was opened is the one that the path still names. */
+function isStillThere(path: string): () => boolean {
+  const identity = () => {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat && `${stat.dev}:${stat.ino}`;
+  };
+  const opened = identity();
+  return () => identity() === opened;
+}
+
+/** Step by step: the recursive `mkdir` of Node.js 20 never ends under /proc. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path, 0o700);
+  } catch (error) {
+    // Another process may have been first.
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
 /** LMDB ends the process on a path or file that it cannot use: whatever it would meet, we meet first. */
 function prepareFile(dataDir: string, path: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeFolder(dataDir);
     const isNew = [path, `${path}-lock`].map((name) => {
       const file = openSync(name, "a+", 0o600);
       const { size } = fstatSync(file);
@@ -104,15 +144,32 @@ function prepareFile(dataDir: string, path: string): void {
 async function* inspectEmbedded(file: StoreFile, path: string): AsyncGenerator<Finding> {
   await file.read(() => file.meta.get("format"));
   yield { level: "ok", check: "connection", message: `the embedded store ${path} can be read` };
+  if (file.isEmpty()) {
+    const remedy = "check DATA_DIR and the working directory, or add a user: users add";
+    yield { level: "error", check: "users", message: `0 users in ${path}`, remedy };
+  }
+  try {
+    await file.probe();
+  } catch (error) {
+    if (!(error instanceof AuthError)) throw error;
+    const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+    const remedy =
+      "make room on the disk, or let the file be written: no login that counts succeeds";
+    yield { level: "error", check: "connection", message: error.message + cause, remedy };
+  }
 }
 
 /** Marks a new file with the format, or makes sure of it. */
 async function claim(file: StoreFile, path: string): Promise<void> {
-  const stored = await file.write(() => {
-    const found: unknown = file.meta.get("format");
-    if (found === undefined) void file.meta.put("format", format);
-    return found ?? format;
-  });
+  const found = await file.read(() => file.meta.get("format"));
+  // A file that is ours is opened without a write: its disk may be full.
+  const stored =
+    found ??
+    (await file.write(() => {
+      const other: unknown = file.meta.get("format");
+      if (other === undefined) void file.meta.put("format", format);
+      return other ?? format;
+    }));
   if (stored !== format) {
     throw new EmbeddedStoreError(
       `${path} has format ${JSON.stringify(stored)}; this version of Latchkey reads format ${format}`,

@@ -133,6 +133,8 @@ export function isPassing(error: unknown): boolean {
   return chainOf(error).some(
     (each) =>
       each instanceof MongoNetworkError ||
+      // The driver keeps the message of what it wraps, and its code if it has one.
+      (each instanceof MongoBulkWriteError && each.code === undefined) ||
       (each instanceof MongoServerError && passingCodes.includes(each.code)),
   );
 }

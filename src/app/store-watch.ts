@@ -1,0 +1,24 @@
+/** Watches whether the store can still be written, where its reads do not tell. Depends on the store's port. */
+import type { Store } from "../store/store.js";
+
+const intervalMs = 5000;
+
+/** Calls `onChange` with the error once writing fails, and without one once it works again. */
+export function watchStore(
+  { probe }: Pick<Store, "probe">,
+  onChange: (error: unknown) => void,
+): () => void {
+  if (probe === undefined) return () => undefined;
+  let hasFailed = false;
+  const look = async () => {
+    const error: unknown = await probe().then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    const fails = error !== undefined;
+    if (fails !== hasFailed) onChange(error);
+    hasFailed = fails;
+  };
+  const timer = setInterval(() => void look(), intervalMs);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,125 @@
+/** What is said of a write is what is stored, whatever MongoDB answers. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { MongoClient, type Db } from "mongodb";
+import { UnfinishedImport } from "../../src/auth/users.js";
+import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
+import type { Store } from "../../src/store/store.js";
+import { startMongoServer, type MongoServer } from "../support/mongo.js";
+import { newUser } from "../support/users.js";
+
+const fields = {
+  username: "username",
+  password: "passwordHash",
+  disabled: "disabled",
+  roles: "roles",
+  tokensValidAfter: "tokensValidAfter",
+};
+let server: MongoServer | undefined;
+let client: MongoClient;
+let db: Db;
+let store: Store;
+let databases = 0;
+beforeAll(async () => {
+  server = await startMongoServer();
+  if (server === undefined) throw new Error("these tests need MongoDB");
+}, 180_000);
+afterAll(() => server?.dispose());
+beforeEach(() => {
+  const uri = server?.uri(`proven_${databases++}`) ?? "";
+  client = new MongoClient(uri);
+  db = client.db();
+  store = openMongoStore({ uri, usersCollection: "users", fields, deadlineMs: 20_000 });
+});
+afterEach(async () => {
+  await failing("off", {});
+  await store.close();
+  await client.close();
+});
+
+const failing = (mode: unknown, data: object) =>
+  client.db("admin").command({ configureFailPoint: "failCommand", mode, data });
+
+const faults: [string, object][] = [
+  ...[13, 50, 91, 189, 301, 8000, 10_107, 11_600, 16_500].map((errorCode): [string, object] => [
+    `code ${errorCode}`,
+    { errorCode },
+  ]),
+  ["a write concern that is not met", { writeConcernError: { code: 64, errmsg: "timed out" } }],
+  ["a dropped connection", { closeConnection: true }],
+];
+const table = faults.flatMap(([name, data]) =>
+  (["once", "always"] as const).map((often) => [name, often, data] as const),
+);
+const modeOf = (often: "once" | "always") => (often === "once" ? { times: 1 } : "alwaysOn");
+
+describe("a failed command, a lost answer", () => {
+  test.each(table)("%s, %s: a user is added exactly if it is said", async (_, often, data) => {
+    await store.users.add(newUser({ id: { type: "int", value: "1" }, username: "first" }));
+    await failing(modeOf(often), { failCommands: ["insert"], ...data });
+    const outcome = await store.users.add(newUser()).catch((error: unknown) => error);
+    await failing("off", {});
+    const stored = await db.collection("users").countDocuments({ username: "alice" });
+    if (outcome === "added") expect(stored).toBe(1);
+    else expect(outcome).toMatchObject({ code: "store_unavailable" });
+    if (stored === 1)
+      expect(["added", "unconfirmed"]).toContain(
+        outcome === "added" ? outcome : unconfirmed(outcome),
+      );
+  });
+
+  test.each(table)("%s, %s: an import counts what is stored", async (_, often, data) => {
+    await store.users.add(newUser({ id: { type: "int", value: "0" }, username: "first" }));
+    await failing(modeOf(often), { failCommands: ["insert"], ...data });
+    const users = Array.from({ length: 20 }, (_, i) =>
+      newUser({ id: { type: "int", value: String(i + 1) }, username: `user${i}` }),
+    );
+    const options = { onConflict: "fail", replacedAt: new Date(), dryRun: false } as const;
+    const outcomes = await store.users.import(users, options).catch((error: unknown) => {
+      if (error instanceof UnfinishedImport) return error.outcomes;
+      throw error;
+    });
+    await failing("off", {});
+    const stored = await db.collection("users").countDocuments({ username: { $ne: "first" } });
+    expect(outcomes.filter((outcome) => outcome === "added")).toHaveLength(stored);
+  });
+
+  test.each(table)("%s, %s: a key ring is saved exactly if it is said", async (_, often, data) => {
+    await store.keys.save("one", 0);
+    await failing(modeOf(often), { failCommands: ["update"], ...data });
+    const saved = await store.keys.save("two", 1).catch(() => undefined);
+    await failing("off", {});
+    const { document } = await store.keys.load();
+    if (saved !== undefined) expect(document).toBe(saved ? "two" : "one");
+  });
+});
+
+function unconfirmed(error: unknown): string {
+  return /has not confirmed/.test((error as Error).message) ? "unconfirmed" : String(error);
+}
+
+test("a list is whole where it is the first thing that is asked", async () => {
+  await db.collection("users").insertMany([{ username: "ann" }, { username: "bob" }]);
+  const names: string[] = [];
+  for await (const { username } of store.users.list()) names.push(username);
+  expect(names.sort()).toEqual(["ann", "bob"]);
+});
+
+test("a rule of the collection's own keeps out one user, by name, and no other", async () => {
+  await db.collection("users").createIndex({ email: 1 }, { unique: true }, undefined);
+  const users = ["ann", "bob"].map((username, i) =>
+    newUser({ id: { type: "int", value: String(i) }, username }),
+  );
+  const options = { onConflict: "skip", replacedAt: new Date(), dryRun: false } as const;
+  expect(await store.users.import(users, options)).toEqual([
+    "added",
+    { refused: expect.stringContaining("email_1") },
+  ]);
+});
+
+test("no command carries a transaction number: no server can take one write for two", async () => {
+  await store.users.add(newUser());
+  await failing({ times: 1 }, { failCommands: ["insert"], closeConnection: true });
+  expect(await store.users.add(newUser({ id: { type: "int", value: "8" }, username: "bob" }))).toBe(
+    "added",
+  );
+});
