@@ -11,6 +11,7 @@ const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const terminal: Terminal = {
   env: process.env,
+  nodeVersion: process.versions.node,
   get stdin() {
     return process.stdin;
   },
@@ -18,9 +19,15 @@ const terminal: Terminal = {
   stderr: process.stderr,
   interruption() {
     const controller = new AbortController();
-    for (const [signal, code] of Object.entries(exitCodes)) {
-      process.once(signal, () => controller.abort(code));
-    }
+    const signals = Object.entries(exitCodes).map(([signal, code]) => {
+      const listener = () => {
+        // The next one, whichever it is, ends the process.
+        for (const [name, each] of signals) process.off(name, each);
+        controller.abort(code);
+      };
+      return [signal, listener] as const;
+    });
+    for (const [signal, listener] of signals) process.on(signal, listener);
     return controller.signal;
   },
   onHangup: (listener) => void process.on("SIGHUP", listener),

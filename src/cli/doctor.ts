@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { KeyMaterial } from "../app/key-material.js";
 import type { Census, FaultyUsers } from "../auth/passwords/census.js";
 import { configWarnings, likelyTypos, type Config } from "../config/config.js";
+import { nodeWarnings } from "../config/node-release.js";
 import { readTracingConfig } from "../observability/tracing-config.js";
 import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/store.js";
@@ -41,7 +42,12 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
   const { readConfiguration } = await import("../app/key-material.js");
   const { config, keyMaterial } = await readConfiguration(terminal.env);
   const { env } = terminal;
-  const doubts = [...likelyTypos(env), ...readTracingConfig(env).faults, ...configWarnings(config)];
+  const doubts = [
+    ...nodeWarnings(terminal.nodeVersion),
+    ...likelyTypos(env),
+    ...readTracingConfig(env).faults,
+    ...configWarnings(config),
+  ];
   for (const message of doubts) {
     await report({ level: "warning", check: "configuration", message });
   }

@@ -12,6 +12,7 @@ import {
   type Config,
   type Environment,
 } from "../config/config.js";
+import { nodeWarnings } from "../config/node-release.js";
 import { version } from "../config/version.js";
 import type { Logs } from "../observability/log.js";
 import { readTracingConfig, type TracingConfig } from "../observability/tracing-config.js";
@@ -32,7 +33,8 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
       try {
         const given = json ? { ...terminal.env, LOG_FORMAT: "json" } : terminal.env;
         const env = demoFolder === undefined ? given : demoEnv(given, demoFolder);
-        for (const typo of likelyTypos(env)) await warn(terminal, typo, json);
+        const warnings = [...likelyTypos(env), ...nodeWarnings(terminal.nodeVersion)];
+        for (const each of warnings) await warn(terminal, each, json);
         await serve(env, stop, terminal, async (app, store) => {
           if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store, json));
         });

@@ -7,6 +7,8 @@ import type { Environment } from "../config/config.js";
 
 export interface Terminal {
   readonly env: Environment;
+  /** The release of Node.js, as `24.18.1`. */
+  readonly nodeVersion: string;
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };

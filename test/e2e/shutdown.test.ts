@@ -52,17 +52,20 @@ test("not ready, but served for SHUTDOWN_DELAY; then what is in flight finishes,
   expect(await load.ended()).toEqual([]);
 });
 
-test("a second signal ends it at once", async () => {
-  const { child, managementUrl } = await start({ SHUTDOWN_DELAY: "60s" });
-  const exited = once(child, "exit");
-  child.kill("SIGTERM");
-  await eventually(
-    async () => (await fetch(`${managementUrl}/readyz`)).status,
-    (status) => status === 503,
-  );
-  child.kill("SIGTERM");
-  expect(await exited).toEqual([null, "SIGTERM"]);
-});
+test.each(["SIGTERM", "SIGINT"] as const)(
+  "a second signal, %s, ends it at once",
+  async (signal) => {
+    const { child, managementUrl } = await start({ SHUTDOWN_DELAY: "60s" });
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    await eventually(
+      async () => (await fetch(`${managementUrl}/readyz`)).status,
+      (status) => status === 503,
+    );
+    child.kill(signal);
+    expect(await exited).toEqual([null, signal]);
+  },
+);
 
 test("SHUTDOWN_GRACE bounds what never finishes", async () => {
   const running = await start({ SHUTDOWN_GRACE: "500ms" });

@@ -23,6 +23,7 @@ function terminalWith(env: object, input: string) {
   const stderr = new PassThrough({ encoding: "utf8" });
   const terminal: Terminal = {
     env: { DATA_DIR: join(folder, "data"), ...env },
+    nodeVersion: "24.18.1",
     stdin: Readable.from([Buffer.from(input)]),
     stdout,
     stderr,
