@@ -20,9 +20,8 @@ const headerLinesKept: Readonly<Record<string, readonly [number, number]>> = {
 
 /** One sentence each. @param version as `24.18.1` */
 export function nodeWarnings(version: string): string[] {
-  const [line = "", minor = 0, patch = 0] = version
-    .split(".")
-    .map((part, i) => (i === 0 ? part : Number(part))) as [string, number?, number?];
+  const [line = "", ...rest] = version.split(".");
+  const [minor = 0, patch = 0] = rest.map(Number);
   const warnings: string[] = [];
   const ended = endedLines[line];
   if (ended !== undefined) {
