@@ -3,14 +3,14 @@
  */
 import { AuthError } from "./errors.js";
 
-/** The types of `_id` that a subject can be mapped back to. */
-export const userIdTypes = ["int", "string", "objectid", "uuid"] as const;
+/** The types of `_id` that a subject can be mapped back to; `legacyuuid` is MongoDB's binary subtype 3. */
+export const userIdTypes = ["int", "string", "objectid", "uuid", "legacyuuid"] as const;
 export type UserIdType = (typeof userIdTypes)[number];
 
 /**
  * A user's `_id`, whatever its type in the store. `value` is canonical: decimal without leading zeros
  * (64-bit signed) for `int`, 24 lower-case hex digits for `objectid`, the lower-case form with hyphens
- * of RFC 9562 for `uuid`. It is also the `sub` of the user's tokens.
+ * of RFC 9562 for `uuid` and `legacyuuid`. It is also the `sub` of the user's tokens.
  */
 export interface UserId {
   readonly type: UserIdType;
@@ -27,6 +27,27 @@ export interface User {
   readonly roles: readonly string[];
   /** Tokens whose `iat` is not after this instant are refused. */
   readonly tokensValidAfter: Date | undefined;
+}
+
+/** A stored record as a login reads it, for the operator. */
+export interface UserRecord {
+  /** Undefined where the record can be nobody's. */
+  readonly user: User | undefined;
+  /** The `_id` as text, whatever its type. */
+  readonly id: string;
+  /** Why no login finds it; undefined where one does. */
+  readonly fault?: UserRecordFault | undefined;
+  /** Why the hash that is there cannot be read. */
+  readonly hashFault?: string | undefined;
+  /** What a login leaves out or reads otherwise than one would expect, each a sentence's end: "has …". */
+  readonly notes: readonly string[];
+}
+
+export interface UserRecordFault {
+  /** `no_name`: it has no username at all. `duplicate`: another one has the name too. */
+  readonly kind: "no_name" | "duplicate" | "foreign" | "unreachable";
+  /** Completes "N users have …". */
+  readonly reason: string;
 }
 
 /** What the renewal of a token needs of its user: all but the hash. */
@@ -116,17 +137,21 @@ export interface UserStore {
   sampleHashes(size: number): Promise<readonly string[]>;
   /** All users, in no particular order, in memory that does not grow with their number. */
   list(): AsyncIterable<User>;
+  /** The same of every record, be it a user of ours or not, with what a login makes of it. */
+  records(): AsyncIterable<UserRecord>;
 }
 
 const int64Min = -(2n ** 63n);
 const int64Max = 2n ** 63n - 1n;
 /** What has fewer characters is one without a look. */
 const int64LengthMin = 19;
+const uuidForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const idForms = {
   int: /^(0|-?[1-9][0-9]{0,18})$/,
   string: /^[^]+$/,
   objectid: /^[0-9a-f]{24}$/,
-  uuid: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
+  uuid: uuidForm,
+  legacyuuid: uuidForm,
 } as const satisfies Record<UserIdType, RegExp>;
 
 /** The id of that type whose canonical text is `value`, or undefined where that type has no such id. */

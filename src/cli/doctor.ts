@@ -1,7 +1,7 @@
 /** `latchkey doctor`. Depends on commander, the configuration, the keys, the store and the census. */
 import type { Command } from "commander";
 import type { KeyMaterial } from "../app/key-material.js";
-import type { Census, FaultyUsers } from "../auth/passwords/census.js";
+import type { Census, FaultyUsers, HashGroup } from "../auth/passwords/census.js";
 import { configWarnings, likelyTypos, type Config } from "../config/config.js";
 import { nodeWarnings } from "../config/node-release.js";
 import { readTracingConfig } from "../observability/tracing-config.js";
@@ -63,8 +63,8 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
     const census = await takeCensus(store.users, (users) => bar.show(undefined, `${users} users`));
     for (const finding of censusFindings(census, config)) await report(finding);
     if (options.json) {
-      const { users, canLogIn, hashes } = census;
-      await writeLine(terminal.stdout, toJson({ census: { users, canLogIn, hashes } }));
+      const { users, canLogIn, assumed, hashes } = census;
+      await writeLine(terminal.stdout, toJson({ census: { users, canLogIn, assumed, hashes } }));
     }
   } finally {
     bar.clear();
@@ -127,40 +127,61 @@ const faultTexts = {
     "have them log in on the old server once its cost is lower, or set a new password",
   ],
   shared_subject: [
-    "share the subject of their tokens with a user whose _id is of another type; both are refused",
+    "share the subject of their tokens with a user whose _id is of another type: they log in, but the tokens of both are refused when they come back",
     "give one of each two another _id",
   ],
+  no_name: ["have", "check USERS_USERNAME_FIELD if these are too many"],
+  foreign: ["are no users, because they have", "give them an _id and a username of another type"],
+  duplicate: ["cannot log in, because they have", "rename or remove all but one of each name"],
+  unreachable: ["cannot log in, because they have", "rename them, or see USERS_USERNAME_FIELD"],
+  note: ["have", "see docs/migration.md"],
   disabled: ["are disabled", "check USERS_DISABLED_FIELD if these are too many"],
 } as const satisfies Record<FaultyUsers["fault"], readonly [string, string]>;
 
+const warnings: readonly FaultyUsers["fault"][] = ["no_hash", "no_name", "note"];
+
+function levelOf(fault: FaultyUsers["fault"]): Finding["level"] {
+  if (fault === "disabled") return "ok";
+  return warnings.includes(fault) ? "warning" : "error";
+}
+
 function* censusFindings(census: Census, { USERNAME_MATCH }: Config): Generator<Finding> {
-  const { users, canLogIn, hashes, faults } = census;
-  const share = users === 0 ? 100 : Math.floor((1000 * canLogIn) / users) / 10;
-  yield {
-    level: users > 0 && canLogIn === 0 ? "error" : "ok",
-    check: "users",
-    message: `${canLogIn} of ${users} users can log in (${share}%), names compared as ${USERNAME_MATCH}`,
-    ...(users > 0 &&
-      canLogIn === 0 && { remedy: "check the USERS_ variables or set USERS_PRESET" }),
-  };
-  for (const { family, cost, users: count, weak } of hashes) {
-    const costs = Object.entries(cost).map(([name, value]) => `${name}=${value}`);
-    const isRest =
-      costs.length === 0 &&
-      hashes.some((group) => group.family === family && Object.keys(group.cost).length > 0);
-    const label = isRest ? `${family} of other costs` : [family, ...costs].join(" ");
-    const message = `${count} with ${label}${weak ? ", weaker than ours: replaced at login if REHASH=on" : ""}`;
-    yield { level: "ok", check: "users", message };
-  }
-  for (const { fault, reason, count, examples } of faults) {
+  yield totalFinding(census, USERNAME_MATCH);
+  for (const group of census.hashes) yield* groupFindings(group, census);
+  for (const { fault, reason, count, examples } of census.faults) {
     const [text, remedy] = faultTexts[fault];
-    const isError = fault !== "disabled" && fault !== "no_hash";
-    yield {
-      level: isError ? "error" : fault === "no_hash" ? "warning" : "ok",
-      check: "users",
-      message: `${count} ${text}${reason ? ` (${reason})` : ""}`,
-      remedy,
-      users: examples,
-    };
+    const isSentence = ["have", "because they have"].some((end) => text.endsWith(end));
+    const detail = reason === undefined ? "" : isSentence ? ` ${reason}` : ` (${reason})`;
+    const message = `${count} ${text}${detail}`;
+    yield { level: levelOf(fault), check: "users", message, remedy, users: examples };
   }
+}
+
+function totalFinding({ users, canLogIn, assumed }: Census, match: string): Finding {
+  const share = users === 0 ? 100 : Math.floor((1000 * canLogIn) / users) / 10;
+  const more = assumed > 0 ? `, ${assumed} more if their hashes were made as assumed` : "";
+  const message = `${canLogIn} of ${users} users can log in (${share}%)${more}, names compared as ${match}`;
+  if (users === 0 || canLogIn + assumed > 0) return { level: "ok", check: "users", message };
+  const remedy = "check the USERS_ variables or set USERS_PRESET";
+  return { level: "error", check: "users", message, remedy };
+}
+
+function* groupFindings(group: HashGroup, { hashes }: Census): Generator<Finding> {
+  const { family, cost, users, weak, assumed } = group;
+  const costs = Object.entries(cost).map(([name, value]) => `${name}=${value}`);
+  const isRest =
+    costs.length === 0 &&
+    hashes.some((other) => other.family === family && Object.keys(other.cost).length > 0);
+  const label = isRest ? `${family} of other costs` : [family, ...costs].join(" ");
+  const message = `${users} with ${label}${weak ? ", weaker than ours: replaced at login if REHASH=on" : ""}`;
+  if (assumed === undefined) {
+    yield { level: "ok", check: "users", message };
+    return;
+  }
+  yield {
+    level: "warning",
+    check: "users",
+    message: `${message}. These hashes do not say how they were made; assumed: ${assumed}`,
+    remedy: "prove one with doctor --try; where it fails, set USERS_PASSWORD_FORMAT",
+  };
 }

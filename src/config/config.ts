@@ -8,7 +8,8 @@ import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { issuerWarning } from "../auth/issuer.js";
 import { usernameMatches } from "../auth/usernames.js";
-import { presetOf, presets, type PresetName } from "./presets.js";
+import { parseConditions } from "./conditions.js";
+import { legacyUuidOrders, presetOf, presets, type PresetName } from "./presets.js";
 import { misspeltNames, mongoSettings, type Environment } from "./slips.js";
 
 export type { Environment };
@@ -96,11 +97,12 @@ const fieldPath: Parse<string> = (value) => {
   return value;
 };
 
-/** A flag's path; for the forms see store/disabled-flag.ts. */
-const flagPath: Parse<string> = (value) => {
-  const [, path = ""] = /^!?([^=>:]+)(?:=.+|:date|>now)?$/.exec(value) ?? [];
-  fieldPath(path);
-  return value;
+/** Conditions on fields; for their forms see conditions.ts. */
+const conditions: Parse<string> = (value) => {
+  if (parseConditions(value) !== undefined) return value;
+  throw new Fault(
+    "must be a list of conditions, each a field or a dotted path with a test such as `!is_active`, `status=banned`, `locked_at:date`, `locked_until>now`",
+  );
 };
 
 /** AES-256 keys: the one to seal with, then perhaps the one before it. */
@@ -196,15 +198,19 @@ export const variables = {
   USERS_USERNAME_FIELD: variable(fieldPath, "username", "its field for the username"),
   USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "its field for the password hash"),
   USERS_DISABLED_FIELD: variable(
-    flagPath,
+    conditions,
     "disabled",
-    "its flag for users who may not log in; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`",
+    "who may not log in: fields, any of which disables; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`, `a&b` for both",
   ),
   USERS_ROLES_FIELD: variable(fieldPath, "roles", "its field for the roles"),
   USERS_TOKENS_VALID_AFTER_FIELD: variable(
     fieldPath,
     "tokensValidAfter",
     "its date before which tokens are refused",
+  ),
+  USERS_LEGACY_UUID: optional(
+    oneOf(...legacyUuidOrders),
+    "who laid out the bytes of an `_id` that is a UUID in MongoDB's old binary subtype 3",
   ),
   USERNAME_MATCH: variable(
     oneOf(...usernameMatches),

@@ -7,6 +7,7 @@ import {
   meteorArgon2Hash,
   meteorHash,
   passportLocalMongooseHash,
+  payloadHash,
 } from "../auth/passwords/encodings.js";
 
 /** A place that a hash may be in. */
@@ -38,16 +39,24 @@ export interface Preset {
   readonly hash?: HashLayout;
   /** The case that the framework itself gives a name before it looks for it. */
   readonly usernameCase?: "lower" | "upper";
+  /** Whether the framework strips blanks off a name before it looks for it. */
+  readonly trimsUsername?: boolean;
+  /** Whether the framework lets a user in by a name of another case, if nobody else has it. */
+  readonly findsOtherCase?: boolean;
   /** Set where the index on the name is a partial one on strings: MongoDB must be asked for those. */
   readonly indexesStringsOnly?: boolean;
   /** What separates roles that are kept in one string. */
   readonly rolesSeparator?: string;
 }
 
+/** Whose bytes a UUID in MongoDB's binary subtype 3 is made of: the drivers of old had an order each. */
+export const legacyUuidOrders = ["java", "csharp", "python"] as const;
+export type LegacyUuidOrder = (typeof legacyUuidOrders)[number];
+
 export const plainHash: HashLayout = { sources: [{ encode: (hash) => hash }] };
-const hashWithSalt: HashLayout = {
-  sources: [{ salt: "salt", encode: passportLocalMongooseHash }],
-};
+const hashWithSalt = (encode: HashSource["encode"]): HashLayout => ({
+  sources: [{ salt: "salt", encode }],
+});
 
 export const presets = {
   meteor: {
@@ -64,12 +73,14 @@ export const presets = {
         { path: "services.password.argon2", encode: meteorArgon2Hash },
       ],
     },
+    findsOtherCase: true,
   },
   "parse-server": {
     variables: {
       USERS_COLLECTION: "_User",
       USERS_USERNAME_FIELD: "username",
       USERS_PASSWORD_FIELD: "_hashed_password",
+      USERS_DISABLED_FIELD: "disabled,_account_lockout_expires_at>now",
       USERS_TOKENS_VALID_AFTER_FIELD: "_password_changed_at",
     },
   },
@@ -79,15 +90,16 @@ export const presets = {
       USERS_USERNAME_FIELD: "username",
       USERS_PASSWORD_FIELD: "hash",
     },
-    hash: hashWithSalt,
+    hash: hashWithSalt(passportLocalMongooseHash),
   },
   payload: {
     variables: {
       USERS_COLLECTION: "users",
       USERS_USERNAME_FIELD: "email",
       USERS_PASSWORD_FIELD: "hash",
+      USERS_DISABLED_FIELD: "disabled,lockUntil>now,_verified=false",
     },
-    hash: hashWithSalt,
+    hash: hashWithSalt(payloadHash),
     usernameCase: "lower",
   },
   "better-auth": {
@@ -95,7 +107,7 @@ export const presets = {
       USERS_COLLECTION: "user",
       USERS_USERNAME_FIELD: "email",
       USERS_PASSWORD_FIELD: "password",
-      USERS_DISABLED_FIELD: "banned",
+      USERS_DISABLED_FIELD: "banned&!banExpires<now",
       USERS_ROLES_FIELD: "role",
     },
     hash: {
@@ -110,7 +122,9 @@ export const presets = {
       USERS_COLLECTION: "users",
       USERS_USERNAME_FIELD: "username",
       USERS_PASSWORD_FIELD: "password",
-      USERS_DISABLED_FIELD: "!enabled",
+      USERS_DISABLED_FIELD:
+        "!enabled,accountNonLocked=false;accountNonExpired=false;credentialsNonExpired=false",
+      USERS_LEGACY_UUID: "java",
       USERS_ROLES_FIELD: "authorities",
     },
   },
@@ -128,7 +142,8 @@ export const presets = {
       USERS_COLLECTION: "Users",
       USERS_USERNAME_FIELD: "NormalizedUserName",
       USERS_PASSWORD_FIELD: "PasswordHash",
-      USERS_DISABLED_FIELD: "LockoutEnd>now",
+      USERS_DISABLED_FIELD: "LockoutEnd>now&!LockoutEnabled=false",
+      USERS_LEGACY_UUID: "csharp",
       USERS_ROLES_FIELD: "Roles",
     },
     usernameCase: "upper",
@@ -138,9 +153,11 @@ export const presets = {
       USERS_COLLECTION: "users",
       USERS_USERNAME_FIELD: "email",
       USERS_PASSWORD_FIELD: "encrypted_password",
-      USERS_DISABLED_FIELD: "locked_at:date",
+      USERS_DISABLED_FIELD:
+        "locked_at:date,deleted_at:date,!confirmed_at:date&confirmation_sent_at:date",
     },
     usernameCase: "lower",
+    trimsUsername: true,
   },
 } as const satisfies Record<string, Preset>;
 

@@ -10,6 +10,7 @@ import type {
   User,
   UserChange,
   UserId,
+  UserRecord,
   UserStore,
 } from "../auth/users.js";
 import type { RevocationStore } from "./store.js";
@@ -98,6 +99,10 @@ export class RecordingUsers implements UserStore {
 
   list(): AsyncIterable<User> {
     return this.#users.list();
+  }
+
+  records(): AsyncIterable<UserRecord> {
+    return this.#users.records();
   }
 
   #record(subject: string, atMs = this.#now()): Promise<void> {

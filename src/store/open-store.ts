@@ -62,6 +62,7 @@ function mappingOf(config: Config) {
   return {
     usernameMatch: config.USERNAME_MATCH,
     preset: presetOf(config.USERS_PRESET),
+    legacyUuid: config.USERS_LEGACY_UUID,
     fields: {
       username: config.USERS_USERNAME_FIELD,
       password: config.USERS_PASSWORD_FIELD,

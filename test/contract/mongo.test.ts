@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { Binary, Decimal128, Double, Int32, Long, MongoClient, UUID } from "mongodb";
+import { Binary, Decimal128, Double, Int32, Long, MongoClient, UUID, Timestamp } from "mongodb";
 import type { Collection, Document } from "mongodb";
 import type { User, UserStore } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/store.js";
@@ -247,11 +247,14 @@ describeMongo("mongo: adopted documents", () => {
     [0, new Date(0)],
     ["2025-04-22T16:28:55.000Z", new Date("2025-04-22T16:28:55.000Z")],
     ["2025-04-22T18:28:55+02:00", new Date("2025-04-22T16:28:55.000Z")],
-    ["2025-04-22T16:28:55", never],
+    ["2025-04-22T16:28:55", new Date("2025-04-22T16:28:55.000Z")],
+    ["2025-04-22 16:28:55.5+0200", new Date("2025-04-22T14:28:55.500Z")],
+    [new Timestamp({ t: 1_700_000_000, i: 1 }), new Date(1.7e12)],
     ["2025-99-22T16:28:55Z", never],
     ["1", never],
     ["", never],
-    [1.7e9, never],
+    [1.7e9, new Date(1.7e12)],
+    [1.7e6, never],
     [-1, never],
     [Number.NaN, never],
     [true, never],
@@ -489,7 +492,7 @@ describe("mongo: an unreliable server", () => {
         if (check === freezeAfter) frozen.freeze();
       }
     };
-    for (const check of ["connection", "index"]) {
+    for (const check of ["connection", "uniqueness"]) {
       await expect(inspect(check))
         .rejects.toMatchObject(unavailable)
         .finally(() => frozen.thaw());

@@ -6,8 +6,8 @@ import { newUser } from "../support/users.js";
 
 const usersOf = (users: readonly User[]) => ({
   // eslint-disable-next-line @typescript-eslint/require-await
-  async *list() {
-    yield* users;
+  async *records() {
+    for (const user of users) yield { user, id: user.id.value, notes: [] };
   },
   existing: () => Promise.resolve([]),
 });

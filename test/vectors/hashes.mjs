@@ -30,7 +30,9 @@ const named = (name) => `${name} ${versionOf(name)}`;
 const { hashPassword } = await import(
   pathToFileURL(join(process.cwd(), "node_modules/better-auth/dist/crypto/index.mjs")).href
 );
-await add(named("better-auth"), "scrypt (better-auth)", hashPassword);
+await add(named("better-auth"), "scrypt (better-auth)", async (pw) => [await hashPassword(pw)], {
+  encoding: "betterAuthHash",
+});
 // One password in two Unicode normal forms, which better-auth takes for the same.
 const decomposed = "pässwörd ﬁ".normalize("NFD");
 vectors.push({
@@ -64,6 +66,25 @@ await add(named("aspnet-identity-pw"), "pbkdf2 (ASP.NET v2)", (password) =>
 );
 const v3 = require("aspnetcore-identity-password-hasher");
 await add(named("aspnetcore-identity-password-hasher"), "pbkdf2 (ASP.NET v3)", v3.hash);
+
+const adonis = "node_modules/@adonisjs/hash/build/src/drivers";
+for (const [family, file, name, config] of [
+  ["scrypt (AdonisJS)", "scrypt", "Scrypt", { cost: 256 }],
+  ["bcrypt (AdonisJS)", "bcrypt", "Bcrypt", { rounds: 4 }],
+]) {
+  const module = await import(pathToFileURL(join(process.cwd(), adonis, `${file}.js`)).href);
+  const driver = new module[name](config);
+  await add(named("@adonisjs/hash"), family, (pw) => driver.make(pw));
+}
+
+const drupal = require("drupal-hash");
+const md5 = (text) => require("node:crypto").createHash("md5").update(text).digest("hex");
+await add(named("drupal-hash"), "sha512 (Drupal)", (pw) => drupal.hashPassword(pw, 7));
+await add(
+  `${named("drupal-hash")} over MD5`,
+  "md5 in sha512 (Drupal)",
+  (pw) => `U${drupal.hashPassword(md5(pw), 7)}`,
+);
 
 const { PHP } = await load("@php-wasm/universal");
 const { loadNodeRuntime } = await load("@php-wasm/node");

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import hmac
 import json
 import warnings
+from importlib.metadata import version as version_of
 
 warnings.simplefilter("ignore")
 import argon2
@@ -12,6 +14,7 @@ import django
 import passlib
 from argon2.low_level import Type, hash_secret
 from django.conf import settings
+from werkzeug.security import generate_password_hash
 from firebase_scrypt import encrypt, generate_derived_key
 from passlib import hash as p
 
@@ -89,7 +92,17 @@ for family, handler in [
     ("sha (LDAP)", p.ldap_salted_sha256),
     ("sha (LDAP)", p.ldap_salted_sha512.using(salt_size=16)),
     ("sha512-crypt", p.ldap_sha512_crypt.using(rounds=1000)),
-    ("digest (Django)", p.django_salted_sha1),
+    ("digest (Django, Werkzeug)", p.django_salted_sha1),
+    ("sha1-crypt", p.sha1_crypt.using(rounds=100)),
+    ("scrypt (crypt)", p.scrypt.using(rounds=8, block_size=8, ident="$7$")),
+    ("pbkdf2 (OpenLDAP)", p.ldap_pbkdf2_sha1.using(rounds=50)),
+    ("pbkdf2 (OpenLDAP)", p.ldap_pbkdf2_sha256.using(rounds=50)),
+    ("pbkdf2 (OpenLDAP)", p.ldap_pbkdf2_sha512.using(rounds=50)),
+    ("pbkdf2 (Atlassian)", p.atlassian_pbkdf2_sha1),
+    ("pbkdf2 (GRUB)", p.grub_pbkdf2_sha512.using(rounds=50)),
+    ("pbkdf2 (Cryptacular)", p.cta_pbkdf2_sha1.using(rounds=50)),
+    ("md5 (LDAP)", p.ldap_md5),
+    ("md5 (LDAP)", p.ldap_salted_md5),
 ]:
     add(lib, family, handler.hash)
 # Exact multiples of the digest's size are where implementations of the sha-crypts go wrong.
@@ -120,7 +133,7 @@ for family, hasher, cost in [
     ("scrypt (Django)", hashers.ScryptPasswordHasher(), {"n": 256}),
     ("pbkdf2 (Django)", hashers.PBKDF2PasswordHasher(), {"iterations": 50}),
     ("pbkdf2 (Django)", hashers.PBKDF2SHA1PasswordHasher(), {"iterations": 50}),
-    ("digest (Django)", hashers.MD5PasswordHasher(), {}),
+    ("digest (Django, Werkzeug)", hashers.MD5PasswordHasher(), {}),
 ]:
     add(web, family, lambda pw: hasher.encode(pw, hasher.salt(), **cost))
 
@@ -147,5 +160,78 @@ def template(password):
 
 
 add("hashlib", "digest (template)", template)
+flask = f"Werkzeug {version_of('werkzeug')}"
+for family, method in [
+    ("scrypt (Werkzeug)", "scrypt:256:8:1"),
+    ("pbkdf2 (Werkzeug)", "pbkdf2:sha1:50"),
+    ("pbkdf2 (Werkzeug)", "pbkdf2:sha256:50"),
+    ("pbkdf2 (Werkzeug)", "pbkdf2:sha512:50"),
+]:
+    add(flask, family, lambda pw: generate_password_hash(pw, method))
+
+
+def werkzeug_hmac(name):
+    """What generate_password_hash(…, method) wrote before Werkzeug 2.3."""
+    return lambda pw: f"{name}$aB3dE6gH$" + hmac.new(b"aB3dE6gH", pw.encode(), name).hexdigest()
+
+
+for name in ("sha1", "md5"):
+    add("hmac, in Werkzeug 2.2's form", "digest (Django, Werkzeug)", werkzeug_hmac(name))
+for name in ("sha224", "sha256", "sha384", "sha512"):
+    add("hmac, in Werkzeug 2.2's form", "hmac (Werkzeug)", werkzeug_hmac(name))
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def bare(data):
+    return b64(data).rstrip("=")
+
+
+def pbkdf2(name, password, salt, rounds, size):
+    return hashlib.pbkdf2_hmac(name, password.encode(), salt, rounds, size)
+
+
+def shiro(java_name, name, rounds):
+    def make(password):
+        made = hashlib.new(name, b"0123456789abcdef" + password.encode()).digest()
+        for _ in range(rounds - 1):
+            made = hashlib.new(name, made).digest()
+        return f"$shiro1${java_name}${rounds}${b64(b'0123456789abcdef')}${b64(made)}"
+
+    return make
+
+
+salt16, salt64 = b"S" * 16, bytes(range(64))
+for family, make in [
+    ("pbkdf2 (Mattermost)", lambda pw: f"$pbkdf2$f=SHA256,w=50,l=32${bare(salt16)}${bare(pbkdf2('sha256', pw, salt16, 50, 32))}"),
+    ("pbkdf2 (Dovecot)", lambda pw: f"{{PBKDF2}}$1$salt$50${pbkdf2('sha1', pw, b'salt', 50, 20).hex()}"),
+    ("pbkdf2 (389 Directory Server)", lambda pw: "{PBKDF2_SHA256}" + b64((50).to_bytes(4, "big") + salt64 + pbkdf2("sha256", pw, salt64, 50, 256))),
+    ("md5 (Dovecot)", lambda pw: "{PLAIN-MD5}" + hashlib.md5(pw.encode()).hexdigest()),
+    ("md5 (Dovecot)", lambda pw: "{LDAP-MD5}" + b64(hashlib.md5(pw.encode()).digest())),
+    ("md5 (LDAP)", lambda pw: "{SMD5.HEX}" + hashlib.md5(pw.encode() + b"salt").hexdigest() + b"salt".hex()),
+    ("sha (LDAP)", lambda pw: "{SSHA384}" + b64(hashlib.sha384(pw.encode() + b"salt").digest() + b"salt")),
+    ("sha (LDAP)", lambda pw: "{SHA256.HEX}" + hashlib.sha256(pw.encode()).hexdigest()),
+    ("sha (LDAP)", lambda pw: "{SSHA512.B64}" + b64(hashlib.sha512(pw.encode() + b"salt").digest() + b"salt")),
+    ("digest (Shiro)", shiro("SHA-256", "sha256", 50)),
+    ("digest (Shiro)", shiro("SHA-512", "sha512", 1)),
+]:
+    add("hashlib", family, make)
+
+
+def supabase(password):
+    made = encrypt(
+        base64.b64decode(signer_key), generate_derived_key(password, b64(b"salty salt"), "Bw==", 8, 8)
+    )
+    return f"$fbscrypt$v=1,n=8,r=8,p=1,ss=Bw==,sk={signer_key}${b64(b'salty salt')}${b64(made)}"
+
+
+add("firebase-scrypt 0.1.0, in Supabase's form", "scrypt (Supabase)", supabase)
+
+for prefix in ("{ARGON2}", "{ARGON2ID}"):
+    add(cffi, "argon2id", lambda pw: prefix + argon2.PasswordHasher(1, 256, 1).hash(pw))
+add(lib, "sha512-crypt", lambda pw: "{SHA512-CRYPT}" + p.sha512_crypt.using(rounds=1000).hash(pw))
+add(rust, "bcrypt", lambda pw: "{BLF-CRYPT}" + bcrypt.hashpw(pw.encode(), bcrypt.gensalt(4)).decode())
 
 print(json.dumps(vectors, ensure_ascii=False, indent=1))

@@ -17,10 +17,13 @@ const lanesMax = 64;
 const form =
   /^(?:argon2|\{[^{}]*\})?(\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9]\d*),t=([1-9]\d*),p=([1-9]\d*)\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,172}))$/;
 
+/** Some encoders pad what the PHC string format does not. */
+const withoutPadding = (encoded: string) => encoded.replace(/=+(?=\$|$)/g, "");
+
 function parseArgon2(encoded: string): ParsedHash {
   const [, phc = "", type, version, memory, passes, lanes, salt = "", digest = ""] = match(
     form,
-    encoded,
+    withoutPadding(encoded),
   );
   const t = bounded("t", Number(passes), 1, workKibMax);
   const p = bounded("p", Number(lanes), 1, lanesMax);
@@ -43,9 +46,13 @@ export const argon2Families = (["argon2id", "argon2i", "argon2d"] as const).map(
   (name): HashFamily => ({
     name,
     form: `$${name}$v=19$m=19456,t=2,p=1$…$…`,
-    source: "Latchkey, PHC, libsodium, PHP, passlib; Django `argon2$…`; Spring `{argon2}…`",
+    source:
+      "Latchkey, PHC, libsodium, PHP, passlib; Django `argon2$…`; Spring, OpenLDAP and Dovecot `{argon2}…`, `{ARGON2ID}…`",
     ceiling: `m ${memoryKibMax}, m × t ${workKibMax}, p ${lanesMax}`,
-    prefix: new RegExp(`^(?:argon2|\\{argon2(?:@SpringSecurity_v5_8)?\\})?\\$${name}\\$`),
+    prefix: new RegExp(
+      `^(?:argon2|\\{argon2(?:id|i|d|@SpringSecurity_v5_8)?\\})?\\$${name}\\$`,
+      "i",
+    ),
     parse: parseArgon2,
   }),
 );

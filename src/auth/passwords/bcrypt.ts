@@ -37,6 +37,25 @@ function parseBcrypt(encoded: string): ParsedHash {
   };
 }
 
+/** The alphabet of crypt's bcrypt, for that of base64. */
+const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const fromBase64 = (text: string) =>
+  Array.from(text, (digit) => bcryptAlphabet[base64Alphabet.indexOf(digit)]).join("");
+
+/** bcrypt in the PHC string format; `v` is the code of the letter after `$2`. */
+function parseAdonis(encoded: string): ParsedHash {
+  const [, version, cost = "", salt = "", digest = ""] = match(
+    /^\$bcrypt\$(?:v=(97|98)\$)?r=(\d+)\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{31})$/,
+    encoded,
+  );
+  const variant = version === "98" ? "2b" : "2a";
+  const inner = parseBcrypt(
+    `$${variant}$${cost.padStart(2, "0")}$${fromBase64(salt)}${fromBase64(digest)}`,
+  );
+  return { ...inner, secrets: [salt, digest] };
+}
+
 function parsePasslib(encoded: string): ParsedHash {
   const [, version1, version2, cost = "", salt = "", digest = ""] = match(passlibForm, encoded);
   const variant = version1 || version2;
@@ -60,9 +79,9 @@ export const bcryptFamilies: readonly HashFamily[] = [
     name: "bcrypt",
     form: "$2b$12$……",
     source:
-      "`$2a$`, `$2b$`, `$2y$` of Devise, Parse Server, PHP and Auth0; Django `bcrypt$…`; Spring `{bcrypt}…`",
+      "`$2a$`, `$2b$`, `$2y$` of Devise, Parse Server, PHP and Auth0; Django `bcrypt$…`; Spring `{bcrypt}…`; Dovecot `{BLF-CRYPT}…`",
     ceiling,
-    prefix: /^(?:bcrypt\$|\{bcrypt\}|\{crypt\})?\$2[abxy]\$/i,
+    prefix: /^(?:bcrypt\$|\{bcrypt\}|\{crypt\}|\{blf-crypt\})?\$2[abxy]\$/i,
     parse: parseBcrypt,
   },
   {
@@ -80,6 +99,14 @@ export const bcryptFamilies: readonly HashFamily[] = [
     ceiling,
     prefix: /^\$bcrypt-sha256\$/,
     parse: parsePasslib,
+  },
+  {
+    name: "bcrypt (AdonisJS)",
+    form: "$bcrypt$v=98$r=10$…$…",
+    source: "AdonisJS",
+    ceiling,
+    prefix: /^\$bcrypt\$/,
+    parse: parseAdonis,
   },
   {
     name: "bcrypt-sha384 (WordPress)",

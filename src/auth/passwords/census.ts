@@ -3,14 +3,25 @@
  * does not grow with them. Depends on passwords and users.
  */
 import { inspectHash, marksNoPassword, type HashReport } from "./passwords.js";
-import { userIdsOfSubject, type User, type UserId, type UserStore } from "../users.js";
+import {
+  userIdsOfSubject,
+  type User,
+  type UserId,
+  type UserRecord,
+  type UserRecordFault,
+  type UserStore,
+} from "../users.js";
 
-/** Why a user cannot log in, though nobody disabled him. */
-export type CensusFault = "no_hash" | "unusable" | "over_ceiling" | "shared_subject";
+/**
+ * Why a user cannot log in, though nobody disabled him. `shared_subject`, `note`: what goes wrong
+ * though he can.
+ */
+export type CensusFault =
+  UserRecordFault["kind"] | "no_hash" | "unusable" | "over_ceiling" | "shared_subject" | "note";
 
 export interface FaultyUsers {
   readonly fault: CensusFault | "disabled";
-  /** What is wrong with the hash; undefined where it is not the hash. */
+  /** What is wrong with the record or the hash; undefined where the fault says it all. */
   readonly reason: string | undefined;
   readonly count: number;
   /** The first of them. */
@@ -23,11 +34,16 @@ export interface HashGroup {
   readonly cost: HashReport["cost"];
   readonly users: number;
   readonly weak: boolean;
+  /** What is assumed of how the hashes were made, where they do not say. */
+  readonly assumed: string | undefined;
 }
 
 export interface Census {
+  /** Every record, be it a user of ours or not. */
   readonly users: number;
   readonly canLogIn: number;
+  /** As many more can if their hashes, which do not say how they were made, were made as assumed. */
+  readonly assumed: number;
   /** The usable hashes, the most frequent first. */
   readonly hashes: readonly HashGroup[];
   readonly faults: readonly FaultyUsers[];
@@ -38,7 +54,7 @@ const examplesMax = 20;
 const costGroupsMax = 50;
 const subjectsPerQuestion = 500;
 
-type Users = Pick<UserStore, "list" | "existing">;
+type Users = Pick<UserStore, "records" | "existing">;
 
 /** @throws AuthError `store_unavailable` */
 export async function takeCensus(
@@ -47,48 +63,52 @@ export async function takeCensus(
 ): Promise<Census> {
   const hashes = new Map<string, { -readonly [K in keyof HashGroup]: HashGroup[K] }>();
   const faults = new FaultList();
-  let ambiguous: { readonly user: User; readonly mayLogIn: boolean }[] = [];
+  let ambiguous: User[] = [];
   let count = 0;
-  let canLogIn = 0;
+  const able = { certain: 0, assumed: 0 };
 
   async function settleAmbiguous(): Promise<void> {
-    const asked = ambiguous.flatMap(({ user }) => othersOf(user.id));
+    const asked = ambiguous.flatMap(({ id }) => othersOf(id));
     const shared = new Set((await users.existing(asked)).map(({ value }) => value));
-    for (const { user, mayLogIn } of ambiguous) {
-      if (!shared.has(user.id.value)) continue;
-      if (mayLogIn) canLogIn--;
-      faults.add("shared_subject", undefined, user);
+    for (const user of ambiguous) {
+      if (shared.has(user.id.value)) faults.add("shared_subject", undefined, user);
     }
     ambiguous = [];
   }
 
-  function countHash({ family = "", cost, weak }: HashReport): void {
+  function countHash({ family = "", cost, weak, assumed }: HashReport): void {
     const exact = JSON.stringify([family, cost]);
     const isToldApart = hashes.has(exact) || hashes.size < costGroupsMax;
     const label = isToldApart ? exact : JSON.stringify([family, weak]);
     const group = hashes.get(label);
     if (group) group.users++;
-    else hashes.set(label, { family, cost: isToldApart ? cost : {}, users: 1, weak });
+    else hashes.set(label, { family, cost: isToldApart ? cost : {}, users: 1, weak, assumed });
   }
 
-  for await (const user of users.list()) {
+  for await (const record of users.records()) {
     onProgress(++count);
-    const { passwordHash: hash } = user;
-    const report = hash === undefined || marksNoPassword(hash) ? undefined : inspectHash(hash);
-    if (report === undefined) faults.add("no_hash", undefined, user);
-    else if (report.verdict === "ok") countHash(report);
-    else
-      faults.add(report.verdict, [report.family, report.reason].filter(Boolean).join(": "), user);
+    const { user, fault } = record;
+    const example = user ?? { id: { type: "string", value: record.id }, username: "" };
+    if (fault) faults.add(fault.kind, fault.reason, example);
+    for (const note of record.notes) faults.add("note", note, example);
+    if (user === undefined) continue;
     if (user.disabled) faults.add("disabled", undefined, user);
-    const mayLogIn = report?.verdict === "ok" && !user.disabled;
-    if (mayLogIn) canLogIn++;
-    if (othersOf(user.id).length > 0) ambiguous.push({ user, mayLogIn });
+    const report = reportOn(record, user);
+    if (report.verdict !== "ok") {
+      faults.add(report.verdict, report.reason, user);
+      continue;
+    }
+    countHash(report);
+    const kind = fault || user.disabled ? undefined : report.assumed ? "assumed" : "certain";
+    if (kind) able[kind]++;
+    if (othersOf(user.id).length > 0) ambiguous.push(user);
     if (ambiguous.length >= subjectsPerQuestion) await settleAmbiguous();
   }
   await settleAmbiguous();
   return {
     users: count,
-    canLogIn,
+    canLogIn: able.certain,
+    assumed: able.assumed,
     hashes: [...hashes.values()].sort((a, b) => b.users - a.users),
     faults: faults.list(),
   };
@@ -97,10 +117,25 @@ export async function takeCensus(
 /** The ids of other types that would have the same subject. */
 const othersOf = (id: UserId) => userIdsOfSubject(id.value).filter(({ type }) => type !== id.type);
 
-class FaultList {
-  readonly #faults = new Map<string, FaultyUsers & { count: number; examples: User[] }>();
+type HashVerdict =
+  | (HashReport & { readonly verdict: "ok" })
+  | { readonly verdict: "no_hash" | "unusable" | "over_ceiling"; readonly reason?: string };
 
-  add(fault: FaultyUsers["fault"], reason: string | undefined, user: User): void {
+function reportOn({ hashFault }: UserRecord, { passwordHash: hash }: User): HashVerdict {
+  if (hashFault !== undefined) return { verdict: "unusable", reason: hashFault };
+  if (hash === undefined || marksNoPassword(hash)) return { verdict: "no_hash" };
+  const report = inspectHash(hash);
+  const { verdict, family, reason } = report;
+  if (verdict === "ok") return { ...report, verdict };
+  return { verdict, reason: [family, reason].filter(Boolean).join(": ") };
+}
+
+type Example = FaultyUsers["examples"][number];
+
+class FaultList {
+  readonly #faults = new Map<string, FaultyUsers & { count: number; examples: Example[] }>();
+
+  add(fault: FaultyUsers["fault"], reason: string | undefined, user: Example): void {
     const label = `${fault} ${reason ?? ""}`;
     const known = this.#faults.get(label) ?? { fault, reason, count: 0, examples: [] };
     known.count++;

@@ -2,9 +2,9 @@
  * The digests of crypt(3), phpass and Spring, which no library computes on bytes and off the event
  * loop; thread-worker.ts runs them. Depends on node.
  */
-import { hash as digestOf } from "node:crypto";
+import { createHmac, hash as digestOf } from "node:crypto";
 
-type Algorithm = "md5" | "sha256" | "sha512";
+type Algorithm = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
 
 const digest = (algorithm: Algorithm, ...parts: readonly Uint8Array[]): Buffer =>
   digestOf(algorithm, Buffer.concat(parts), "buffer");
@@ -38,6 +38,18 @@ function interleaved(count: number, step: number, turn: (index: number) => numbe
 const md5Groups = [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5], [11]];
 const sha256Groups = [...interleaved(10, 10, (index) => 2 * index), [31, 30]];
 const sha512Groups = [...interleaved(21, 21, (index) => index), [63]];
+const sha1Groups = [
+  [0, 1, 2],
+  [3, 4, 5],
+  [6, 7, 8],
+  [9, 10, 11],
+  [12, 13, 14],
+  [15, 16, 17],
+  [18, 19, 0],
+];
+const drupalGroups = Array.from({ length: 22 }, (_, group) =>
+  group < 21 ? [group * 3 + 2, group * 3 + 1, group * 3] : [63],
+);
 const phpassGroups = [[2, 1, 0], [5, 4, 3], [8, 7, 6], [11, 10, 9], [14, 13, 12], [15]];
 
 /** The rounds that both md5-crypt and the sha-crypts have. */
@@ -118,15 +130,32 @@ function iterated(
   return state;
 }
 
-export function phpass(password: Uint8Array, salt: Uint8Array, rounds: number): string {
-  const start = digest("md5", salt, password);
-  return encode(
-    iterated("md5", start, rounds, (state) => [state, password]),
-    phpassGroups,
-  );
+/** Drupal's is the same over SHA-512. */
+export function phpass(
+  algorithm: "md5" | "sha512",
+  password: Uint8Array,
+  salt: Uint8Array,
+  rounds: number,
+): string {
+  const start = digest(algorithm, salt, password);
+  const end = iterated(algorithm, start, rounds, (state) => [state, password]);
+  return encode(end, algorithm === "md5" ? phpassGroups : drupalGroups);
 }
 
-export function springSha256(password: Uint8Array, salt: Uint8Array): string {
-  const start = digest("sha256", salt, password);
-  return iterated("sha256", start, 1023, (state) => [state]).toString("hex");
+/** The digest of salt and password, the first of `rounds`; Spring's and Shiro's. */
+export function saltedDigest(
+  algorithm: Algorithm,
+  password: Uint8Array,
+  salt: Uint8Array,
+  rounds: number,
+): Buffer {
+  const start = digest(algorithm, salt, password);
+  return iterated(algorithm, start, rounds - 1, (state) => [state]);
+}
+
+export function sha1Crypt(password: Uint8Array, salt: Uint8Array, rounds: number): string {
+  const hmac = (message: Uint8Array) => createHmac("sha1", password).update(message).digest();
+  let state = hmac(Buffer.concat([salt, Buffer.from(`$sha1$${rounds}`)]));
+  for (let round = 1; round < rounds; round++) state = hmac(state);
+  return encode(state, sha1Groups);
 }

@@ -1,11 +1,14 @@
 /**
  * The hashes of crypt(3) and phpass, computed in a thread.
  */
-import { type HashFamily, type ParsedHash, bounded, derived, match } from "./family.js";
+import { createHash } from "node:crypto";
+import { type HashFamily, type ParsedHash, bounded, derived, match, prehashed } from "./family.js";
 import { computeInThread } from "./thread.js";
 
 /** passlib's default for `$6$`, the highest in use, is 656,000. */
 const roundsMax = 1_000_000;
+/** An HMAC each; passlib's default for `$sha1$` is 480,000. */
+const hmacRoundsMax = 500_000;
 /** passlib's default is 2^19. */
 const phpassRoundsLog2Max = 20;
 
@@ -41,6 +44,17 @@ function parseSha(encoded: string): ParsedHash {
   );
 }
 
+function parseSha1(encoded: string): ParsedHash {
+  const [, digits, salt = "", digest = ""] = match(
+    /^(?:\{[^{}]*\})?\$sha1\$([1-9]\d*)\$([./A-Za-z0-9]{0,64})\$([./A-Za-z0-9]{28})$/,
+    encoded,
+  );
+  const rounds = bounded("rounds", Number(digits), 1, hmacRoundsMax);
+  return cryptHash({ rounds }, salt, digest, (password, bytes) =>
+    computeInThread("sha1Crypt", password, bytes, rounds),
+  );
+}
+
 const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 function parsePhpass(encoded: string): ParsedHash {
@@ -50,33 +64,54 @@ function parsePhpass(encoded: string): ParsedHash {
   );
   const rounds = 2 ** bounded("log2 of rounds", itoa64.indexOf(log2), 7, phpassRoundsLog2Max);
   return cryptHash({ rounds }, salt, digest, (password, bytes) =>
-    computeInThread("phpass", password, bytes, rounds),
+    computeInThread("phpass", "md5", password, bytes, rounds),
   );
 }
+
+/** phpass with SHA-512, of whose digest 43 characters are kept. */
+function parseDrupal(encoded: string): ParsedHash {
+  const [, log2 = "", salt = "", digest = ""] = match(
+    /^\$S\$([./A-Za-z0-9])([./A-Za-z0-9]{8})([./A-Za-z0-9]{43})$/,
+    encoded,
+  );
+  const rounds = 2 ** bounded("log2 of rounds", itoa64.indexOf(log2), 7, phpassRoundsLog2Max);
+  return cryptHash({ rounds }, salt, digest, async (password, bytes) => {
+    const whole = await computeInThread("phpass", "sha512", password, bytes, rounds);
+    return whole.slice(0, digest.length);
+  });
+}
+
+/** What was MD5 before the site was upgraded. */
+function parseDrupalUpgraded(encoded: string): ParsedHash {
+  const inner = encoded.slice(1);
+  return prehashed(inner.startsWith("$S$") ? parseDrupal(inner) : parsePhpass(inner), md5Hex);
+}
+
+const md5Hex = (password: Buffer) => createHash("md5").update(password).digest("hex");
 
 export const cryptFamilies: readonly HashFamily[] = [
   {
     name: "md5-crypt",
     form: "$1$…$…",
-    source: "crypt(3), `$apr1$` of Apache",
+    source: "crypt(3), `$apr1$` of Apache; Dovecot `{MD5-CRYPT}…`",
     ceiling: "fixed: 1000 rounds",
-    prefix: /^(?:\{crypt\})?\$(?:1|apr1)\$/i,
+    prefix: /^(?:\{(?:md5-)?crypt\}|\{md5\})?\$(?:1|apr1)\$/i,
     parse: parseMd5,
   },
   {
     name: "sha256-crypt",
     form: "$5$rounds=535000$…$…",
-    source: "crypt(3), passlib",
+    source: "crypt(3), passlib; Dovecot `{SHA256-CRYPT}…`",
     ceiling: `rounds ${roundsMax}`,
-    prefix: /^(?:\{crypt\})?\$5\$/i,
+    prefix: /^(?:\{(?:sha256-)?crypt\})?\$5\$/i,
     parse: parseSha,
   },
   {
     name: "sha512-crypt",
     form: "$6$rounds=656000$…$…",
-    source: "crypt(3), passlib",
+    source: "crypt(3), passlib; Dovecot `{SHA512-CRYPT}…`",
     ceiling: `rounds ${roundsMax}`,
-    prefix: /^(?:\{crypt\})?\$6\$/i,
+    prefix: /^(?:\{(?:sha512-)?crypt\})?\$6\$/i,
     parse: parseSha,
   },
   {
@@ -86,5 +121,29 @@ export const cryptFamilies: readonly HashFamily[] = [
     ceiling: `2^${phpassRoundsLog2Max} rounds`,
     prefix: /^\$[PH]\$/,
     parse: parsePhpass,
+  },
+  {
+    name: "sha512 (Drupal)",
+    form: "$S$D……",
+    source: "Drupal 7 to 10.0",
+    ceiling: `2^${phpassRoundsLog2Max} rounds`,
+    prefix: /^\$S\$/,
+    parse: parseDrupal,
+  },
+  {
+    name: "md5 in sha512 (Drupal)",
+    form: "U$S$D……",
+    source: "Drupal 7, of a site that was Drupal 6; also `U$P$…`",
+    ceiling: `2^${phpassRoundsLog2Max} rounds`,
+    prefix: /^U\$[SPH]\$/,
+    parse: parseDrupalUpgraded,
+  },
+  {
+    name: "sha1-crypt",
+    form: "$sha1$480000$…$…",
+    source: "crypt(3) of NetBSD, passlib",
+    ceiling: `rounds ${hmacRoundsMax}`,
+    prefix: /^(?:\{crypt\})?\$sha1\$\d+\$/i,
+    parse: parseSha1,
   },
 ];

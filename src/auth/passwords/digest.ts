@@ -2,11 +2,20 @@
  * Single digests, with a salt or without: LDAP, Spring's oldest, Django's oldest, and templates as
  * Ory Kratos has them. Depends on node:crypto.
  */
-import { createHash } from "node:crypto";
-import { type HashFamily, HashRefusal, type ParsedHash, base64, derived, match } from "./family.js";
+import { createHash, createHmac } from "node:crypto";
+import {
+  type HashFamily,
+  HashRefusal,
+  type ParsedHash,
+  base64,
+  bounded,
+  derived,
+  hex,
+  match,
+} from "./family.js";
 import { computeInThread } from "./thread.js";
 
-const digestBytes = { md5: 16, sha1: 20, sha256: 32, sha512: 64 } as const;
+const digestBytes = { md5: 16, sha1: 20, sha224: 28, sha256: 32, sha384: 48, sha512: 64 } as const;
 type Digest = keyof typeof digestBytes;
 
 function digestHash(
@@ -24,12 +33,12 @@ function digestHash(
 }
 
 function parseLdap(encoded: string): ParsedHash {
-  const [, salted, bits, text = ""] = match(
-    /^(?:\{ldap\})?\{(s?)sha(256|512)?\}([^{}]+)$/i,
+  const [, salted, name = "", encoding = "", text = ""] = match(
+    /^(?:\{ldap\})?\{(s?)(md5|sha(?:256|384|512)?)(?:\.(hex|b64))?\}([^{}]+)$/i,
     encoded,
   );
-  const hash = `sha${bits || "1"}` as Digest;
-  const bytes = base64(text);
+  const hash = (/^sha$/i.test(name) ? "sha1" : name.toLowerCase()) as Digest;
+  const bytes = /^hex$/i.test(encoding) ? hex(text) : base64(text);
   const salt = bytes.subarray(digestBytes[hash]);
   if (salt.length > 0 !== Boolean(salted)) throw new HashRefusal("unusable", "malformed salt");
   const digest = bytes.subarray(0, digestBytes[hash]);
@@ -39,28 +48,89 @@ function parseLdap(encoded: string): ParsedHash {
 const springDigests = { MD5: "md5", "SHA-1": "sha1", "SHA-256": "sha256" } as const;
 
 function parseSpringDigest(encoded: string): ParsedHash {
-  const [, id, braced = "", salt = "", hex = ""] = match(
+  const [, id, braced = "", salt = "", text = ""] = match(
     /^\{(MD5|SHA-1|SHA-256)\}(\{([^{}]*)\})?([0-9a-f]+)$/,
     encoded,
   );
   const hash = springDigests[id as keyof typeof springDigests];
-  return digestHash(hash, Buffer.from(hex, "hex"), [salt, hex], (password) => [password, braced]);
+  return digestHash(hash, hex(text), [salt, text], (password) => [password, braced]);
 }
+
+const springRounds = 1024;
 
 /** Salt and digest in one; 1,024 rounds. */
 function parseSpringSha256(encoded: string): ParsedHash {
-  const [, salt = "", hex = ""] = match(/^\{sha256\}([0-9a-f]{16})([0-9a-f]{64})$/, encoded);
-  return derived({}, [salt, hex], Buffer.from(hex), async (password) =>
-    Buffer.from(await computeInThread("springSha256", password, Buffer.from(salt, "hex"))),
+  const [, salt = "", text = ""] = match(/^\{sha256\}([0-9a-f]{16})([0-9a-f]{64})$/, encoded);
+  return derived({}, [salt, text], hex(text), async (password) =>
+    Buffer.from(await computeInThread("saltedDigest", "sha256", password, hex(salt), springRounds)),
   );
 }
 
+/** Django hashes salt and password; Werkzeug has the same form and an HMAC by the salt. */
 function parseDjango(encoded: string): ParsedHash {
-  const [, hash, salt = "", hex = ""] = match(/^(md5|sha1)\$([^$]*)\$([0-9a-f]+)$/, encoded);
-  return digestHash(hash as Digest, Buffer.from(hex, "hex"), [salt, hex], (password) => [
+  const [, hash = "", salt = "", text = ""] = match(/^(md5|sha1)\$([^$]*)\$([0-9a-f]+)$/, encoded);
+  const ofDjango = digestHash(hash as Digest, hex(text), [salt, text], (password) => [
     salt,
     password,
   ]);
+  if (salt === "") return ofDjango;
+  const ofWerkzeug = hmacHash(hash as Digest, salt, text);
+  return {
+    ...ofDjango,
+    verify: async (password) => {
+      const fits = await Promise.all([ofDjango.verify(password), ofWerkzeug.verify(password)]);
+      return fits.includes(true);
+    },
+  };
+}
+
+/** HMAC of the password by the salt. */
+function hmacHash(hash: Digest, salt: string, text: string): ParsedHash {
+  const digest = hex(text);
+  if (digest.length !== digestBytes[hash]) throw new HashRefusal("unusable", "wrong digest length");
+  return derived({}, [salt, text], digest, (password) =>
+    Promise.resolve(createHmac(hash, salt).update(password).digest()),
+  );
+}
+
+function parseWerkzeug(encoded: string): ParsedHash {
+  const [, hash, salt = "", text = ""] = match(
+    /^(sha224|sha256|sha384|sha512)\$([^$]+)\$([0-9a-f]+)$/,
+    encoded,
+  );
+  return hmacHash(hash as Digest, salt, text);
+}
+
+/** A bare MD5, in hexadecimal or base64 by its name. */
+function parseDovecotMd5(encoded: string): ParsedHash {
+  const [, name = "", text = ""] = match(/^\{(plain|ldap)-md5\}(.+)$/i, encoded);
+  const digest = name.toLowerCase() === "plain" ? hex(text) : base64(text);
+  return digestHash("md5", digest, [text], (password) => [password]);
+}
+
+const shiroDigests = {
+  MD5: "md5",
+  "SHA-1": "sha1",
+  "SHA-256": "sha256",
+  "SHA-384": "sha384",
+  "SHA-512": "sha512",
+} as const;
+/** Its default is 500,000. */
+const shiroRoundsMax = 1_000_000;
+
+/** A digest of salt and password, hashed again. */
+function parseShiro(encoded: string): ParsedHash {
+  const [, name = "", digits, salt = "", text = ""] = match(
+    /^\$shiro1\$(MD5|SHA-1|SHA-256|SHA-384|SHA-512)\$([1-9]\d*)\$([^$]*)\$([^$]+)$/,
+    encoded,
+  );
+  const hash = shiroDigests[name as keyof typeof shiroDigests];
+  const rounds = bounded("rounds", Number(digits), 1, shiroRoundsMax);
+  const digest = base64(text);
+  if (digest.length !== digestBytes[hash]) throw new HashRefusal("unusable", "wrong digest length");
+  return derived({ rounds }, [salt, text], digest, (password) =>
+    computeInThread("saltedDigest", hash, password, base64(salt), rounds),
+  );
 }
 
 /** `pf` is a text in base64 in which `{SALT}` and `{PASSWORD}` stand for themselves. */
@@ -86,10 +156,44 @@ export const digestFamilies: readonly HashFamily[] = [
   {
     name: "sha (LDAP)",
     form: "{SSHA256}……",
-    source: "LDAP: {SHA}, {SSHA}, {SSHA256}, {SSHA512}; Spring `{ldap}…`",
+    source:
+      "LDAP, Dovecot: {SHA}, {SSHA}, {SHA256}, {SSHA256}, {SHA384}, {SSHA384}, {SHA512}, {SSHA512}, with `.HEX` and `.B64`; Spring `{ldap}…`",
     ceiling,
-    prefix: /^(?:\{ldap\})?\{s?sha(?:256|512)?\}(?![0-9a-f]{80}$)/i,
+    prefix: /^(?:\{ldap\})?\{s?sha(?:256|384|512)?(?:\.hex|\.b64)?\}(?![0-9a-f]{80}$)/i,
     parse: parseLdap,
+  },
+  {
+    name: "md5 (LDAP)",
+    form: "{SMD5}……",
+    source: "LDAP, Dovecot: {MD5}, {SMD5}, with `.HEX` and `.B64`",
+    ceiling,
+    prefix:
+      /^(?:\{ldap\})?\{(?:smd5|smd5\.(?:hex|b64)|md5\.(?:hex|b64))\}|^\{md5\}[A-Za-z0-9+/]{22}==$/i,
+    parse: parseLdap,
+  },
+  {
+    name: "md5 (Dovecot)",
+    form: "{PLAIN-MD5}…",
+    source: "Dovecot: {PLAIN-MD5}, {LDAP-MD5}",
+    ceiling,
+    prefix: /^\{(?:plain|ldap)-md5\}/i,
+    parse: parseDovecotMd5,
+  },
+  {
+    name: "digest (Shiro)",
+    form: "$shiro1$SHA-256$500000$…$…",
+    source: "Apache Shiro 1, Nexus Repository: MD5, SHA-1, SHA-256, SHA-384, SHA-512",
+    ceiling: `rounds ${shiroRoundsMax}`,
+    prefix: /^\$shiro1\$/,
+    parse: parseShiro,
+  },
+  {
+    name: "hmac (Werkzeug)",
+    form: "sha256$…$…",
+    source: "Werkzeug before 2.3: sha224, sha256, sha384, sha512",
+    ceiling,
+    prefix: /^(?:sha224|sha256|sha384|sha512)\$/,
+    parse: parseWerkzeug,
   },
   {
     name: "digest (Spring)",
@@ -108,9 +212,9 @@ export const digestFamilies: readonly HashFamily[] = [
     parse: parseSpringSha256,
   },
   {
-    name: "digest (Django)",
+    name: "digest (Django, Werkzeug)",
     form: "md5$…$…",
-    source: "Django: md5, sha1",
+    source: "md5 and sha1 of Django and of Werkzeug, which are told apart by trying",
     ceiling,
     prefix: /^(?:md5|sha1)\$/,
     parse: parseDjango,

@@ -15,14 +15,19 @@ export function meteorArgon2Hash(argon2: string): string {
   return `{meteor}${argon2}`;
 }
 
-/** `hash` and `salt` of passport-local-mongoose and Payload. */
+/** `hash` and `salt` of passport-local-mongoose. */
 export function passportLocalMongooseHash(hash: string, salt: string): string {
   return ours.test(hash) ? hash : `{passport-local-mongoose}${salt}$${hash}`;
 }
 
-/** `password` of better-auth's accounts. */
+/** `hash` and `salt` of Payload. */
+export function payloadHash(hash: string, salt: string): string {
+  return ours.test(hash) ? hash : `{payload}${salt}$${hash}`;
+}
+
+/** `password` of better-auth's accounts; where `password.hash` is set, what that makes carries its own mark. */
 export function betterAuthHash(password: string): string {
-  return ours.test(password) ? password : `{better-auth}${password}`;
+  return /^[0-9a-f]+:[0-9a-f]+$/.test(password) ? `{better-auth}${password}` : password;
 }
 
 /** The parameters that the Firebase console shows for a project, in base64 where they are bytes. */
@@ -49,10 +54,13 @@ export function keycloakHash(credentialData: string, secretData: string): string
       credentialData,
     ) as KeycloakCredential;
     const { value, salt } = JSON.parse(secretData) as Record<"value" | "salt", string>;
+    if (algorithm === "bcrypt") return value;
     if (algorithm !== "argon2") return `$${algorithm}$i=${hashIterations}$${salt}$${value}`;
-    const { type, memory, parallelism } = additionalParameters;
+    const { type, memory, parallelism, version } = additionalParameters;
+    // Only these two exist; an export of old had none and meant the newer.
+    const v = version?.[0] === "1.0" ? 16 : 19;
     const bare = [salt, value].map((text) => text.replace(/=+$/, "")).join("$");
-    return `$argon2${type[0]}$v=19$m=${memory[0]},t=${hashIterations},p=${parallelism[0]}$${bare}`;
+    return `$argon2${type[0]}$v=${v}$m=${memory[0]},t=${hashIterations},p=${parallelism[0]}$${bare}`;
   } catch {
     return undefined;
   }
@@ -63,7 +71,7 @@ interface KeycloakCredential {
   readonly hashIterations: number;
   readonly additionalParameters: Readonly<
     Record<"type" | "memory" | "parallelism", readonly [string]>
-  >;
+  > & { readonly version?: readonly [string] };
 }
 
 /** Firebase exports the URL-safe alphabet. */

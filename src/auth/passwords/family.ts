@@ -23,6 +23,8 @@ export interface ParsedHash {
   readonly strong?: boolean;
   /** Whether no other password fits too, as one that is longer or in another form; absent: always. */
   isExact?(password: string): boolean;
+  /** What of its making is assumed, because the hash does not say; absent where it says all. */
+  readonly assumed?: string;
   /** The salt and digest as they are in the string: what a decoy of the same cost replaces. */
   readonly secrets: readonly string[];
   /** May reject where the library underneath finds fault with the hash after all. */
@@ -65,6 +67,14 @@ export function bounded(name: string, value: number, min: number, max: number): 
 export function base64(text: string, bytesMin = 0): Buffer {
   match(/^[A-Za-z0-9+/.]*={0,2}$/, text);
   const bytes = Buffer.from(text.replaceAll(".", "+"), "base64");
+  if (bytes.length < bytesMin) throw new HashRefusal("unusable", "salt or digest too short");
+  return bytes;
+}
+
+/** The bytes of hexadecimal, in either case. @throws HashRefusal where it is none or too short. */
+export function hex(text: string, bytesMin = 0): Buffer {
+  match(/^(?:[0-9a-fA-F]{2})*$/, text);
+  const bytes = Buffer.from(text, "hex");
   if (bytes.length < bytesMin) throw new HashRefusal("unusable", "salt or digest too short");
   return bytes;
 }

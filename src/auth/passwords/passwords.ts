@@ -23,6 +23,8 @@ export interface HashReport {
   readonly reason: string | undefined;
   /** True where a new hash of ours would be stronger. */
   readonly weak: boolean;
+  /** What is assumed of how it was made, where it does not say. */
+  readonly assumed?: string | undefined;
 }
 
 /** Longest stored hash that is looked at, in UTF-16 code units. */
@@ -41,9 +43,16 @@ function read(encoded: string): { report: HashReport; parsed?: ParsedHash } {
   }
   try {
     const parsed = family.parse(encoded);
-    const { cost, strong = false } = parsed;
+    const { cost, strong = false, assumed } = parsed;
     return {
-      report: { family: family.name, cost, verdict: "ok", reason: undefined, weak: !strong },
+      report: {
+        family: family.name,
+        cost,
+        verdict: "ok",
+        reason: undefined,
+        weak: !strong,
+        assumed,
+      },
       parsed,
     };
   } catch (error) {

@@ -10,6 +10,7 @@ import {
   bounded,
   derived,
   digestBytesMin,
+  hex,
   match,
 } from "./family.js";
 import { computeInThread } from "./thread.js";
@@ -81,9 +82,69 @@ function parseSpring(encoded: string): ParsedHash {
   return scryptHash(costs, base64(salt), [salt, digest]);
 }
 
+/** `scrypt:N:r:p$salt$hex`, the salt as text. */
+function parseWerkzeug(encoded: string): ParsedHash {
+  const [, N, r, p, salt = "", digest = ""] = match(
+    /^scrypt:([1-9]\d*):([1-9]\d*):([1-9]\d*)\$([^$]*)\$([^$]+)$/,
+    encoded,
+  );
+  const costs = cost(Number(N), Number(r), Number(p));
+  return derived(costs, [salt, digest], hex(digest, digestBytesMin), (password) =>
+    key(password, salt, digest.length / 2, costs),
+  );
+}
+
+function parseAdonis(encoded: string): ParsedHash {
+  const [, N, r, p, salt = "", digest = ""] = match(
+    /^\$scrypt\$n=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*)\$([^$]+)\$([^$]+)$/,
+    encoded,
+  );
+  return scryptHash(cost(Number(N), Number(r), Number(p)), base64(salt), [salt, digest]);
+}
+
+const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/** A number or bytes in crypt's digits, the least significant first. */
+const fromItoa64 = (text: string) =>
+  Array.from(text).reduceRight((sum, digit) => sum * 64 + itoa64.indexOf(digit), 0);
+
+function bytesOfItoa64(text: string): Buffer {
+  const groups = text.match(/.{1,4}/gs) ?? [];
+  return Buffer.concat(
+    groups.map((group) => {
+      const bytes = Buffer.alloc(4);
+      bytes.writeUInt32LE(fromItoa64(group));
+      return bytes.subarray(0, Math.floor((group.length * 6) / 8));
+    }),
+  );
+}
+
+/** The salt counts as the text that is stored. */
+function parseCrypt(encoded: string): ParsedHash {
+  const [, log2 = "", r = "", p = "", salt = "", digest = ""] = match(
+    /^\$7\$([./A-Za-z0-9])([./A-Za-z0-9]{5})([./A-Za-z0-9]{5})([^$]*)\$([./A-Za-z0-9]{43})$/,
+    encoded,
+  );
+  const costs = cost(2 ** fromItoa64(log2), fromItoa64(r), fromItoa64(p));
+  return derived(costs, [salt, digest], bytesOfItoa64(digest), (password) =>
+    key(password, salt, 32, costs),
+  );
+}
+
+/** What Supabase makes of Firebase's. */
+function parseSupabase(encoded: string): ParsedHash {
+  const [, ln, r, p, separator = "", signerKey = "", salt = "", digest = ""] = match(
+    /^\$fbscrypt\$v=1,n=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*),ss=([^,$]*),sk=([^,$]+)\$([^$]+)\$([^$]+)$/,
+    encoded,
+  );
+  return parseFirebase(
+    `$firescrypt$ln=${ln},r=${r},p=${p}$${salt}$${digest}$${separator}$${signerKey}`,
+  );
+}
+
 function parseBetterAuth(encoded: string): ParsedHash {
   const [, salt = "", digest = ""] = match(
-    /^(?:\{[^{}]*\})?([0-9a-f]{32}):([0-9a-f]{128})$/,
+    /^\{better-auth\}([0-9a-f]{32}):([0-9a-f]{128})$/,
     encoded,
   );
   const costs = cost(16_384, 16, 1);
@@ -111,6 +172,38 @@ function parseFirebase(encoded: string): ParsedHash {
 
 export const scryptFamilies: readonly HashFamily[] = [
   {
+    name: "scrypt (AdonisJS)",
+    form: "$scrypt$n=16384,r=8,p=1$…$…",
+    source: "AdonisJS",
+    ceiling,
+    prefix: /^\$scrypt\$n=/,
+    parse: parseAdonis,
+  },
+  {
+    name: "scrypt (Werkzeug)",
+    form: "scrypt:32768:8:1$…$…",
+    source: "Werkzeug, Flask",
+    ceiling,
+    prefix: /^scrypt:/,
+    parse: parseWerkzeug,
+  },
+  {
+    name: "scrypt (crypt)",
+    form: "$7$CU..../....…$…",
+    source: "crypt(3), libsodium's older one, passlib",
+    ceiling,
+    prefix: /^\$7\$/,
+    parse: parseCrypt,
+  },
+  {
+    name: "scrypt (Supabase)",
+    form: "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=…$…$…",
+    source: "Supabase, of users who came from Firebase",
+    ceiling,
+    prefix: /^\$fbscrypt\$/,
+    parse: parseSupabase,
+  },
+  {
     name: "scrypt",
     form: "$scrypt$ln=16,r=8,p=1$…$…",
     source: "PHC, passlib, Ory Kratos",
@@ -137,9 +230,9 @@ export const scryptFamilies: readonly HashFamily[] = [
   {
     name: "scrypt (better-auth)",
     form: "{better-auth}…:…",
-    source: "better-auth; the prefix may be missing",
+    source: "better-auth, by its preset or `users import` with the prefix",
     ceiling: "fixed: N 16384, r 16, p 1",
-    prefix: /^(?:\{better-auth\}|[0-9a-f]{32}:[0-9a-f]{128}$)/,
+    prefix: /^\{better-auth\}/,
     parse: parseBetterAuth,
   },
   {

@@ -8,7 +8,7 @@ import { getPriority, platform, setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
 import { hashSync as hashArgon2, verifySync as verifyArgon2 } from "@node-rs/argon2";
 import { verifySync as verifyBcrypt } from "@node-rs/bcrypt";
-import { md5Crypt, phpass, shaCrypt, springSha256 } from "./crypt-digests.js";
+import { md5Crypt, phpass, saltedDigest, sha1Crypt, shaCrypt } from "./crypt-digests.js";
 
 const computations = {
   verifyArgon2,
@@ -19,7 +19,8 @@ const computations = {
   md5Crypt,
   shaCrypt,
   phpass,
-  springSha256,
+  sha1Crypt,
+  saltedDigest,
 };
 
 export type Computations = typeof computations;

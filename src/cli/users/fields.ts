@@ -84,6 +84,8 @@ const wrappers = {
   $numberLong: (value) => int(value, 64n),
   $oid: (value) => toUserId("objectid", lower(value)),
   $uuid: (value) => toUserId("uuid", lower(value)),
+  /** Not MongoDB's: a UUID that it is to keep in its old binary subtype. */
+  $legacyUuid: (value) => toUserId("legacyuuid", lower(value)),
   $binary: (value) => {
     const { base64, subType, ...rest } = value as Record<string, unknown>;
     const isUuid = typeof base64 === "string" && /^0?4$/.test(String(subType));
@@ -135,5 +137,7 @@ export function writeId({ type, value }: UserId): unknown {
       return { $oid: value };
     case "uuid":
       return { $uuid: value };
+    case "legacyuuid":
+      return { $legacyUuid: value };
   }
 }

@@ -8,6 +8,7 @@ import type {
   User,
   UserChange,
   UserId,
+  UserRecord,
   UserStore,
 } from "../../auth/users.js";
 import { planImport } from "../import-plan.js";
@@ -102,6 +103,10 @@ export class EmbeddedUsers implements UserStore {
         return (key && this.#file.user(key)?.passwordHash) ?? [];
       }),
     );
+  }
+
+  async *records(): AsyncIterable<UserRecord> {
+    for await (const user of this.list()) yield { user, id: user.id.value, notes: [] };
   }
 
   async *list(): AsyncIterable<User> {

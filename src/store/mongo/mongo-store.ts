@@ -6,7 +6,7 @@ import { BSON } from "mongodb";
 import type { Document } from "mongodb";
 import type { User } from "../../auth/users.js";
 import type { UsernameMatch } from "../../auth/usernames.js";
-import type { Preset } from "../../config/presets.js";
+import type { LegacyUuidOrder, Preset } from "../../config/presets.js";
 import type { Store } from "../store.js";
 import { storeDeadlineMs } from "../unavailable.js";
 import { MongoAudit, type AuditDocument } from "./audit.js";
@@ -24,6 +24,8 @@ import { MongoUsers } from "./users.js";
 export interface MongoMappingOptions {
   readonly fields: UserFields;
   readonly usernameMatch?: UsernameMatch;
+  /** How UUIDs in binary subtype 3 are laid out; without it they are no ids. */
+  readonly legacyUuid?: LegacyUuidOrder | undefined;
   /** What else is particular to the collection. */
   readonly preset?: Preset | undefined;
 }
@@ -97,15 +99,23 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   };
 }
 
-function mappingOf({ fields, usernameMatch = "exact", preset }: MongoMappingOptions): UserMapping {
+function mappingOf({
+  fields,
+  usernameMatch = "exact",
+  preset,
+  legacyUuid,
+}: MongoMappingOptions): UserMapping {
   return new UserMapping({
     fields,
     username: {
       match: usernameMatch,
       case: preset?.usernameCase,
+      trimmed: preset?.trimsUsername,
+      findsOtherCase: usernameMatch === "exact" && preset?.findsOtherCase,
       indexesStringsOnly: preset?.indexesStringsOnly,
     },
     rolesSeparator: preset?.rolesSeparator,
+    legacyUuid,
     ...(preset?.hash && { hash: preset.hash }),
   });
 }

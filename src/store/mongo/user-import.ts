@@ -11,7 +11,7 @@ import type { ImportOptions, ImportOutcome, User } from "../../auth/users.js";
 import { planImport, planLoneUsers } from "../import-plan.js";
 import type { Occupant, PlannedWrite } from "../import-plan.js";
 import { outcomeUnknown, proven, type MongoAccess } from "./connection.js";
-import { toDocumentId, toUpdate } from "./document.js";
+import { toUpdate } from "./document.js";
 import type { UserDocument, UserMapping } from "./document.js";
 import {
   duplicateKey,
@@ -96,7 +96,7 @@ export class MongoUserImport {
   async #occupants(batch: readonly User[]): Promise<Occupant[]> {
     // A collation would compare ids by its own rules too, hence two questions.
     const questions = inParts(batch).map((part) => [
-      this.#find({ _id: { $in: part.map(({ id }) => toDocumentId(id)) } }),
+      this.#find({ _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } }),
       this.#find(
         this.#named(part.map(({ username }) => this.#mapping.queriedUsername(username))),
         this.#collation,
@@ -109,7 +109,7 @@ export class MongoUserImport {
 
   async #storedIds(batch: readonly User[]): Promise<Set<string>> {
     const questions = inParts(batch).map((part) => {
-      const filter = { _id: { $in: part.map(({ id }) => toDocumentId(id)) } };
+      const filter = { _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } };
       return this.#find(filter, { projection: { _id: 1 } });
     });
     const found = await Promise.all(questions);
@@ -124,7 +124,7 @@ export class MongoUserImport {
   }
 
   #named(names: readonly string[]): Filter<UserDocument> {
-    return { [this.#mapping.fields.username]: { $in: names, ...this.#mapping.nameCondition } };
+    return this.#mapping.nameFilter({ $in: names });
   }
 
   /**
@@ -142,7 +142,7 @@ export class MongoUserImport {
     const storedIds = await this.#storedIds(users);
     const lone = planLoneUsers(users, this.#mapping.usernameKey).filter(
       ({ user: { id, username } }) =>
-        !storedIds.has(idText(toDocumentId(id))) &&
+        !storedIds.has(idText(this.#mapping.ids.write(id))) &&
         // Two Unicode forms of a name may be two to the index.
         this.#mapping.queriedUsername(username) === this.#mapping.askedUsername(username),
     );
@@ -258,10 +258,10 @@ export class MongoUserImport {
     operations: readonly { updateOne: { update: Document } }[],
     failure: unknown,
   ): Promise<Written> {
-    const ids = writes.map(({ user }) => toDocumentId(user.id));
+    const ids = writes.map(({ user }) => this.#mapping.ids.write(user.id));
     const stored = await this.#stored(ids, failure);
     const done = writes.filter(({ user }, i) => {
-      const found = stored.get(idText(toDocumentId(user.id)));
+      const found = stored.get(idText(this.#mapping.ids.write(user.id)));
       const update = operations[i]?.updateOne.update;
       return found !== undefined && update !== undefined && hasUpdate(found, update);
     });
@@ -275,11 +275,8 @@ export class MongoUserImport {
     if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
     return {
       filter: {
-        _id: toDocumentId(user.id),
-        [this.#mapping.fields.username]: {
-          $eq: previous?.username ?? user.username,
-          ...this.#mapping.nameCondition,
-        },
+        _id: this.#mapping.ids.write(user.id),
+        ...this.#mapping.nameFilter({ $eq: previous?.username ?? user.username }),
         ...previous?.hashFields,
       },
       update: toUpdate(values) ?? {},
@@ -291,7 +288,7 @@ export class MongoUserImport {
     for (const [position, user] of users.entries()) {
       if (outcomes[position] !== undefined) continue;
       const name = this.#mapping.queriedUsername(user.username);
-      const [sameId] = await this.#find({ _id: toDocumentId(user.id) }, { limit: 1 });
+      const [sameId] = await this.#find({ _id: this.#mapping.ids.write(user.id) }, { limit: 1 });
       const [sameName] = await this.#find(this.#named([name]), { limit: 1, ...this.#collation });
       const inTheWay = sameId ? "id_taken" : sameName ? "username_taken" : undefined;
       outcomes[position] = inTheWay ?? { refused: await this.#otherRule() };

@@ -13,16 +13,18 @@ import type {
   User,
   UserChange,
   UserId,
+  UserRecord,
   UserStore,
 } from "../../auth/users.js";
 import { proven, type MongoAccess } from "./connection.js";
-import { toDocumentId, toId } from "./document.js";
 import type { UserDocument, UserMapping } from "./document.js";
 import { MongoUserImport } from "./user-import.js";
 import type { UsernameIndex } from "./username-index.js";
 import { hasUpdate } from "./written.js";
 
 const listPageUsers = 500;
+/** More than two, because documents that are no users may have the name in a list. */
+const namesakesMax = 50;
 /** The `_id` of a user whom there is not. */
 const nobody = new ObjectId();
 
@@ -36,13 +38,42 @@ interface Batch {
   readonly found: Promise<ReadonlyMap<string, readonly UserDocument[]>>;
 }
 
-function groupBySubject(documents: readonly UserDocument[]): Awaited<Batch["found"]> {
+function groupBySubject(
+  documents: readonly UserDocument[],
+  ids: UserMapping["ids"],
+): Awaited<Batch["found"]> {
   const groups = new Map<string, UserDocument[]>();
   for (const document of documents) {
-    const subject = toId(document._id)?.value;
+    const subject = ids.read(document._id)?.value;
     if (subject !== undefined) groups.set(subject, [...(groups.get(subject) ?? []), document]);
   }
   return groups;
+}
+
+/** So many letters of a name are asked for in either case; then the index is left for a regular expression. */
+const eitherCaseLetters = 4;
+
+/** A name whose case does not count, by an index on the name: as Meteor asks for it. */
+function otherCaseFilter(
+  { fields, indexPath }: UserMapping,
+  username: string,
+): Filter<UserDocument> {
+  const escaped = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+  const starts = Array.from(username)
+    .slice(0, eitherCaseLetters)
+    .reduce<readonly string[]>(
+      (texts, letter) =>
+        [...new Set([letter.toLowerCase(), letter.toUpperCase()])].flatMap((each) =>
+          texts.map((text) => text + each),
+        ),
+      [""],
+    );
+  return {
+    $and: [
+      { $or: starts.map((start) => ({ [indexPath]: { $regex: `^${escaped(start)}` } })) },
+      { [fields.username]: { $regex: `^${escaped(username)}$`, $options: "i" } },
+    ],
+  };
 }
 
 const idText = (id: unknown) => `${typeof id}:${String(id)}`;
@@ -65,6 +96,7 @@ export class MongoUsers implements UserStore {
   readonly #collection: Collection<UserDocument>;
   readonly #mapping: UserMapping;
   readonly #mongo: MongoAccess;
+  readonly #index: UsernameIndex;
   readonly #imports: MongoUserImport;
   /** Where the hashes are, if in a collection of their own. */
   readonly #hashes: Collection<UserDocument> | undefined;
@@ -81,6 +113,7 @@ export class MongoUsers implements UserStore {
     this.#collection = collection;
     this.#mapping = mapping;
     this.#mongo = mongo;
+    this.#index = index;
     this.#imports = new MongoUserImport(collection, mapping, mongo, index);
     this.#hashes = hashes;
     this.#collation = mapping.collation ? { collation: mapping.collation } : {};
@@ -89,9 +122,22 @@ export class MongoUsers implements UserStore {
   async findByUsername(username: string): Promise<User | undefined> {
     const asked = this.#mapping.askedUsername(username);
     const filter = this.#named(this.#mapping.queriedUsername(username));
-    const user = await this.#findOnly(filter, this.#collation);
+    const [user, inOtherCase] = await Promise.all([
+      this.#findOnly(filter, this.#collation),
+      this.#mapping.findsOtherCase ? this.#findInOtherCase(asked) : undefined,
+    ]);
+    if (user === undefined) return inOtherCase;
     // BSON has no lone surrogates: one in the question would find U+FFFD.
-    return user && this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
+    return this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
+  }
+
+  /** Always asked beside the other question, so that time tells nothing. */
+  async #findInOtherCase(username: string): Promise<User | undefined> {
+    // MongoDB takes no NUL in a regular expression.
+    if (username.includes("\0")) return undefined;
+    return this.#findOnly({
+      $and: [otherCaseFilter(this.#mapping, username), this.#named({ $type: "string" })],
+    });
   }
 
   async findBySubject(subject: string): Promise<Account | undefined> {
@@ -106,13 +152,13 @@ export class MongoUsers implements UserStore {
     const subjects = new Set<string>();
     const find = () => {
       this.#batch = undefined;
-      const ids = [...subjects].flatMap(userIdsOfSubject).map(toDocumentId);
+      const ids = [...subjects].flatMap(userIdsOfSubject).map((id) => this.#mapping.ids.write(id));
       const projection = this.#mapping.accountProjection;
       return this.#collection.find({ _id: { $in: ids } }, { projection }).toArray();
     };
     const found = nextTurn()
       .then(() => this.#mongo.call(find))
-      .then((documents) => groupBySubject(documents));
+      .then((documents) => groupBySubject(documents, this.#mapping.ids));
     return { subjects, found };
   }
 
@@ -132,14 +178,16 @@ export class MongoUsers implements UserStore {
 
   async update(id: UserId, change: UserChange): Promise<boolean> {
     if (change.passwordHash !== undefined && this.#hashes) {
-      const owned = this.#owned([toDocumentId(id)]);
+      const owned = this.#owned([this.#mapping.ids.write(id)]);
       const update = this.#mapping.hashUpdate(change.passwordHash);
       if (!(await this.#updateOne(this.#hashes, owned, update))) return false;
     }
     const hash =
       change.passwordHash !== undefined && !this.#hashes ? change.passwordHash : undefined;
+    const flags = await this.#flagsOf(id, change);
+    if (flags === null) return false;
     const update = mergeUpdates(
-      this.#mapping.update(change),
+      this.#mapping.update(change, flags),
       hash === undefined ? undefined : this.#mapping.hashUpdate(hash),
     );
     if (update !== undefined)
@@ -165,6 +213,13 @@ export class MongoUsers implements UserStore {
     );
   }
 
+  /** What tells whether a user is disabled, where the change is about that; null where there is none. */
+  #flagsOf(id: UserId, change: UserChange): Promise<Document | null> {
+    if (!this.#mapping.needsDocument(change)) return Promise.resolve({});
+    const { flagProjection: projection } = this.#mapping;
+    return this.#mongo.call(() => this.#collection.findOne(this.#identified(id), { projection }));
+  }
+
   async replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
     const [found] = await this.#mongo.call(() => this.#find(this.#identified(id), { limit: 1 }));
     if (found === undefined) return false;
@@ -184,23 +239,59 @@ export class MongoUsers implements UserStore {
   }
 
   async *list(): AsyncIterable<User> {
+    for await (const found of this.#documents({})) {
+      const user = this.#mapping.user(...found);
+      if (user !== undefined) yield user;
+    }
+  }
+
+  async *records(): AsyncIterable<UserRecord> {
+    if (await this.#mongo.call(() => this.#index.isUnique()).catch(() => false)) {
+      for await (const found of this.#documents({})) yield this.#mapping.record(...found);
+      return;
+    }
+    // Sorted, so that those of one name follow each other.
+    const sort = { [this.#mapping.fields.username]: 1 } as const;
+    let held: Found | undefined;
+    let isRepeated = false;
+    for await (const found of this.#documents({ sort, allowDiskUse: true, ...this.#collation })) {
+      const isSame = held !== undefined && this.#areOfOneName(held[0], found[0]);
+      if (held) yield this.#recordOf(held, isRepeated || isSame);
+      held = found;
+      isRepeated = isSame;
+    }
+    if (held) yield this.#recordOf(held, isRepeated);
+  }
+
+  #areOfOneName(a: Document, b: Document): boolean {
+    const [one, other] = [this.#mapping.usernameOf(a), this.#mapping.usernameOf(b)];
+    if (one === undefined || other === undefined) return false;
+    return this.#mapping.isSameUsername(one, other);
+  }
+
+  #recordOf(found: Found, isRepeated: boolean): UserRecord {
+    const record = this.#mapping.record(...found);
+    if (!isRepeated || record.fault) return record;
+    const reason = `a ${this.#mapping.fields.username} that another one has too`;
+    return { ...record, fault: { kind: "duplicate", reason } };
+  }
+
+  /** Every document, page by page. */
+  async *#documents(options: FindOptions): AsyncGenerator<Found> {
     const { projection } = this.#mapping;
-    const options = { projection, batchSize: listPageUsers };
-    for await (const page of this.#mongo.pages(() => this.#collection.find({}, options))) {
-      for (const found of await this.#mongo.call(() => this.#withHashes(page))) {
-        const user = this.#mapping.user(...found);
-        if (user !== undefined) yield user;
-      }
+    const all = { projection, batchSize: listPageUsers, ...options };
+    for await (const page of this.#mongo.pages(() => this.#collection.find({}, all))) {
+      yield* await this.#mongo.call(() => this.#withHashes(page));
     }
   }
 
   async existing(ids: readonly UserId[]): Promise<readonly UserId[]> {
     if (ids.length === 0) return [];
-    const filter = { _id: { $in: ids.map(toDocumentId) } };
+    const filter = { _id: { $in: ids.map((id) => this.#mapping.ids.write(id)) } };
     const found = await this.#mongo.call(() =>
       this.#collection.find(filter, { projection: { _id: 1 } }).toArray(),
     );
-    return found.flatMap(({ _id }) => toId(_id) ?? []);
+    return found.flatMap(({ _id }) => this.#mapping.ids.read(_id) ?? []);
   }
 
   async sampleHashes(size: number): Promise<readonly string[]> {
@@ -218,12 +309,11 @@ export class MongoUsers implements UserStore {
   }
 
   #named(username: string | Document): Filter<UserDocument> {
-    const condition = typeof username === "string" ? { $eq: username } : username;
-    return { [this.#mapping.fields.username]: { ...condition, ...this.#mapping.nameCondition } };
+    return this.#mapping.nameFilter(typeof username === "string" ? { $eq: username } : username);
   }
 
   #identified(id: UserId): Filter<UserDocument> {
-    return { _id: toDocumentId(id), ...this.#named({ $type: "string" }) };
+    return { _id: this.#mapping.ids.write(id), ...this.#named({ $type: "string" }) };
   }
 
   /** The documents that hold the hashes of those users. */
@@ -232,10 +322,12 @@ export class MongoUsers implements UserStore {
     return { ...filter, [userId]: { $in: ids } };
   }
 
-  /** The one document that matches; of two, neither. */
+  /** The one user that matches; of two, neither. */
   async #findOnly(filter: Filter<UserDocument>, options?: FindOptions): Promise<User | undefined> {
-    const [found, another] = await this.#mongo.call(() =>
-      this.#find(filter, { ...options, limit: 2 }),
+    const limit = namesakesMax;
+    const matching = await this.#mongo.call(() => this.#find(filter, { ...options, limit }));
+    const [found, another] = matching.filter(
+      ([each]) => this.#mapping.usernameOf(each) !== undefined,
     );
     return found && !another ? this.#mapping.user(...found) : undefined;
   }
