@@ -14,6 +14,7 @@ import { createDecoy, hashPassword } from "../auth/passwords/passwords.js";
 import { createRehasher, noRehasher } from "../auth/passwords/rehash.js";
 import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
+import { usernameKeyOf } from "../auth/usernames.js";
 import { createTokens, type TokenPolicy } from "../auth/tokens.js";
 import { configWarnings, type Config } from "../config/config.js";
 import { version } from "../config/version.js";
@@ -89,7 +90,7 @@ export function createApp(deps: AppDeps): App {
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
   const tokens = createTokens(tokenPolicyOf(config), keys, clock);
   const throttle = createConfiguredThrottle(config, store, clock) ?? noThrottle;
-  const decoy = createDecoy();
+  const decoy = createDecoy(usernameKeyOf(config.USERNAME_MATCH));
   const census = createDecoyCensus({
     users: store.users,
     decoy,
@@ -123,6 +124,7 @@ export function createApp(deps: AppDeps): App {
     queue,
     rehasher,
     onAttempt: observer.onAttempt,
+    now: () => clock.monotonic(),
   });
   const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
   let rpc: RpcHandler | undefined;

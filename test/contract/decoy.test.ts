@@ -16,7 +16,7 @@ const fail = (error: unknown) => {
 };
 
 async function decoyFamilies(store: Store): Promise<(string | undefined)[]> {
-  const decoy = createDecoy();
+  const decoy = createDecoy((name) => name);
   const secret = () => store.secret();
   const census = createDecoyCensus({ users: store.users, decoy, secret, onError: fail });
   await census.start();

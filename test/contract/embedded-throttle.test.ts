@@ -61,7 +61,12 @@ test("12,000 junk usernames from as many networks take bounded space", async () 
   });
   const { signal } = new AbortController();
   const fail = async (i: number) => {
-    const permit = await throttle.admit(`junk${i}`, `network${i}`, signal);
+    const permit = await throttle.admit(
+      `junk${i}`,
+      `network${i}`,
+      Promise.resolve(undefined),
+      signal,
+    );
     await permit.settle("wrong");
   };
   const sizeAfter = async (from: number, to: number) => {

@@ -86,8 +86,14 @@ test("1,000 logins from a known network are 1,000 finds for the database and not
     usernameKey: (username) => username,
     clock: { now: () => Date.now() },
   });
+  const account = Promise.resolve({ type: "string", value: "alice" } as const);
   const login = async () => {
-    const permit = await throttle.admit("alice", "192.0.2.1", new AbortController().signal);
+    const permit = await throttle.admit(
+      "alice",
+      "192.0.2.1",
+      account,
+      new AbortController().signal,
+    );
     await permit.settle("right");
   };
   await throttle.open();

@@ -6,14 +6,13 @@ import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords/passwords.js";
 import {
   createThrottle,
-  type Permit,
   type Throttle,
   type ThrottleEntry,
   type ThrottleLimits,
 } from "../../src/auth/throttle/throttle.js";
 import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/store.js";
 import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
-import type { User } from "../../src/auth/users.js";
+import type { User, UserId } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/store.js";
 
 export interface ThrottleStorePlace {
@@ -173,8 +172,11 @@ export function runThrottleContract(
     }
 
     const { signal } = new AbortController();
+    /** Every name is a user's; spellings of it are the same user's. */
+    const accountOf = (user: string): Promise<UserId> =>
+      Promise.resolve({ type: "string", value: user.toLowerCase() });
     const admit = (throttle: Throttle, user = "alice", network = "192.0.2.1") =>
-      throttle.admit(user, network, signal);
+      throttle.admit(user, network, accountOf(user), signal);
     const attempt = async (
       throttle: Throttle,
       outcome: "right" | "wrong",
@@ -387,22 +389,66 @@ export function runThrottleContract(
       expect(writes.filter((call) => call.startsWith("write"))).toEqual([]);
     });
 
-    test("what was not checked is not counted, what a dead process was checking is", async () => {
+    test("what was not checked is not counted, nor what a dead process was checking", async () => {
       const throttle = await newReplica({ failures: 3 });
       for (let i = 0; i < 20; i++) await (await admit(throttle)).settle("unchecked");
-      const held: Permit[] = [];
-      for (let i = 0; i < 3; i++) held.push(await admit(throttle));
+      for (let i = 0; i < 3; i++) await admit(throttle);
       nowMs += 31_000;
-      await expect(attempt(throttle, "wrong")).rejects.toEqual(limited);
-      nowMs += 60_000;
-      await attempt(throttle, "wrong");
+      expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(3);
+    });
+
+    test("a clock that was hours ahead keeps nobody out", async () => {
+      const throttle = await newReplica({ failures: 3, userFailures: 3, networkFailures: 3 });
+      nowMs += 6 * hourMs;
+      for (let i = 0; i < 3; i++) await attempt(throttle, "wrong");
+      for (let i = 0; i < 2; i++) {
+        nowMs += 60_000;
+        await attempt(throttle, "wrong");
+      }
+      nowMs -= 6 * hourMs;
+      await attempt(throttle, "right");
+    });
+
+    test("trust belongs to the account, not to its name's spelling, and no other takes it away", async () => {
+      const throttle = await newReplica({ userFailures: 3 });
+      const as = async (id: string, network: string, outcome: "right" | "wrong") => {
+        const account = Promise.resolve({ type: "string", value: id } as const);
+        const permit = await throttle.admit(id, network, account, signal);
+        await permit.settle(outcome);
+        return permit;
+      };
+      await as("alice", "192.0.2.1", "right");
+      for (let i = 0; i < 80; i++) await as("ALICE", `198.51.100.${i}`, "right");
+      for (let i = 0; i < 3; i++) await as("alice", `203.0.113.${i}`, "wrong");
+      await expect(as("alice", "198.51.100.79", "wrong")).rejects.toEqual(limited);
+      await as("alice", "192.0.2.1", "right");
+    });
+
+    test("what trust alone lets pass is refused in failure as any name is, and leaves no trace", async () => {
+      const throttle = await newReplica({ networkFailures: 3 });
+      await attempt(throttle, "right");
+      for (let i = 0; i < 3; i++) await attempt(throttle, "wrong", `user${i}`);
+      const refusalOf = (user: string) =>
+        admit(throttle, user).then(
+          async ({ refusal, settle }) => {
+            await settle("wrong");
+            return refusal;
+          },
+          (error: unknown) => error,
+        );
+      for (let i = 0; i < 12; i++) {
+        nowMs += 1000;
+        const [known, unknown] = [await refusalOf("alice"), await refusalOf("nobody")];
+        expect(known).toMatchObject({ scope: "network" });
+        expect(known).toEqual(unknown);
+      }
     });
 
     test("who waits for places and leaves is told so and forgotten", async () => {
       const throttle = await newReplica({ failures: 1 });
       const permit = await admit(throttle);
       const leaving = new AbortController();
-      const waiting = throttle.admit("alice", "192.0.2.1", leaving.signal);
+      const waiting = throttle.admit("alice", "192.0.2.1", accountOf("alice"), leaving.signal);
       await pause();
       const reason = new Error("gone");
       leaving.abort(reason);
@@ -481,13 +527,14 @@ export function runThrottleContract(
           createGate({
             rehasher: noRehasher,
             users: store.users,
-            decoy: createDecoy(),
+            decoy: createDecoy((name) => name),
             throttle: await newReplica({}, store),
             queue: createHashQueue({
               concurrency: () => 1,
               waitingMax: 500,
               now: () => performance.now(),
             }),
+            now: () => performance.now(),
             onAttempt: (event) => events.push(event),
           }),
         ),

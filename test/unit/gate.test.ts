@@ -61,11 +61,15 @@ function setUp(
   const gate = createGate({
     rehasher: noRehasher,
     users: { findByUsername: options.find ?? ((name) => Promise.resolve(users[name])) },
-    decoy: createDecoy(),
+    decoy: createDecoy((name) => name),
     throttle: {
-      admit: (_, __, signal) => options.admit?.(signal) ?? Promise.resolve(permit),
+      admit: async (_, __, account, signal) => {
+        await account;
+        return options.admit?.(signal) ?? permit;
+      },
     },
     queue,
+    now: () => performance.now(),
     onAttempt: (event) => events.push(event),
   });
   return { gate, events, settled, queue, permit };
@@ -107,10 +111,10 @@ describe("a gate", () => {
     expect(events).toMatchObject([{ reason, waitedMs: undefined }]);
   });
 
-  test("gives the permit back where the user cannot be read", async () => {
+  test("asks for no permit where the user cannot be read", async () => {
     const { gate, events, settled } = setUp({ find: () => Promise.reject(unavailable) });
     await expect(gate.check({ username: "alice", password }, attempt)).rejects.toBe(unavailable);
-    expect(settled).toEqual([["unchecked"]]);
+    expect(settled).toEqual([]);
     expect(events).toMatchObject([{ reason: "store_unavailable" }]);
   });
 
@@ -176,7 +180,12 @@ describe("a gate", () => {
   });
 
   test("works without a throttle", async () => {
-    const permit = await noThrottle.admit("alice", "192.0.2.1", new AbortController().signal);
+    const permit = await noThrottle.admit(
+      "alice",
+      "192.0.2.1",
+      Promise.resolve(undefined),
+      new AbortController().signal,
+    );
     await expect(permit.settle("wrong")).resolves.toBeUndefined();
   });
 });

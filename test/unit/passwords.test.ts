@@ -83,6 +83,28 @@ describe("a decoy", () => {
     expect(performance.now() - start).toBeGreaterThan(20);
   });
 
+  test("a NUL makes a password wrong and costs what the user's own hash costs", async () => {
+    const start = performance.now();
+    const cheap = "$2b$04$DR3aoWP.AwUXsNf5c23tceithpasOR0Qjhb0gsfgHTYkVhBKUJlTe";
+    const own = `$2b$12$${bcryptHash.slice(7)}`;
+    expect(await verifyPassword(own, "a\0b", cheap)).toBe(false);
+    expect(performance.now() - start).toBeGreaterThan(20);
+  });
+
+  test("of another spelling is drawn anew, unless the two are one user", () => {
+    const sample = [bcryptHash, weakArgon2];
+    const differing = (usernameKey: (name: string) => string) => {
+      const decoy = createDecoy(usernameKey);
+      decoy.follow(sample, new Uint8Array(32));
+      const familyOf = (name: string) => inspectHash(decoy.hashFor(name)).family;
+      const names = Array.from({ length: 400 }, (_, i) => `user${i}`);
+      return names.filter((name) => familyOf(name) !== familyOf(name.toUpperCase())).length;
+    };
+    expect(differing((name) => name)).toBeGreaterThan(150);
+    expect(differing((name) => name)).toBeLessThan(250);
+    expect(differing((name) => name.toLowerCase())).toBe(0);
+  });
+
   test.each([bcryptHash, weakArgon2])("like %s has its family and cost, no more", (hash) => {
     const decoy = decoyLike(hash) ?? "";
     expect(decoy).not.toBe(hash);
@@ -90,7 +112,7 @@ describe("a decoy", () => {
   });
 
   test("is ours until it follows a collection, then in its proportions", () => {
-    const decoy = createDecoy();
+    const decoy = createDecoy((name) => name);
     const key = new Uint8Array(32);
     const familyOf = (name: string) => inspectHash(decoy.hashFor(name)).family;
     const names = Array.from({ length: 400 }, (_, index) => `user${index}`);

@@ -2,12 +2,13 @@
  * The one gate in front of every password check: throttle, bounded hashing, outcome. Nothing else
  * checks a password. Depends on the rest of auth.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { PasswordCredentials } from "../credentials.js";
 import { AuthError } from "../errors.js";
 import type { HashPlace, HashQueue } from "./hash-queue.js";
 import { inspectHash, verifyPassword, type Decoy } from "../passwords/passwords.js";
 import type { Rehasher } from "../passwords/rehash.js";
-import { Throttled, type Permit, type Throttle, type ThrottleScope } from "../throttle/throttle.js";
+import { Throttled, type Throttle, type ThrottleScope } from "../throttle/throttle.js";
 import type { User, UserStore } from "../users.js";
 
 /** The ways in which a password may come. */
@@ -72,21 +73,29 @@ export interface GateDependencies {
   readonly rehasher: Pick<Rehasher, "loggedIn">;
   readonly throttle: Pick<Throttle, "admit">;
   readonly onAttempt: (event: AttemptEvent) => void;
+  /** Milliseconds that only go forward. */
+  readonly now: () => number;
 }
 
+/**
+ * A refusal that trust in a network may lift is answered so long after the turn to hash, or a multiple
+ * of it: a wrong password that was hashed all the same is answered then too.
+ */
+const refusalMs = 1000;
+
 export function createGate(deps: GateDependencies): Gate {
-  const { users, decoy, queue, rehasher, throttle, onAttempt } = deps;
+  const { users, decoy, queue, rehasher, throttle, onAttempt, now } = deps;
 
   async function verify(
     { username, password }: PasswordCredentials,
     network: string,
     place: HashPlace,
     onBegin: () => void,
-  ): Promise<{ user: User | undefined; matches: boolean }> {
-    const [permit, user] = await both(
-      throttle.admit(username, network, place.signal),
-      users.findByUsername(username),
-    );
+  ): Promise<{ user: User | undefined; matches: boolean; refusal: AuthError | undefined }> {
+    const found = users.findByUsername(username);
+    const id = found.then((user) => user?.id);
+    const permit = await throttle.admit(username, network, id, place.signal);
+    const user = await found;
     let matches: boolean;
     try {
       matches = await place.run(
@@ -102,14 +111,20 @@ export function createGate(deps: GateDependencies): Gate {
     }
     const isAccepted = matches && user !== undefined && !user.disabled;
     await permit.settle(isAccepted ? "right" : "wrong", user?.username);
-    return { user, matches };
+    return { user, matches, refusal: permit.refusal };
+  }
+
+  /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */
+  async function untilTold(turnMs: number, signal: AbortSignal): Promise<void> {
+    const waitMs = refusalMs - ((now() - turnMs) % refusalMs);
+    await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 
   return {
     async check(credentials, attempt) {
       const { surface, clientNetwork, requestId, signal } = attempt;
-      const startMs = performance.now();
-      let waitedMs: number | undefined;
+      const startMs = now();
+      let turnMs: number | undefined;
       const tell = (reason: AttemptReason) => {
         const username = safeUsername(credentials.username);
         const { traceIds } = attempt;
@@ -119,15 +134,15 @@ export function createGate(deps: GateDependencies): Gate {
           username,
           clientNetwork,
           requestId,
-          waitedMs,
+          waitedMs: turnMs === undefined ? undefined : turnMs - startMs,
           ...traceIds,
         });
       };
       let place: HashPlace | undefined;
       try {
         place = queue.enter(clientNetwork, signal);
-        const { user, matches } = await verify(credentials, clientNetwork, place, () => {
-          waitedMs = performance.now() - startMs;
+        const { user, matches, refusal } = await verify(credentials, clientNetwork, place, () => {
+          turnMs = now();
         });
         const reason = reasonOf(user, matches);
         tell(reason);
@@ -135,8 +150,16 @@ export function createGate(deps: GateDependencies): Gate {
           rehasher.loggedIn(user, credentials.password);
           return user;
         }
+        if (refusal) {
+          await untilTold(turnMs ?? startMs, place.signal);
+          throw refusal;
+        }
       } catch (error) {
-        tell(reasonOfError(error, signal));
+        if (turnMs === undefined || !isLifted(error)) tell(reasonOfError(error, signal));
+        if (turnMs === undefined && place && isLifted(error)) {
+          const turn = await place.run(() => Promise.resolve(now()));
+          await untilTold(turn, place.signal);
+        }
         throw error;
       } finally {
         place?.leave();
@@ -146,14 +169,9 @@ export function createGate(deps: GateDependencies): Gate {
   };
 }
 
-/** Both, or after both are done the error of one; a permit that is of no use then is given back. */
-async function both<T>(admission: Promise<Permit>, other: Promise<T>): Promise<[Permit, T]> {
-  const [permit, result] = await Promise.allSettled([admission, other]);
-  if (permit.status === "rejected") throw permit.reason;
-  if (result.status === "fulfilled") return [permit.value, result.value];
-  await permit.value.settle("unchecked");
-  throw result.reason;
-}
+/** Whether trust in a network lifts such a refusal. */
+const isLifted = (error: unknown) =>
+  error instanceof Throttled && error.scope !== "username_and_network";
 
 function reasonOf(user: User | undefined, matches: boolean): AttemptReason {
   if (user === undefined) return "unknown_user";

@@ -7,9 +7,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { hashArgon2id, ourCost } from "./argon2.js";
 import { families } from "./families.js";
 import { HashRefusal, type ParsedHash } from "./family.js";
-import { usernameKeyOf } from "../usernames.js";
-
-const anyUsernameKey = usernameKeyOf("ignore-case-and-accents");
+import type { UsernameKey } from "../usernames.js";
 
 /** What can be said of a stored hash without computing it. */
 export interface HashReport {
@@ -80,20 +78,20 @@ export function needsRehash(encoded: string, password: string): boolean {
 
 /**
  * Whether the password is that of the stored hash. Never throws for what is stored: a hash that is
- * absent, broken or over a ceiling answers false, as does a password that holds a NUL; `decoyHash` is
- * then computed in its stead.
+ * absent, broken or over a ceiling answers false, after the work of `decoyHash`. A password that holds
+ * a NUL is wrong, and costs what any other costs.
  */
 export async function verifyPassword(
   encoded: string | undefined,
   password: string,
   decoyHash: string = ourDecoy,
 ): Promise<boolean> {
-  const bytes = Buffer.from(password);
-  const parsed = encoded === undefined || bytes.includes(0) ? undefined : read(encoded).parsed;
+  const bytes = Buffer.from(password.replaceAll("\0", "\x01"));
+  const parsed = encoded === undefined ? undefined : read(encoded).parsed;
   try {
-    if (parsed) return await parsed.verify(bytes);
+    if (parsed) return (await parsed.verify(bytes)) && !password.includes("\0");
   } catch {
-    // A fault that only the library saw: a failed login like any other.
+    // The library refused the hash: a failed login like any other.
   }
   await read(decoyHash).parsed?.verify(bytes);
   return false;
@@ -144,15 +142,19 @@ export interface Decoy {
   follow(sample: readonly string[], key: Uint8Array): void;
 }
 
-/** Until it follows a collection it is of our own family and cost. */
-export function createDecoy(): Decoy {
+/**
+ * Until it follows a collection it is of our own family and cost.
+ *
+ * @param usernameKey what two spellings of one user share. Other spellings get decoys of their own:
+ *   beside an existing name they cost what a lot decides, and so they must beside an unknown one.
+ */
+export function createDecoy(usernameKey: UsernameKey): Decoy {
   let hashes: readonly string[] = [];
   let key: Uint8Array = randomBytes(32);
   return {
     hashFor(username) {
-      // Names that some setting takes for one must not differ, or their variants would tell.
-      const name = anyUsernameKey(username);
-      const share = createHmac("sha256", key).update(name).digest().readUInt32BE() / 2 ** 32;
+      const share =
+        createHmac("sha256", key).update(usernameKey(username)).digest().readUInt32BE() / 2 ** 32;
       return hashes[Math.floor(share * hashes.length)] ?? ourDecoy;
     },
     follow(sample, sharedKey) {

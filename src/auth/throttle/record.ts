@@ -22,7 +22,10 @@ export interface ThrottleRecord {
   /** For the operator: the username if there is such a user, or the network. */
   readonly label?: string;
   readonly counters: Readonly<Record<string, Counter>>;
-  /** Networks that the user has logged in from, hashed, and when. */
+  /**
+   * When an account logged in from a network: by the hash of both, a dot between them. Those without
+   * a dot were written by a version that kept them by name; they count for every account of the name.
+   */
   readonly known: Readonly<Record<string, number>>;
 }
 
@@ -46,7 +49,10 @@ export const slotMs = 60_000;
  * keeps guessing does not take every slot from the user. Slots do not come closer for it.
  */
 const headStartMs = 10_000;
-/** Longer than any check takes; a process that died meanwhile is taken to have seen failures. */
+/**
+ * When a place is taken to be lost with its process or its store. It is given back uncounted: nobody
+ * was told what came of that attempt.
+ */
 const heldMaxMs = 30_000;
 const dayMs = 86_400_000;
 /**
@@ -56,16 +62,21 @@ const dayMs = 86_400_000;
  */
 const knownRefreshMs = 30 * dayMs;
 const knownMs = 30 * dayMs + knownRefreshMs;
+/** Of one account, and how many accounts whose names fold alike have some. */
 const knownMax = 64;
+const accountsMax = 256;
 const countersMax = 512;
 
 export const emptyRecord: ThrottleRecord = { counters: {}, known: {} };
 const zero: Counter = { failures: 0, held: 0, heldAtMs: 0, failedAtMs: 0, slotAtMs: 0 };
 
-/** The record without what is over, and within its bounds. */
+/**
+ * The record without what is over, and within its bounds. Times that lie ahead were written by a
+ * clock that was wrong: they count as now, and a place or a slot of theirs as free.
+ */
 export function prune(record: ThrottleRecord, nowMs: number, windowMs: number): ThrottleRecord {
   const counters = Object.entries(record.counters).flatMap(([name, stored]) => {
-    const counter = nowMs - stored.heldAtMs < heldMaxMs ? stored : abandonHeld(stored);
+    const counter = correct(stored, nowMs);
     const isOver = counter.held === 0 && nowMs - counter.failedAtMs >= windowMs;
     return isOver || counter.failures + counter.held === 0 ? [] : ([[name, counter]] as const);
   });
@@ -73,24 +84,41 @@ export function prune(record: ThrottleRecord, nowMs: number, windowMs: number): 
   return {
     ...record,
     counters: Object.fromEntries(newest(counters, ([, { failedAtMs }]) => failedAtMs, countersMax)),
-    known: Object.fromEntries(newest(known, ([, atMs]) => atMs, knownMax)),
+    known: Object.fromEntries(withinBounds(known)),
   };
 }
 
-function abandonHeld(counter: Counter): Counter {
-  if (counter.held === 0) return counter;
-  const { failures, held, heldAtMs, failedAtMs } = counter;
-  return fail({ ...counter, failures: failures + held, held: 0 }, Math.max(heldAtMs, failedAtMs));
+function correct(counter: Counter, nowMs: number): Counter {
+  const heldForMs = nowMs - counter.heldAtMs;
+  const isLost = heldForMs >= heldMaxMs || heldForMs < -slotMs;
+  return {
+    ...counter,
+    held: isLost ? 0 : counter.held,
+    failedAtMs: Math.min(counter.failedAtMs, nowMs),
+    slotAtMs: counter.slotAtMs - nowMs > slotMs + headStartMs ? nowMs : counter.slotAtMs,
+  };
 }
+
+/** The newest of each account: no other account takes them away. */
+function withinBounds(known: readonly (readonly [string, number])[]) {
+  const accounts = new Map<string, (readonly [string, number])[]>();
+  for (const entry of known) {
+    const account = accountOf(entry[0]);
+    accounts.set(account, [...(accounts.get(account) ?? []), entry]);
+  }
+  const lastOf = (entries: readonly (readonly [string, number])[]) =>
+    Math.max(...entries.map(([, atMs]) => atMs));
+  return newest([...accounts.values()], lastOf, accountsMax).flatMap((entries) =>
+    newest(entries, ([, atMs]) => atMs, knownMax),
+  );
+}
+
+const accountOf = (known: string) => (known.includes(".") ? (known.split(".", 1)[0] ?? "") : "");
 
 function newest<T>(entries: readonly T[], atMs: (entry: T) => number, max: number): readonly T[] {
   return entries.length <= max
     ? entries
     : [...entries].sort((a, b) => atMs(b) - atMs(a)).slice(0, max);
-}
-
-export function isKnown(record: ThrottleRecord, network: string): boolean {
-  return record.known[network] !== undefined;
 }
 
 /** When nothing of the record matters any more. */
@@ -144,10 +172,8 @@ export function countFailure(
   nowMs: number,
 ): ThrottleRecord {
   return change(record, counters, (counter = zero) => {
-    const isHeld = counter.held > 0;
-    // A place that is not held any more was counted when it was given up, or forgiven by an operator.
-    const failures = counter.failures + (isHeld || counter.failures === 0 ? 1 : 0);
-    return fail({ ...counter, held: counter.held - (isHeld ? 1 : 0), failures }, nowMs);
+    const held = Math.max(counter.held - 1, 0);
+    return fail({ ...counter, held, failures: counter.failures + 1 }, nowMs);
   });
 }
 
@@ -160,11 +186,9 @@ export function giveBack(
 ): ThrottleRecord {
   return change(record, counters, (counter, name) => {
     if (counter === undefined) return undefined;
-    const { failures, held } = counter;
     return {
       ...counter,
-      held: Math.max(held - 1, 0),
-      failures: held > 0 ? failures : Math.max(failures - 1, 0),
+      held: Math.max(counter.held - 1, 0),
       slotAtMs: slots.includes(name) ? Math.min(counter.slotAtMs, nowMs) : counter.slotAtMs,
     };
   });
@@ -173,7 +197,8 @@ export function giveBack(
 /** Whether a login from that network, which is known, has to be noted again. */
 export function isKnownStale({ known }: ThrottleRecord, network: string, nowMs: number): boolean {
   // Where networks crowd one another out, those in use must not be the first to go.
-  const isCrowded = Object.keys(known).length > knownMax / 2;
+  const own = Object.keys(known).filter((name) => accountOf(name) === accountOf(network));
+  const isCrowded = own.length > knownMax / 2;
   return nowMs - (known[network] ?? 0) >= (isCrowded ? dayMs : knownRefreshMs);
 }
 

@@ -5,8 +5,8 @@
  *
  * A login from a known network that nobody has failed on is checked without a write beforehand. Each
  * process may have one such check for a username and network at a time, and only if it holds one of
- * as many seats as the limit allows failures: so at most twice the limit are ever checked, however
- * many processes there are. Those without a seat write first, as do all others.
+ * half as many seats as the limit allows failures. Attempts that only trust lets pass have the other
+ * half: so at most twice the limit are ever checked, however many processes there are.
  */
 import { createHmac } from "node:crypto";
 import { AuthError } from "../errors.js";
@@ -16,7 +16,6 @@ import {
   claim,
   countFailure,
   giveBack,
-  isKnown,
   isKnownStale,
   prune,
   slotMs,
@@ -28,6 +27,7 @@ import { createSeat } from "./seat.js";
 import type { ThrottleStore } from "./store.js";
 import { foldUsername } from "./username-fold.js";
 import type { UsernameKey } from "../usernames.js";
+import type { UserId } from "../users.js";
 
 export interface ThrottleLimits {
   /** Failures of one username from one network. */
@@ -69,6 +69,11 @@ export class Throttled extends AuthError {
 /** The leave to check one password. It must be settled once, before the outcome is told to anybody. */
 export interface Permit {
   /**
+   * Set where only the account's trust in the network lets it pass: what the attempt is answered if
+   * the password is wrong, as every other name is there and then.
+   */
+  readonly refusal?: Throttled | undefined;
+  /**
    * @param username that of the user, where there is one: what an operator sees in the list.
    * @throws AuthError `store_unavailable`: then the outcome must not be told.
    */
@@ -89,11 +94,17 @@ export interface Throttle {
   /**
    * Waits while it is not clear yet whether other attempts leave room for one more.
    *
+   * @param account whose name it is, if anybody's; looked up meanwhile. What it rejects with is thrown.
    * @throws Throttled where a limit is reached.
    * @throws AuthError `store_unavailable`.
    * @throws the signal's reason.
    */
-  admit(username: string, network: string, signal: AbortSignal): Promise<Permit>;
+  admit(
+    username: string,
+    network: string,
+    account: Promise<UserId | undefined>,
+    signal: AbortSignal,
+  ): Promise<Permit>;
   /** Forgets the failures of a username. False where there were none. */
   unlock(username: string): Promise<boolean>;
   /** What is counted at present, in no particular order. */
@@ -112,6 +123,8 @@ export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
 
 /** The counter of a user's record over all networks that are not known, and that of a network's. */
 const all = "all";
+/** What the name of a pair's counter has before it where only trust lets its attempts pass. */
+const trusted = "trusted:";
 
 type RecordKind = "user" | "network";
 
@@ -122,6 +135,8 @@ interface Subject {
   readonly networkKey: string | undefined;
   /** The network's name within the user's record. */
   readonly pair: string;
+  /** The name of that account's trust in the network. */
+  readonly trustOf: (account: UserId) => string;
   readonly network: string;
 }
 
@@ -129,7 +144,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   const { store, limits, clock } = options;
   const windowMs = limits.windowSeconds * 1000;
   const ledger = createLedger({ store, windowMs, clock });
-  const seat = createSeat({ store, seats: limits.failures, clock });
+  const seat = createSeat({ store, seats: Math.floor(limits.failures / 2), clock });
   const secret = once(options.secret);
   /** The pairs that a check is under way for without a place taken. */
   const unreserved = new Set<string>();
@@ -143,111 +158,163 @@ export function createThrottle(options: ThrottleOptions): Throttle {
       userKey: `user:${hash("user", name)}`,
       networkKey: options.isExempt(network) ? undefined : `network:${hash("network", network)}`,
       pair: hash("pair", name, network).slice(0, 16),
+      trustOf: ({ type, value }) =>
+        [hash("account", type, value), hash("known", type, value, network)]
+          .map((part) => part.slice(0, 16))
+          .join("."),
       network,
     };
   }
 
-  async function admit(subject: Subject, signal: AbortSignal): Promise<Permit> {
+  async function admit(
+    subject: Subject,
+    account: Promise<UserId | undefined>,
+    signal: AbortSignal,
+  ): Promise<Permit> {
     const { userKey, networkKey, pair } = subject;
     // Claimed before the record is read, so that what is read holds every failure of the last one.
     const mayGoUnreserved = seat.isHeld() && !unreserved.has(pair);
     if (mayGoUnreserved) unreserved.add(pair);
     let permit: Permit | undefined;
     try {
-      const seen = toSeen(
-        subject,
-        await ledger.read(networkKey ? [userKey, networkKey] : [userKey]),
-      );
+      const [found, id] = await Promise.all([
+        ledger.read(networkKey ? [userKey, networkKey] : [userKey]),
+        account,
+      ]);
+      const seen = toSeen(subject, found);
       signal.throwIfAborted();
       const nowMs = clock.now();
       const record = prune(seen.user.record, nowMs, windowMs);
-      if (mayGoUnreserved && isKnown(record, pair) && record.counters[pair] === undefined) {
-        return (permit = unreservedPermit(subject, seen, isKnownStale(record, pair, nowMs)));
+      const trust = id && subject.trustOf(id);
+      const known = [trust, pair].find((name) => name !== undefined && record.known[name]);
+      // A look at the records spares the writes where one of them refuses.
+      const refusal = refusalOf(seen, claimsOf("stranger", record, pair), nowMs);
+      const kind = refusal ? "trusted" : "known";
+      if (id === undefined || known === undefined) {
+        if (refusal) throw refusal;
+        return await reserve(subject, trust, seen, "stranger", signal);
       }
-      // A look at both spares the writes where one of them refuses.
-      const claims = claimsOf(record, pair);
-      throwRefusal("user", claim(record, claims.user, nowMs, claims.hasFailed));
-      if (seen.network) {
-        const network = prune(seen.network.record, nowMs, windowMs);
-        throwRefusal("network", claim(network, claims.network, nowMs, claims.hasFailed));
+      if (refusalOf(seen, claimsOf("known", record, pair), nowMs)) throw refusal;
+      const isClean = record.counters[pair] === undefined && refusal === undefined;
+      if (mayGoUnreserved && isClean) {
+        const isStale = known !== trust || isKnownStale(record, known, nowMs);
+        return (permit = unreservedPermit(subject, trust, seen, isStale));
       }
-      return await reserve(subject, seen, claimsOf, signal);
+      return { ...(await reserve(subject, trust, seen, kind, signal, refusal)), refusal };
     } finally {
       if (mayGoUnreserved && permit === undefined) unreserved.delete(pair);
     }
   }
 
-  /** What an attempt has to claim, by what the user's record says of the network. */
-  function claimsOf(record: ThrottleRecord, pair: string): Claims {
+  /** What an attempt has to claim. */
+  function claimsOf(kind: Footing, record: ThrottleRecord, pair: string): Claims {
     const own = { counter: pair, limit: limits.failures };
     const hasFailed = (record.counters[pair]?.failures ?? 0) > 0;
-    if (isKnown(record, pair)) {
-      // What strangers do on a known network keeps its user out no more than what they do elsewhere.
-      return { user: [own], network: [{ counter: all, limit: Infinity }], hasFailed };
+    const network = { counter: all, limit: limits.networkFailures };
+    const unlimited = { counter: all, limit: Infinity };
+    switch (kind) {
+      case "stranger":
+        return {
+          user: [own, { counter: all, limit: limits.userFailures }],
+          network: [network],
+          hasFailed,
+        };
+      case "known":
+        // What strangers do on a known network keeps its user out no more than what they do elsewhere.
+        return { user: [own], network: [unlimited], hasFailed };
+      case "trusted": {
+        // Counted where nobody sees it: to all others this attempt was refused and left no trace.
+        const counter = trusted + pair;
+        const isFailed = (record.counters[counter]?.failures ?? 0) > 0;
+        return {
+          user: [{ counter, limit: Math.ceil(limits.failures / 2) }],
+          network: [],
+          hasFailed: isFailed,
+        };
+      }
+      case "counted":
+        return {
+          user: [{ counter: pair, limit: Infinity }],
+          network: [unlimited],
+          hasFailed: true,
+        };
     }
-    return {
-      user: [own, { counter: all, limit: limits.userFailures }],
-      network: [{ counter: all, limit: limits.networkFailures }],
-      hasFailed,
-    };
   }
 
-  /** Takes the places, the user's first: in one order for all, so that none wait for one another. */
+  /** Why those claims are refused, if they are. */
+  function refusalOf(seen: SeenRecords, claims: Claims, nowMs: number): Throttled | undefined {
+    const { user, network, hasFailed } = claims;
+    const check = (kind: RecordKind, { record }: Seen, of: readonly Claim[]) =>
+      toRefusal(kind, claim(prune(record, nowMs, windowMs), of, nowMs, hasFailed));
+    return (
+      check("user", seen.user, user) ?? (seen.network && check("network", seen.network, network))
+    );
+  }
+
+  /**
+   * Takes the places, the user's first: in one order for all, so that none wait for one another.
+   *
+   * @param refusal what is thrown instead of a refusal of these claims.
+   */
   async function reserve(
     subject: Subject,
+    trust: string | undefined,
     seen: SeenRecords,
-    claimsOf: (record: ThrottleRecord, pair: string) => Claims,
+    kind: Footing,
     signal?: AbortSignal,
+    refusal?: Throttled,
   ): Promise<Permit> {
     const { userKey, networkKey, pair } = subject;
     const user = await ledger.change(
       userKey,
       seen.user,
       (record, nowMs) => {
-        const claims = claimsOf(record, pair);
+        const claims = claimsOf(kind, record, pair);
         return toStep(claim(record, claims.user, nowMs, claims.hasFailed), claims);
       },
       signal,
     );
-    throwRefusal("user", user.result.decision);
+    const refused = toRefusal("user", user.result.decision);
+    if (refused) throw refusal ?? refused;
     const { claims } = user.result;
     const places = [placeOf(userKey, claims.user, user)];
     try {
-      if (networkKey !== undefined) {
+      if (networkKey !== undefined && claims.network.length > 0) {
         const network = await ledger.change(
           networkKey,
           seen.network,
           (record, nowMs) => toStep(claim(record, claims.network, nowMs, claims.hasFailed), claims),
           signal,
         );
-        throwRefusal("network", network.result.decision);
+        const refused = toRefusal("network", network.result.decision);
+        if (refused) throw refused;
         places.push(placeOf(networkKey, claims.network, network));
       }
       signal?.throwIfAborted();
     } catch (error) {
-      await settleAll(subject, places, "unchecked");
+      await settleAll(subject, undefined, places, "unchecked");
       throw error;
     }
-    return { settle: (outcome, username) => settleAll(subject, places, outcome, username) };
+    return { settle: (outcome, username) => settleAll(subject, trust, places, outcome, username) };
   }
 
-  function unreservedPermit(subject: Subject, seen: SeenRecords, isStale: boolean): Permit {
+  function unreservedPermit(
+    subject: Subject,
+    trust: string | undefined,
+    seen: SeenRecords,
+    isStale: boolean,
+  ): Permit {
     const { userKey, pair } = subject;
-    const always = {
-      user: [{ counter: pair, limit: Infinity }],
-      network: [{ counter: all, limit: Infinity }],
-      hasFailed: true,
-    };
     return {
       async settle(outcome, username) {
         try {
           if (outcome === "wrong") {
             // In the same steps as for others, so that nobody sees by the time who is known here.
-            const permit = await reserve(subject, seen, () => always);
+            const permit = await reserve(subject, trust, seen, "counted");
             await permit.settle(outcome, username);
           } else if (outcome === "right" && isStale) {
             const place = { key: userKey, seen: seen.user, counters: [], slots: [] };
-            await settleAll(subject, [place], outcome, username);
+            await settleAll(subject, trust, [place], outcome, username);
           }
         } finally {
           unreserved.delete(pair);
@@ -257,7 +324,8 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   }
 
   async function settleAll(
-    { userKey, pair, network }: Subject,
+    { userKey, network }: Subject,
+    trust: string | undefined,
     places: readonly Place[],
     outcome: "right" | "wrong" | "unchecked",
     username?: string,
@@ -271,15 +339,19 @@ export function createThrottle(options: ThrottleOptions): Throttle {
             outcome === "wrong"
               ? countFailure(labelled, counters, nowMs)
               : giveBack(labelled, counters, slots, nowMs);
-          const isLogin = outcome === "right" && key === userKey;
-          return { result: undefined, record: isLogin ? addKnown(settled, pair, nowMs) : settled };
+          const isLogin = outcome === "right" && key === userKey && trust !== undefined;
+          return { result: undefined, record: isLogin ? addKnown(settled, trust, nowMs) : settled };
         }),
       ),
     );
   }
 
   return {
-    admit: async (username, network, signal) => admit(await subjectOf(username, network), signal),
+    async admit(username, network, account, signal) {
+      // Its failure is thrown once the records have been read.
+      account.catch(() => undefined);
+      return admit(await subjectOf(username, network), account, signal);
+    },
     async unlock(username) {
       const { userKey } = await subjectOf(username, "");
       const { result } = await ledger.change(userKey, undefined, (record) =>
@@ -294,6 +366,12 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     close: () => seat.close(),
   };
 }
+
+/**
+ * What an attempt claims: `stranger` where the account has not logged in from the network, `known` where
+ * it has, `trusted` where a stranger would be refused, `counted` once a wrong password is to be counted.
+ */
+type Footing = "stranger" | "known" | "trusted" | "counted";
 
 /** Places that an attempt has taken in one record. */
 interface Place {
@@ -335,9 +413,10 @@ function toStep(decision: Decision, claims: Claims): Step<{ decision: Decision; 
   return decision.verdict === "granted" ? { result, record: decision.record } : { result };
 }
 
-function throwRefusal(kind: RecordKind, decision: Decision): void {
-  if (decision.verdict !== "refused") return;
-  throw new Throttled(scopeOf(kind, decision.counter), decision.waitMs);
+function toRefusal(kind: RecordKind, decision: Decision): Throttled | undefined {
+  return decision.verdict === "refused"
+    ? new Throttled(scopeOf(kind, decision.counter), decision.waitMs)
+    : undefined;
 }
 
 async function* list(
