@@ -94,8 +94,6 @@ export const languages = [
   },
   {
     name: "Go",
-    // Their programs came to a stand in the bubble when the keys changed.
-    unmeasured: /^(jwx|go-oidc|go-jwt-middleware)/,
     libraries: namesIn("verifier_test.go", /^\tcase "([^"]+)":/gm),
     prepare: () => run("go", "test", "-c", "-o", inCache("verifier.test"), "."),
     start(name, latchkey) {

@@ -55,11 +55,11 @@ func withKeyfunc(ctx context.Context, override keyfunc.Override) (verify, error)
 }
 
 func withJWX(ctx context.Context, options ...jwk.RegisterOption) (verify, error) {
-	cache, err := jwk.NewCache(ctx, httprc.NewClient(httprc.WithHTTPClient(client)))
+	cache, err := jwk.NewCache(ctx, httprc.NewClient())
 	if err != nil {
 		return nil, err
 	}
-	if err := cache.Register(ctx, jwksURL, options...); err != nil {
+	if err := cache.Register(ctx, jwksURL, append(options, jwk.WithHTTPClient(client))...); err != nil {
 		return nil, err
 	}
 	keys, err := cache.CachedSet(jwksURL)
