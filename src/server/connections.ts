@@ -13,6 +13,7 @@ import {
 import type { Socket } from "node:net";
 import type { Answer } from "./exchange.js";
 import { FrameWatch } from "./frame-watch.js";
+import { refusalOf } from "./request-rules.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -260,8 +261,10 @@ export class Connections {
     if ("stream" in res) connection.frames?.saw(res.stream.id);
     const { exchanges, network } = connection;
     const { headerBytesMax, streamsMax, streamsPerNetworkMax } = this.#limits;
-    if (connection.session && headerBytes(req.rawHeaders) > headerBytesMax) {
-      this.answer(connection, res, 431);
+    const isOverlong = connection.session && headerBytes(req.rawHeaders) > headerBytesMax;
+    const status = isOverlong ? 431 : refusalOf(req);
+    if (status !== undefined) {
+      this.answer(connection, res, status);
       return false;
     }
     delete connection.head;

@@ -1,7 +1,7 @@
 /**
  * The public port: HTTP/1.1 and HTTP/2 on one socket, cleartext (HTTP/2 by prior knowledge) or TLS (by
  * ALPN), and its drain. What is asked and answered is the handler's business. Depends on the
- * neighbours `connections.ts` and `tls.ts`, and on node.
+ * neighbours and on node.
  */
 import {
   createServer as createHttpServer,
@@ -31,7 +31,9 @@ import {
   type Request,
   type Response,
 } from "./connections.js";
+import { watchHalfClosed } from "./half-close.js";
 import { readProxyHeader } from "./proxy-protocol.js";
+import { pathOf } from "./request-rules.js";
 import { secureContextOptions, type TlsMaterial } from "./tls.js";
 
 /**
@@ -173,18 +175,20 @@ class PortListener implements Listener {
         ? createHttpServer(options)
         : createHttpsServer({
             ...options,
+            allowHalfOpen: true,
             ...secureContextOptions(tls),
             requestCert: tls.ca !== undefined,
             rejectUnauthorized: tls.ca !== undefined,
             ALPNProtocols: ["h2", "http/1.1"],
             handshakeTimeout: requestTimeoutMs,
           });
+    // By the number of its bytes a request has 4,096 at most; `request-rules.ts` counts them.
+    server.maxHeadersCount = 0;
+    // Else node ends its own side as soon as the client ends the other.
+    Object.assign(server, { httpAllowHalfOpen: true });
     server.on("request", (req, res) => {
       const connection = this.#connections.find(req.socket);
-      if (connection === undefined) return;
-      if (req.httpVersion === "1.1" && req.headers.host === undefined) {
-        this.#connections.answer(connection, res, 400);
-      } else this.#handle(connection, req, res);
+      if (connection) this.#handle(connection, req, res);
     });
     server.on("checkExpectation", ({ socket }: IncomingMessage, res: ServerResponse) =>
       this.#answer(socket, res, 417),
@@ -205,8 +209,10 @@ class PortListener implements Listener {
       settings: {
         maxConcurrentStreams: this.#limits.streamsMax,
         // Node resets a stream past this without an answer: so more than what is answered with 431.
-        maxHeaderListSize: 4 * this.#limits.headerBytesMax,
+        maxHeaderListSize: 8 * this.#limits.headerBytesMax,
       },
+      // The same; the size above allows fewer.
+      maxHeaderListPairs: 4096,
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
     });
@@ -226,7 +232,9 @@ class PortListener implements Listener {
   }
 
   #handle(connection: Connection, req: Request, res: Response): void {
-    if (this.#connections.begin(connection, req, res)) this.#options.handler(req, res);
+    if (!this.#connections.begin(connection, req, res)) return;
+    req.url = pathOf(req.url) ?? "";
+    this.#options.handler(req, res);
   }
 
   #answer(key: object | undefined, res: Response, status: number): void {
@@ -310,6 +318,7 @@ class PortListener implements Listener {
 
   #startHttp1(connection: Connection): void {
     delete connection.deadline;
+    watchHalfClosed(connection, this.#limits.answerTimeoutMs);
     this.#acceptHttp1(connection.socket);
   }
 

@@ -1,9 +1,10 @@
 /** The management port: `/livez`, `/readyz` and `/metrics`, for those who run the service. */
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, type ServerOptions } from "node:http";
 import type { AddressInfo } from "node:net";
 import { baseUrl } from "./base-url.js";
 import type { Readiness } from "./readiness.js";
+import { pathOf, refusalOf } from "./request-rules.js";
 
 export interface ManagementOptions {
   readonly readiness: Pick<Readiness, "isReady" | "problems">;
@@ -17,11 +18,22 @@ export interface ManagementServer {
   close(): Promise<void>;
 }
 
+const serverOptions: ServerOptions = {
+  requestTimeout: 10_000,
+  headersTimeout: 10_000,
+  // `refusalOf` sees to it.
+  requireHostHeader: false,
+};
+
 export function createManagementServer(options: ManagementOptions): ManagementServer {
   const { readiness, metrics } = options;
-  const server = createServer((req, res) => {
-    const path = req.url?.split("?", 1)[0];
-    if (path === "/livez") {
+  const server = createServer(serverOptions, (req, res) => {
+    const path = pathOf(req.url)?.split("?", 1)[0];
+    const refusal = refusalOf(req);
+    if (refusal !== undefined) {
+      res.setHeader("connection", "close");
+      answerJson(refusal, { status: "refused" });
+    } else if (path === "/livez") {
       answerJson(200, { status: "ok" });
     } else if (path === "/readyz") {
       const problems = readiness.problems();
@@ -48,6 +60,9 @@ export function createManagementServer(options: ManagementOptions): ManagementSe
       res.end(body);
     }
   });
+
+  // As on the public port.
+  Object.assign(server, { httpAllowHalfOpen: true, maxHeadersCount: 0 });
 
   return {
     async listen(port, host) {
