@@ -135,7 +135,7 @@ export function createApp(deps: AppDeps): App {
     (loading ??= import("../rpc/handler.js").then(({ authRoutes, createRpcHandler }) => {
       const { onFault } = observer;
       const { fastUnary = true } = deps;
-      const routes = authRoutes(service, readiness);
+      const routes = authRoutes(service, readiness, { reflection: config.REFLECTION });
       return (rpc = createRpcHandler({ routes, onFault, fastUnary }));
     }));
   const documents = [

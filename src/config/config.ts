@@ -345,6 +345,7 @@ export const variables = {
     "stdout",
     "where login attempts and key changes go: a file, `stdout` or `off`",
   ),
+  REFLECTION: variable(onOff, "on", "whether rpc clients may read the schema by server reflection"),
   WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
   SHUTDOWN_DELAY: variable(
     duration(0, 3600),

@@ -71,11 +71,15 @@ export interface RpcOptions {
   readonly fastUnary?: boolean;
 }
 
-export function authRoutes(service: Service, readiness: Readiness): RpcOptions["routes"] {
+export function authRoutes(
+  service: Service,
+  readiness: Readiness,
+  { reflection }: { readonly reflection: boolean },
+): RpcOptions["routes"] {
   return (router) => {
     router.service(AuthService, createAuthServiceImpl(service));
     router.service(Health, createHealthImpl(readiness));
-    reflectionRoutes(router, [AuthService, Health]);
+    if (reflection) reflectionRoutes(router, [AuthService, Health]);
   };
 }
 
