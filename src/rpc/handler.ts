@@ -30,7 +30,7 @@ import { errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { AuthError } from "../auth/errors.js";
 import type { AuthService as Service } from "../auth/service.js";
-import { BodyTooLarge } from "../server/body.js";
+import { BodyTooLarge, ClientGone } from "../server/body.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
 import type { CorsHeaders } from "../server/handler.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
@@ -169,6 +169,7 @@ async function* readWhole(
     yield decode(await exchange.readBody(bytesMax));
   } catch (error) {
     if (error instanceof BodyTooLarge) throw tooLarge();
+    if (error instanceof ClientGone) throw new ConnectError("the client left", Code.Canceled);
     throw error instanceof ConnectError ? error : shown(error);
   }
 }

@@ -5,9 +5,11 @@
  */
 import type { Connection } from "./connections.js";
 
-/** For how long the answer itself is expected to be the first that is sent. */
+/** For how long one who ended his side with his request, as scripts do, is spared the question. */
 const quietMs = 500;
-const pollMs = 100;
+/** Within this time after a request the end of the client's side belongs to it. */
+const withRequestMs = 50;
+const pollMs = 50;
 
 /**
  * Finds out whether the client is still there, and cuts the connection if not, or after `answerTimeoutMs`.
@@ -17,14 +19,16 @@ const pollMs = 100;
  */
 export function watchHalfClosed({ socket, exchanges }: Connection, answerTimeoutMs: number): void {
   socket.once("end", () => {
-    if (exchanges.size === 0) return;
+    const [last] = [...exchanges].slice(-1);
+    if (last === undefined) return;
     const endedAt = performance.now();
+    const askAfterMs = endedAt - last.startedAt < withRequestMs ? quietMs : 0;
     let isAsked = false;
     const timer = setInterval(() => {
       const waitedMs = performance.now() - endedAt;
       if (waitedMs >= answerTimeoutMs) socket.destroy();
       else if (isAsked) socket.write("");
-      else if (waitedMs >= quietMs) {
+      else if (waitedMs >= askAfterMs) {
         isAsked = true;
         const [first] = exchanges;
         // On 1.0 there is no such answer.

@@ -13,9 +13,9 @@ type Request = IncomingMessage | Http2ServerRequest;
  */
 const headerLinesMax = 1000;
 
-/** A host with perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3); the empty one is allowed. */
+/** A host with perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3, RFC 6874); the empty one is allowed. */
 const hostForm =
-  /^(?:\[[\da-f:.]+\]|\[v[\da-f]+\.[\w.~!$&'()*+,;=:-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i;
+  /^(?:\[[\da-f:.]+(?:%25[\w.~-]+)?\]|\[v[\da-f]+\.[\w.~!$&'()*+,;=:-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i;
 
 /** A target in absolute form (RFC 9112 section 3.2.2): its host, and the rest. */
 const absoluteForm = /^https?:\/\/([^/?#]+)(.*)$/i;
@@ -49,10 +49,8 @@ function hasOneHost(req: Request): boolean {
   const { rawHeaders, headers, httpVersion } = req;
   if ("stream" in req) {
     const authority = headers[":authority"] as string | undefined;
-    const { host = authority } = headers;
-    return (
-      [authority, host].every((one = "") => hostForm.test(one)) && (authority ?? host) === host
-    );
+    const hosts = [authority, headers.host].filter((one) => one !== undefined);
+    return hosts.every((one) => hostForm.test(one) && sameText(one, hosts[0]));
   }
   let count = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -62,3 +60,5 @@ function hasOneHost(req: Request): boolean {
   if (count === 0) return httpVersion !== "1.1";
   return count === 1 && hostForm.test(headers.host ?? "");
 }
+
+const sameText = (a: string, b = "") => a.toLowerCase() === b.toLowerCase();
