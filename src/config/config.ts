@@ -233,11 +233,11 @@ export const variables = {
   ),
   SIGNING_KEY_FILE: optional(
     text,
-    "RSA private key to sign with, PKCS#8 or PKCS#1, PEM or DER; without it a managed key in the store",
+    "RSA private key to sign with: PKCS#8 or PKCS#1 in PEM or DER, or a JWK; without it a managed key in the store",
   ),
   TRUSTED_KEYS_FILE: optional(
     text,
-    "public keys of old servers whose tokens are still accepted, PEM, DER or JWKS",
+    "public keys of old servers whose tokens are still accepted: PEM (also a certificate with its chain), DER or JWKS",
   ),
   SIGNING_KEY_BITS: variable(integer(2048, 8192), "2048", "size of a managed key"),
   KEY_ROTATION_INTERVAL: variable(
