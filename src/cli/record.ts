@@ -1,32 +1,39 @@
 /** Keeps the record of what the command line does. Depends on the domain's port and node:os. */
 import { hostname, userInfo } from "node:os";
-import type { AuditEntry, AuditStore } from "../auth/audit.js";
+import type { AuditEntry, AuditOutcome, AuditStore } from "../auth/audit.js";
 import type { Session } from "./command.js";
-import { CliError } from "./terminal.js";
+import { CliError, warn } from "./terminal.js";
 
 export type Deed = Pick<AuditEntry, "action" | "target" | "details">;
 
 /**
- * Does `work` between two writes of the record. Where the first one fails nothing is done; where the second
- * one does, or `work` leaves open what it did, the entry goes on saying that the outcome is unknown.
+ * Does `work` between two writes of the record. Where the first one fails nothing is done. Where
+ * `work` leaves open what it did, the entry goes on saying that the outcome is unknown; so it does where the
+ * second write fails, which is a warning: what was done is done.
  * @param detailsOf what to add once it is over; undefined where nothing was changed.
  * @throws what `work` throws; AuthError `store_unavailable`
  */
 export async function recorded<T>(
-  { clock }: Session,
+  session: Session,
   { audit }: { readonly audit: AuditStore },
   deed: Deed,
   work: () => Promise<T>,
   detailsOf: (value: T) => AuditEntry["details"] = () => ({}),
 ): Promise<T> {
-  const id = await audit.add({ ...deed, by: operator(), atMs: clock.now() });
+  const id = await audit.add({ ...deed, by: operator(), atMs: session.clock.now() });
+  const settle = (outcome: AuditOutcome, details?: AuditEntry["details"]) =>
+    audit.settle(id, outcome, details).catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      const message = `the record of administration does not say how this ended: ${reason}`;
+      return warn(session.terminal, message);
+    });
   try {
     const value = await work();
     const details = detailsOf(value);
-    await audit.settle(id, details === undefined ? "nothing" : "done", details);
+    await settle(details === undefined ? "nothing" : "done", details);
     return value;
   } catch (error) {
-    if (isRefusal(error)) await audit.settle(id, "nothing");
+    if (isRefusal(error)) await settle("nothing");
     throw error;
   }
 }
