@@ -1,12 +1,13 @@
 /** Watches whether the store can still be written, where its reads do not tell. Depends on the store's port. */
 import type { Store } from "../store/store.js";
 
-const intervalMs = 5000;
+const usualIntervalMs = 5000;
 
 /** Calls `onChange` with the error once writing fails, and without one once it works again. */
 export function watchStore(
   { probe }: Pick<Store, "probe">,
   onChange: (error: unknown) => void,
+  intervalMs = usualIntervalMs,
 ): () => void {
   if (probe === undefined) return () => undefined;
   let hasFailed = false;

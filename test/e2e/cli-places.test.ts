@@ -28,6 +28,7 @@ function terminalOf(env: object) {
   const stdin = Readable.from([Buffer.from("a password that is long enough\n")]);
   const terminal = {
     ...{ env: { ...env }, stdin, stdout, stderr },
+    nodeVersion: process.versions.node,
     interruption: () => new AbortController().signal,
     onHangup: () => undefined,
   };
