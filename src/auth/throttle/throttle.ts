@@ -194,7 +194,8 @@ export function createThrottle(options: ThrottleOptions): Throttle {
         if (refusal) throw refusal;
         return await reserve(subject, trust, seen, "stranger", signal);
       }
-      if (refusalOf(seen, claimsOf("known", record, pair), nowMs)) throw refusal;
+      const own = refusalOf(seen, claimsOf("known", record, pair), nowMs);
+      if (own) throw refusal ?? own;
       const isClean = record.counters[pair] === undefined && refusal === undefined;
       if (mayGoUnreserved && isClean) {
         const isStale = known !== trust || isKnownStale(record, known, nowMs);
