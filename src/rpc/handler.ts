@@ -181,12 +181,17 @@ function inText({ header, body, ...response }: UniversalServerResponse): Univers
   return { ...response, header: headers, ...(body && { body: encodeEach(body) }) };
 }
 
+/** Whether an implementation has set headers: grpc-go takes those of "Trailers-Only" for trailers. */
+function hasOwnHeaders(header: Headers | undefined): boolean {
+  return [...(header?.keys() ?? [])].some((name) => !/^(content-type|grpc-encoding)$/.test(name));
+}
+
 /** Writes Connect's answer; one of gRPC without a message as headers alone ("Trailers-Only"). */
 async function respond(exchange: Exchange, response: UniversalServerResponse): Promise<void> {
   const { status, header, body, trailer } = response;
   const pieces = body?.[Symbol.asyncIterator]();
   const first = await pieces?.next();
-  if (trailer !== undefined && first?.done !== false) {
+  if (trailer !== undefined && first?.done !== false && !hasOwnHeaders(header)) {
     const headers = Object.fromEntries([...(header ?? []), ...trailer]);
     send(exchange, { status, headers });
     return;
