@@ -191,11 +191,11 @@ function spoken(seconds) {
 }
 
 /** Takes a token of ours and refuses a stranger's; where nothing has to be discovered, by the plain issuer. */
-async function check(language, name, stranger) {
+async function check(language, name, strangers) {
   const row = { language: language.name, library: name };
   const env = /, (discovery|metadata)/.test(name) ? {} : { TOKEN_ISSUER: plainIssuer };
   try {
-    const foreign = await stranger.token();
+    const foreign = await strangers[language.env?.(name).TOKEN_TYPE ?? "JWT"].token();
     row.foreign = await withVerifier(
       language,
       name,
@@ -225,16 +225,20 @@ function isMeasured(name, { libraries, unmeasured }) {
 const [first, ...others] = process.argv.slice(2);
 const isCheck = first === "check";
 const wanted = isCheck ? others : process.argv.slice(2);
-const stranger = isCheck ? await startLatchkey(createClock(), { TOKEN_TYPE: "at+jwt" }) : undefined;
+/** By the type of their tokens, which is not what a stranger is to be refused for. */
+const strangers = {};
+for (const type of isCheck ? ["JWT", "at+jwt"] : []) {
+  strangers[type] = await startLatchkey(createClock(), { TOKEN_TYPE: type });
+}
 for (const language of languages) {
   const isWanted = (name) =>
     wanted.length === 0 || wanted.includes(language.name) || wanted.includes(name);
   const names = language.libraries.filter(isWanted);
   if (names.length > 0) language.prepare();
   for (const name of names) {
-    if (stranger) await check(language, name, stranger);
+    if (isCheck) await check(language, name, strangers);
     else if (isMeasured(name, language)) await measure(language, name);
   }
 }
-await stranger?.stop();
+for (const stranger of Object.values(strangers)) await stranger.stop();
 process.exit();
