@@ -9,6 +9,7 @@ import type { HashPlace, HashQueue } from "./hash-queue.js";
 import { inspectHash, verifyPassword, type Decoy } from "../passwords/passwords.js";
 import type { Rehasher } from "../passwords/rehash.js";
 import { Throttled, type Throttle, type ThrottleScope } from "../throttle/throttle.js";
+import { StoreBudget } from "../store-budget.js";
 import type { User, UserStore } from "../users.js";
 
 /** The ways in which a password may come. */
@@ -82,6 +83,8 @@ export interface GateDependencies {
  * of it: a wrong password that was hashed all the same is answered then too.
  */
 const refusalMs = 1000;
+/** All that one attempt may wait for the store, over all its calls. */
+const storeMs = 4500;
 
 export function createGate(deps: GateDependencies): Gate {
   const { users, decoy, queue, rehasher, throttle, onAttempt, now } = deps;
@@ -94,7 +97,8 @@ export function createGate(deps: GateDependencies): Gate {
   ): Promise<{ user: User | undefined; matches: boolean; refusal: AuthError | undefined }> {
     const found = users.findByUsername(username);
     const id = found.then((user) => user?.id);
-    const permit = await throttle.admit(username, network, id, place.signal);
+    const budget = new StoreBudget(storeMs, now);
+    const permit = await throttle.admit(username, network, id, place.signal, budget);
     const user = await found;
     let matches: boolean;
     try {
@@ -110,7 +114,7 @@ export function createGate(deps: GateDependencies): Gate {
       throw error;
     }
     const isAccepted = matches && user !== undefined && !user.disabled;
-    await permit.settle(isAccepted ? "right" : "wrong", user?.username);
+    await budget.during(permit.settle(isAccepted ? "right" : "wrong", user?.username));
     return { user, matches, refusal: permit.refusal };
   }
 

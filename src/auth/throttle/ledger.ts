@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
+import type { StoreBudget } from "../store-budget.js";
 import type { ThrottleStore } from "./store.js";
 
 /** A record as it was seen in the store; a change may start from it without another look. */
@@ -24,6 +25,7 @@ export interface Ledger {
    * while it waits; one that was begun is finished.
    *
    * @param change may be called several times; pure.
+   * @param budget is paused while the change waits for places.
    * @throws AuthError `store_unavailable`; then it may have been written all the same.
    * @throws the signal's reason.
    */
@@ -32,6 +34,7 @@ export interface Ledger {
     seen: Seen | undefined,
     change: (record: ThrottleRecord, nowMs: number) => Step<T>,
     signal?: AbortSignal,
+    budget?: StoreBudget,
   ): Promise<{ readonly result: T; readonly seen: Seen }>;
 }
 
@@ -40,6 +43,8 @@ interface Task {
   readonly resolve: (value: { result: never; seen: Seen }) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
+  /** Paused while the task waits for places. */
+  readonly budget: StoreBudget | undefined;
 }
 
 /** How often those who wait for places look whether other processes have given some back. */
@@ -101,7 +106,16 @@ export function createLedger(options: {
 
     #wait(task: Task): void {
       if (task.signal?.aborted) task.reject(task.signal.reason);
-      else this.#waiting.push(task);
+      else {
+        task.budget?.pause();
+        this.#waiting.push(task);
+      }
+    }
+
+    #endWaits(): Task[] {
+      const tasks = this.#waiting.splice(0);
+      for (const { budget } of tasks) budget?.resume();
+      return tasks;
     }
 
     async #work(): Promise<void> {
@@ -111,7 +125,7 @@ export function createLedger(options: {
       while (this.#tasks.length > 0) {
         const batch = this.#tasks.splice(0);
         try {
-          if (await this.#settle(batch)) this.#tasks.push(...this.#waiting.splice(0));
+          if (await this.#settle(batch)) this.#tasks.push(...this.#endWaits());
         } catch (error) {
           this.#seen = undefined;
           for (const { reject } of [...batch, ...this.#waiting.splice(0)]) reject(error);
@@ -124,7 +138,7 @@ export function createLedger(options: {
 
     #look(): void {
       this.#seen = undefined;
-      this.#tasks.push(...this.#waiting.splice(0));
+      this.#tasks.push(...this.#endWaits());
       void this.#work();
     }
 
@@ -174,14 +188,14 @@ export function createLedger(options: {
 
   return {
     read,
-    async change(key, seen, change, signal) {
+    async change(key, seen, change, signal, budget) {
       signal?.throwIfAborted();
       const desk = desks.get(key) ?? new Desk(key, seen);
       desks.set(key, desk);
       let onAbort: (() => void) | undefined;
       try {
         return await new Promise((resolve, reject) => {
-          const task = { change, resolve, reject, signal };
+          const task = { change, resolve, reject, signal, budget };
           onAbort = () => desk.abort(task);
           signal?.addEventListener("abort", onAbort);
           desk.add(task);

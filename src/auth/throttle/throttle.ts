@@ -26,6 +26,7 @@ import {
 import { createSeat } from "./seat.js";
 import type { ThrottleStore } from "./store.js";
 import { foldUsername } from "./username-fold.js";
+import type { StoreBudget } from "../store-budget.js";
 import type { UsernameKey } from "../usernames.js";
 import type { UserId } from "../users.js";
 
@@ -104,6 +105,7 @@ export interface Throttle {
     network: string,
     account: Promise<UserId | undefined>,
     signal: AbortSignal,
+    budget?: StoreBudget,
   ): Promise<Permit>;
   /** Forgets the failures of a username. False where there were none. */
   unlock(username: string): Promise<boolean>;
@@ -170,6 +172,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     subject: Subject,
     account: Promise<UserId | undefined>,
     signal: AbortSignal,
+    budget?: StoreBudget,
   ): Promise<Permit> {
     const { userKey, networkKey, pair } = subject;
     // Claimed before the record is read, so that what is read holds every failure of the last one.
@@ -177,10 +180,11 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     if (mayGoUnreserved) unreserved.add(pair);
     let permit: Permit | undefined;
     try {
-      const [found, id] = await Promise.all([
+      const looked = Promise.all([
         ledger.read(networkKey ? [userKey, networkKey] : [userKey]),
         account,
       ]);
+      const [found, id] = await (budget?.during(looked) ?? looked);
       const seen = toSeen(subject, found);
       signal.throwIfAborted();
       const nowMs = clock.now();
@@ -192,7 +196,10 @@ export function createThrottle(options: ThrottleOptions): Throttle {
       const kind = refusal ? "trusted" : "known";
       if (id === undefined || known === undefined) {
         if (refusal) throw refusal;
-        return await reserve(subject, trust, seen, "stranger", signal);
+        return await inTime(
+          reserve(subject, trust, seen, "stranger", signal, undefined, budget),
+          budget,
+        );
       }
       const own = refusalOf(seen, claimsOf("known", record, pair), nowMs);
       if (own) throw refusal ?? own;
@@ -201,7 +208,8 @@ export function createThrottle(options: ThrottleOptions): Throttle {
         const isStale = known !== trust || isKnownStale(record, known, nowMs);
         return (permit = unreservedPermit(subject, trust, seen, isStale));
       }
-      return { ...(await reserve(subject, trust, seen, kind, signal, refusal)), refusal };
+      const reserved = reserve(subject, trust, seen, kind, signal, refusal, budget);
+      return { ...(await inTime(reserved, budget)), refusal };
     } finally {
       if (mayGoUnreserved && permit === undefined) unreserved.delete(pair);
     }
@@ -264,6 +272,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     kind: Footing,
     signal?: AbortSignal,
     refusal?: Throttled,
+    budget?: StoreBudget,
   ): Promise<Permit> {
     const { userKey, networkKey, pair } = subject;
     const user = await ledger.change(
@@ -274,6 +283,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
         return toStep(claim(record, claims.user, nowMs, claims.hasFailed), claims);
       },
       signal,
+      budget,
     );
     const refused = toRefusal("user", user.result.decision);
     if (refused) throw refusal ?? refused;
@@ -286,6 +296,7 @@ export function createThrottle(options: ThrottleOptions): Throttle {
           seen.network,
           (record, nowMs) => toStep(claim(record, claims.network, nowMs, claims.hasFailed), claims),
           signal,
+          budget,
         );
         const refused = toRefusal("network", network.result.decision);
         if (refused) throw refused;
@@ -348,10 +359,10 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   }
 
   return {
-    async admit(username, network, account, signal) {
+    async admit(username, network, account, signal, budget) {
       // Its failure is thrown once the records have been read.
       account.catch(() => undefined);
-      return admit(await subjectOf(username, network), account, signal);
+      return admit(await subjectOf(username, network), account, signal, budget);
     },
     async unlock(username) {
       const { userKey } = await subjectOf(username, "");
@@ -455,6 +466,17 @@ function limitOf(scope: ThrottleScope, limits: ThrottleLimits): number {
     network: limits.networkFailures,
   };
   return by[scope];
+}
+
+/** The permit, unless the time for it is over: then it goes back unused once it comes. */
+async function inTime(permit: Promise<Permit>, budget: StoreBudget | undefined): Promise<Permit> {
+  if (budget === undefined) return permit;
+  try {
+    return await budget.during(permit);
+  } catch (error) {
+    permit.then((late) => late.settle("unchecked")).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Asks once for all; after a failure again. */
