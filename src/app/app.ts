@@ -255,7 +255,7 @@ export function createApp(deps: AppDeps): App {
       unwatchTls = watchTls();
       if (management) {
         managementUrl = await management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
-        logger.info({ event: "started", version, url, managementUrl }, "serving");
+        logger.info({ event: "started", url, managementUrl, version }, "serving");
       }
       const sampled = census.start();
       const refreshed = keys.refresh();

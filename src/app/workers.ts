@@ -158,7 +158,7 @@ class Primary {
     const { MANAGEMENT_PORT, MANAGEMENT_HOST } = this.#config;
     const managementUrl = await this.#management.listen(MANAGEMENT_PORT, MANAGEMENT_HOST);
     const { url } = this.#members.get(0) ?? {};
-    this.#logger.info({ event: "started", version, url, managementUrl, workers: count }, "serving");
+    this.#logger.info({ event: "started", url, managementUrl, version, workers: count }, "serving");
   }
 
   /** Replaces every worker; one that cannot be replaced goes on. */

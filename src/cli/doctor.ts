@@ -9,12 +9,15 @@ import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/store.js";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
 import { createProgressBar } from "./progress-bar.js";
-import { safe, toJson, writeLine } from "./terminal.js";
+import { CliError, safe, toJson, writeLine } from "./terminal.js";
 import { writeId } from "./users/fields.js";
 
 interface DoctorOptions extends JsonOption {
   readonly names: boolean;
   readonly fix: boolean;
+  /** Whose login to try. */
+  readonly try?: string;
+  readonly passwordStdin: boolean;
 }
 
 /** Some questions read the whole collection, and an index on it takes its time. */
@@ -28,11 +31,17 @@ export function addDoctorCommand(program: Command, session: Session): void {
   )
     .option("--names", "name the users that a finding is about", false)
     .option("--fix", "make the unique index on the username if it is missing", false)
+    .option("--try <name>", "walk one login to its end instead, counting and writing nothing")
+    .option("--password-stdin", "read the password for --try from standard input, one line", false)
     .action((options: DoctorOptions) => doctor(session, options));
 }
 
 async function doctor(session: Session, options: DoctorOptions): Promise<void> {
   const { terminal, clock } = session;
+  const { try: username, passwordStdin } = options;
+  if ((username === undefined) === passwordStdin) {
+    throw new CliError("usage", "--try and --password-stdin go together", 2);
+  }
   const bar = createProgressBar(terminal, clock);
   const report = async (finding: Finding) => {
     bar.clear();
@@ -54,6 +63,16 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
   const { openStore } = await import("../store/open-store.js");
   const store = await openStore(config, { deadlineMs: wholeCollectionMs, mayCreate: false });
   try {
+    if (username !== undefined) {
+      const [{ tryLogin }, { readPasswordLine }] = await Promise.all([
+        import("./doctor-try.js"),
+        import("./users/new-password.js"),
+      ]);
+      const password = await readPasswordLine(terminal.stdin);
+      const trial = { store, config, clock, username, password };
+      for await (const finding of tryLogin(trial)) await report(finding);
+      return;
+    }
     for await (const finding of keyFindings(config, keyMaterial, store, clock))
       await report(finding);
     for await (const finding of store.inspect({ fix: options.fix, now: () => clock.now() })) {

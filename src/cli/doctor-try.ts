@@ -1,0 +1,131 @@
+/**
+ * `doctor --try`: one login by the gate's own parts, without counting it, learning of it or writing. Depends
+ * on the gate, the throttle and the configuration.
+ */
+import { parsePasswordCredentials } from "../auth/credentials.js";
+import { AuthError } from "../auth/errors.js";
+import { createGate, type AttemptReason } from "../auth/gate/gate.js";
+import { createHashQueue } from "../auth/gate/hash-queue.js";
+import { createDecoy, inspectHash } from "../auth/passwords/passwords.js";
+import { noRehasher } from "../auth/passwords/rehash.js";
+import { noThrottle } from "../auth/throttle/throttle.js";
+import type { User } from "../auth/users.js";
+import type { Config } from "../config/config.js";
+import { createConfiguredThrottle } from "../app/throttling.js";
+import type { Finding } from "../store/inspection.js";
+import type { Store } from "../store/store.js";
+
+interface Trial {
+  readonly store: Store;
+  readonly config: Config;
+  readonly clock: { now(): number };
+  readonly username: string;
+  readonly password: string;
+}
+
+type Problem = Pick<Finding, "message" | "remedy">;
+
+/** What keeps the login from succeeding, step by step, and at the end whether it would. */
+export async function* tryLogin(trial: Trial): AsyncGenerator<Finding> {
+  const { store, username } = trial;
+  const name = JSON.stringify(username);
+  const reason = await reasonOf(trial);
+  const user = await store.users.findByUsername(username);
+  const errors = user ? await problemsOf(trial, user, reason) : [unknownUser(name, trial.config)];
+  for (const error of errors) yield { level: "error", check: "users", ...error };
+  for await (const warning of throttled(trial))
+    yield { level: "warning", check: "users", ...warning };
+  if (errors.length > 0) return;
+  yield { level: "ok", check: "users", message: `${name} would log in with this password` };
+}
+
+/** What the gate makes of it, where nothing is throttled. */
+async function reasonOf({ store, clock, username, password }: Trial): Promise<AttemptReason> {
+  let reason: AttemptReason = "internal";
+  const queue = createHashQueue({ concurrency: () => 1, waitingMax: 1, now: () => clock.now() });
+  const gate = createGate({
+    users: store.users,
+    decoy: createDecoy(),
+    queue,
+    rehasher: noRehasher,
+    throttle: noThrottle,
+    onAttempt: (event) => (reason = event.reason),
+  });
+  const attempt = { surface: "rpc_login", clientNetwork: "doctor", requestId: "doctor" } as const;
+  try {
+    const credentials = parsePasswordCredentials(username, password);
+    await gate.check(credentials, { ...attempt, signal: undefined });
+  } catch (error) {
+    const isRefusal = error instanceof AuthError && error.code === "invalid_credentials";
+    if (!isRefusal) throw error;
+  }
+  return reason;
+}
+
+const unknownUser = (name: string, { USERNAME_MATCH, USERS_USERNAME_FIELD }: Config): Problem => ({
+  message: `there is no user ${name}, with names compared as ${USERNAME_MATCH}, or two have that name`,
+  remedy: `check the spelling, USERNAME_MATCH, and USERS_USERNAME_FIELD (${USERS_USERNAME_FIELD})`,
+});
+
+async function problemsOf(
+  { store, config, clock }: Trial,
+  user: User,
+  reason: AttemptReason,
+): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  if (user.disabled) {
+    problems.push({
+      message: `the user is disabled, by ${config.USERS_DISABLED_FIELD}`,
+      remedy: "latchkey users enable, or another USERS_DISABLED_FIELD",
+    });
+  }
+  if (reason === "no_usable_hash") problems.push(hashProblem(user));
+  if (reason === "wrong_password") {
+    problems.push({
+      message: "the password is another one",
+      remedy: "latchkey users passwd sets a new one",
+    });
+  }
+  const account = await store.users.findBySubject(user.id.value);
+  if (account === undefined) {
+    problems.push({
+      message: `two users have the subject ${user.id.value}, so that no token of theirs is renewed`,
+      remedy: "give one of them another _id",
+    });
+  }
+  if (user.tokensValidAfter && user.tokensValidAfter.getTime() > clock.now()) {
+    problems.push({
+      message: `tokens of the user are refused until ${user.tokensValidAfter.toISOString()}, which is in the future`,
+      remedy: `latchkey users revoke sets it to now; see USERS_TOKENS_VALID_AFTER_FIELD (${config.USERS_TOKENS_VALID_AFTER_FIELD})`,
+    });
+  }
+  return problems;
+}
+
+function hashProblem({ passwordHash }: User): Problem {
+  const remedy =
+    "latchkey users passwd sets a password; see docs/hash-families.md and USERS_PRESET";
+  if (passwordHash === undefined) return { message: "the user has no password hash", remedy };
+  const { family, verdict, reason = verdict } = inspectHash(passwordHash);
+  const kind = family === undefined ? "" : ` (${family})`;
+  const message =
+    verdict === "over_ceiling"
+      ? `the password hash${kind} costs more than a login may: ${reason}`
+      : `the password hash${kind} cannot be used: ${reason}`;
+  return { message, remedy };
+}
+
+/** Where the user would have to wait at present; from which network he comes is not known here. */
+async function* throttled({ store, config, clock, username }: Trial): AsyncGenerator<Problem> {
+  const throttle = createConfiguredThrottle(config, store, clock);
+  if (throttle === undefined) return;
+  const user = await store.users.findByUsername(username);
+  for await (const entry of throttle.list()) {
+    if (entry.username !== (user?.username ?? username) || entry.retryAfterSeconds === 0) continue;
+    yield {
+      message: `throttled by ${entry.scope} after ${entry.failures} failures: the next try is let through in ${entry.retryAfterSeconds} s`,
+      remedy:
+        "latchkey users unlock forgets the failures; networks that the user has logged in from are let through",
+    };
+  }
+}
