@@ -9,6 +9,7 @@ import { createHashQueue } from "../auth/gate/hash-queue.js";
 import { createDecoy, inspectHash } from "../auth/passwords/passwords.js";
 import { noRehasher } from "../auth/passwords/rehash.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
+import { usernameKeyOf } from "../auth/usernames.js";
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
 import { createConfiguredThrottle } from "../app/throttling.js";
@@ -40,15 +41,17 @@ export async function* tryLogin(trial: Trial): AsyncGenerator<Finding> {
 }
 
 /** What the gate makes of it, where nothing is throttled. */
-async function reasonOf({ store, clock, username, password }: Trial): Promise<AttemptReason> {
+async function reasonOf({ store, config, username, password }: Trial): Promise<AttemptReason> {
   let reason: AttemptReason = "internal";
-  const queue = createHashQueue({ concurrency: () => 1, waitingMax: 1, now: () => clock.now() });
+  const now = () => performance.now();
+  const queue = createHashQueue({ concurrency: () => 1, waitingMax: 1, now });
   const gate = createGate({
     users: store.users,
-    decoy: createDecoy(),
+    decoy: createDecoy(usernameKeyOf(config.USERNAME_MATCH)),
     queue,
     rehasher: noRehasher,
     throttle: noThrottle,
+    now,
     onAttempt: (event) => (reason = event.reason),
   });
   const attempt = { surface: "rpc_login", clientNetwork: "doctor", requestId: "doctor" } as const;
