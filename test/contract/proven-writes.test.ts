@@ -1,6 +1,8 @@
 /** What is said of a write is what is stored, whatever MongoDB answers. */
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { MongoClient, type Db } from "mongodb";
+import { BSON, MongoClient, type Db, type Document } from "mongodb";
 import { UnfinishedImport } from "../../src/auth/users.js";
 import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
 import type { Store } from "../../src/store/store.js";
@@ -116,7 +118,110 @@ test("a rule of the collection's own keeps out one user, by name, and no other",
   ]);
 });
 
-test("no command carries a transaction number: no server can take one write for two", async () => {
+/** A way to the server that keeps the commands sent; the driver speaks OP_MSG, one document a message. */
+async function startListeningProxy(uri: string) {
+  const commands: Document[] = [];
+  const url = new URL(uri);
+  const port = Number(url.port);
+  const proxy = createServer((socket) => {
+    const upstream = connect(port, url.hostname);
+    let rest = Buffer.alloc(0);
+    socket.on("data", (chunk: Buffer) => {
+      rest = Buffer.concat([rest, chunk]);
+      while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
+        const message = rest.subarray(0, rest.readInt32LE(0));
+        if (message.readInt32LE(12) === opMsg) commands.push(bodyOf(message));
+        rest = Buffer.from(rest.subarray(message.length));
+      }
+    });
+    socket.pipe(upstream).pipe(socket);
+    for (const each of [socket, upstream]) each.on("error", () => each.destroy());
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  url.port = String((proxy.address() as AddressInfo).port);
+  // Else the driver goes on to where the server says that it is.
+  url.search = "?directConnection=true&w=1&readPreference=secondary&retryWrites=true";
+  return { uri: url.href, commands, close: () => proxy.close() };
+}
+
+async function drained(items: AsyncIterable<unknown>): Promise<void> {
+  const iterator = items[Symbol.asyncIterator]();
+  while (!(await iterator.next()).done);
+}
+
+const opMsg = 2013;
+const bodyOf = (message: Buffer) =>
+  BSON.deserialize(message.subarray(21, 21 + message.readInt32LE(21)));
+
+const writes = ["insert", "update", "delete", "findAndModify", "createIndexes"];
+const reads = ["find", "aggregate", "getMore", "listIndexes", "count"];
+
+test("every write asks for a majority, every read the primary, whatever the URI says", async () => {
+  const proxy = await startListeningProxy(server?.uri("watched") ?? "");
+  const watched = openMongoStore({
+    uri: proxy.uri,
+    usersCollection: "users",
+    fields,
+    deadlineMs: 20_000,
+  });
+  const id = { type: "int", value: "7" } as const;
+  const { users, keys, throttle, audit, revocations } = watched;
+  const document = { document: "{}", expiresAtMs: Date.now() + 60_000, isDisposable: true };
+  await users.add(newUser());
+  await users.import([newUser({ roles: ["a"] })], {
+    ...{ onConflict: "replace", replacedAt: new Date(), dryRun: false },
+  });
+  await users.update(id, { disabled: true });
+  await users.replacePasswordHash(id, newUser().passwordHash ?? "", "other");
+  await users.findByUsername("alice");
+  await users.findBySubject("7");
+  await users.existing([id]);
+  await users.sampleHashes(2);
+  await drained(users.list());
+  await users.remove(id);
+  await keys.save("{}", 0);
+  await keys.save("{}", 1);
+  await keys.load();
+  const version = await throttle.write("key", undefined, document);
+  await throttle.write("key", version, document);
+  await throttle.read(["key"]);
+  await drained(throttle.list());
+  const entry = { action: "user_added", by: { user: "ann", host: "ops" }, atMs: Date.now() };
+  await audit.settle(await audit.add(entry), "done");
+  await drained(audit.list(0));
+  await revocations.add({ subject: "7", atMs: Date.now() }, Date.now() + 60_000);
+  await revocations.list(Date.now(), 10);
+  await watched.secret();
+  await watched.warnings();
+  await drained(watched.inspect({ fix: true, now: Date.now }));
+  await watched.close();
+  proxy.close();
+  const nameOf = (command: Document) => Object.keys(command)[0] ?? "";
+  const sent = proxy.commands.filter((command) => command["$db"] === "watched");
+  const names = sent.map(nameOf);
+  expect(names.filter((name) => ![...writes, ...reads, ...others].includes(name))).toEqual([]);
+  expect(names).toEqual(
+    expect.arrayContaining(["insert", "update", "delete", "find", "aggregate"]),
+  );
+  for (const command of sent) {
+    expect([nameOf(command), command["txnNumber"]]).toEqual([nameOf(command), undefined]);
+    if (writes.includes(nameOf(command))) {
+      expect(command).toMatchObject({ writeConcern: { w: "majority" } });
+    } else {
+      const { mode = "primary" } = (command["$readPreference"] ?? {}) as { mode?: string };
+      // To a single server the driver writes primaryPreferred, since it may be none.
+      expect([nameOf(command), ["primary", "primaryPreferred"]]).toEqual([
+        nameOf(command),
+        expect.arrayContaining([mode]),
+      ]);
+    }
+  }
+}, 60_000);
+
+/** What is neither a read nor a write of documents. */
+const others = ["hello", "buildInfo", "connectionStatus", "explain"];
+
+test("a lost answer is made up for by one more attempt", async () => {
   await store.users.add(newUser());
   await failing({ times: 1 }, { failCommands: ["insert"], closeConnection: true });
   expect(await store.users.add(newUser({ id: { type: "int", value: "8" }, username: "bob" }))).toBe(
