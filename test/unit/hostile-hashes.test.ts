@@ -5,14 +5,18 @@ import { atCeiling, overCeiling, unusable } from "../support/hostile-hashes.js";
 
 const never = (hash: string) => verifyPassword(hash, "password");
 
-/** What runs, its time in ms and the growth of resident memory while it ran, in bytes. */
+/**
+ * What runs, its CPU time over all threads in ms, which no busy neighbour adds to, and the growth of
+ * resident memory while it ran, in bytes.
+ */
 async function measured(run: () => Promise<unknown>) {
   const before = process.memoryUsage.rss();
   let peak = before;
   const sampler = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 1);
-  const start = performance.now();
+  const start = process.cpuUsage();
   await run();
-  const milliseconds = performance.now() - start;
+  const { user, system } = process.cpuUsage(start);
+  const milliseconds = (user + system) / 1000;
   clearInterval(sampler);
   return { milliseconds, growth: peak - before };
 }
@@ -33,7 +37,7 @@ describe("unusable", () => {
   });
 });
 
-test("none takes 50 ms or 64 MiB more than an ordinary failed login", async () => {
+test("none takes 50 ms of CPU or 64 MiB more than an ordinary failed login", async () => {
   const ordinary: number[] = [];
   for (let i = 0; i < 15; i++) {
     ordinary.push((await measured(() => verifyPassword(undefined, "password"))).milliseconds);
