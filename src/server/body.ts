@@ -136,11 +136,11 @@ export class BodyTooLarge extends Error {}
 export class ClientGone extends Error {}
 
 /**
- * How much of a body that is too large is still read over HTTP/1.1, and for how long, before it is refused: a
- * client that is answered in the middle of its sending may never read the answer.
+ * How much of a body that is too large is still read, and for how long, before it is refused: a client that
+ * is answered in the middle of its sending may never read the answer.
  */
 const refusedBytesMax = 1_048_576;
-const refusedTimeoutMs = 1000;
+const refusedTimeoutMs = 500;
 
 /** Judges a body by how it begins. */
 export interface HeadCheck {
@@ -172,8 +172,12 @@ export function readBody(
       reject(error);
     };
     const tooLarge = (bytes: number) => {
-      if (bytes > refusedBytesMax || "stream" in req) refuse(new BodyTooLarge());
-      else timer ??= setTimeout(() => refuse(new BodyTooLarge()), refusedTimeoutMs);
+      if (bytes > refusedBytesMax) refuse(new BodyTooLarge());
+      else refuseSoon();
+    };
+    const refuseSoon = () => {
+      body.clear();
+      timer ??= setTimeout(() => refuse(new BodyTooLarge()), refusedTimeoutMs);
     };
     const keep = (piece: Buffer) => {
       if (piece.length === announced) {
@@ -182,7 +186,7 @@ export function readBody(
       } else body.append(piece);
       if (headCheck === undefined || !isHeadUnseen || length < headCheck.bytes) return;
       isHeadUnseen = false;
-      if (headCheck.announcesTooMuch(whole ?? body.bytes)) throw new BodyTooLarge();
+      if (headCheck.announcesTooMuch(whole ?? body.bytes)) refuseSoon();
     };
     const onData = (piece: Buffer) => {
       length += piece.length;
@@ -207,7 +211,7 @@ export function readBody(
     }
     req.on("data", onData);
     req.once("end", () => {
-      if (length > bytesMax) refuse(new BodyTooLarge());
+      if (length > bytesMax || timer !== undefined) refuse(new BodyTooLarge());
       else resolve(whole ?? body.bytes);
     });
     req.once("error", onGone);
