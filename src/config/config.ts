@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { issuerWarning } from "../auth/issuer.js";
+import { FormatFault, parseFormat, type PasswordFormat } from "../auth/passwords/format.js";
 import { usernameMatches } from "../auth/usernames.js";
 import { parseConditions } from "./conditions.js";
 import { legacyUuidOrders, presetOf, presets, type PresetName } from "./presets.js";
@@ -103,6 +104,14 @@ const conditions: Parse<string> = (value) => {
   throw new Fault(
     "must be a list of conditions, each a field or a dotted path with a test such as `!is_active`, `status=banned`, `locked_at:date`, `locked_until>now`",
   );
+};
+
+const passwordFormat: Parse<PasswordFormat> = (value) => {
+  try {
+    return parseFormat(value);
+  } catch (error) {
+    throw error instanceof FormatFault ? new Fault(error.message) : error;
+  }
 };
 
 /** AES-256 keys: the one to seal with, then perhaps the one before it. */
@@ -208,6 +217,14 @@ export const variables = {
     "tokensValidAfter",
     "its date before which tokens are refused",
   ),
+  USERS_PASSWORD_FORMAT: optional(
+    passwordFormat,
+    "how hashes are made that do not say so themselves, in the notation of docs/hash-families.md",
+  ),
+  USERS_PASSWORD_PEPPER: {
+    ...optional(text, "the secret that this notation calls `pepper`"),
+    secret: true,
+  },
   USERS_LEGACY_UUID: optional(
     oneOf(...legacyUuidOrders),
     "who laid out the bytes of an `_id` that is a UUID in MongoDB's old binary subtype 3",
@@ -419,6 +436,10 @@ function faultsTogether(config: Partial<Config>, areDurationsSound: boolean): st
     faults.push(
       `KEY_ROTATION_INTERVAL must be at least a ${retiredKeysMax}th of TOKEN_TTL, or too many retired keys stay published`,
     );
+  }
+  const { USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper } = config;
+  if (format?.usesPepper && pepper === undefined) {
+    faults.push("USERS_PASSWORD_FORMAT needs USERS_PASSWORD_PEPPER or USERS_PASSWORD_PEPPER_FILE");
   }
   if ((config.TLS_CERT_FILE === undefined) !== (config.TLS_KEY_FILE === undefined)) {
     faults.push("TLS_CERT_FILE and TLS_KEY_FILE must be set together");

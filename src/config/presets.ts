@@ -21,6 +21,8 @@ export interface HashSource {
 }
 
 export interface HashLayout {
+  /** Whether a hash of ours is stored with a mark, because the format that is told would apply to it. */
+  readonly marksOwn?: boolean;
   /** The first that is there counts. The other ones go when Latchkey writes a hash. */
   readonly sources: readonly [HashSource, ...HashSource[]];
   /** Set where hashes are in a collection of their own. */

@@ -4,7 +4,8 @@
  */
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
-import { presetOf } from "../config/presets.js";
+import { formatEncoder } from "../auth/passwords/format.js";
+import { presetOf, type Preset } from "../config/presets.js";
 import type { Store } from "./store.js";
 
 export interface OpenOptions {
@@ -58,10 +59,22 @@ export async function readExportedUser(
   return createExportReader(mappingOf(config));
 }
 
+/** The preset, its hashes read as USERS_PASSWORD_FORMAT says where that is set. */
+function presetWithFormat(config: Config): Preset | undefined {
+  const { USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper } = config;
+  const preset = presetOf(config.USERS_PRESET);
+  if (format === undefined) return preset;
+  const encode = formatEncoder(format, pepper);
+  const { saltField: salt } = format;
+  const sources = [{ encode, ...(salt !== undefined && { salt }) }] as const;
+  const marksOwn = format.algorithm === "marked";
+  return { variables: {}, ...preset, hash: { ...preset?.hash, sources, marksOwn } };
+}
+
 function mappingOf(config: Config) {
   return {
     usernameMatch: config.USERNAME_MATCH,
-    preset: presetOf(config.USERS_PRESET),
+    preset: presetWithFormat(config),
     legacyUuid: config.USERS_LEGACY_UUID,
     fields: {
       username: config.USERS_USERNAME_FIELD,

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import warnings
+from urllib.parse import quote
 from importlib.metadata import version as version_of
 
 warnings.simplefilter("ignore")
@@ -233,5 +234,20 @@ for prefix in ("{ARGON2}", "{ARGON2ID}"):
     add(cffi, "argon2id", lambda pw: prefix + argon2.PasswordHasher(1, 256, 1).hash(pw))
 add(lib, "sha512-crypt", lambda pw: "{SHA512-CRYPT}" + p.sha512_crypt.using(rounds=1000).hash(pw))
 add(rust, "bcrypt", lambda pw: "{BLF-CRYPT}" + bcrypt.hashpw(pw.encode(), bcrypt.gensalt(4)).decode())
+
+def told(notation, rest):
+    return "{format " + quote(notation, safe="!'()*~-._") + " }" + rest
+
+
+for notation, make in [
+    ("sha512 mix=password+salt salt=salt", lambda pw: "c2FsdA$" + hashlib.sha512(pw.encode() + b"c2FsdA").hexdigest()),
+    ("md5 mix=password+salt layout=hash:salt", lambda pw: "$" + hashlib.md5(pw.encode() + b"saltsalt").hexdigest() + ":saltsalt"),
+    ("sha256", lambda pw: "$" + hashlib.sha256(pw.encode()).hexdigest()),
+    ("pbkdf2-sha256 iterations=50 bytes=50 salt=salt", lambda pw: "salt$" + pbkdf2("sha256", pw, b"salt", 50, 50).hex()),
+    ("pbkdf2-sha512 iterations=50 bytes=64 salt=salt salt-encoding=base64 encoding=base64", lambda pw: f"{b64(salt16)}$" + b64(pbkdf2("sha512", pw, salt16, 50, 64))),
+    ("scrypt N=256 r=8 p=1 bytes=64 layout=salt:hash", lambda pw: "$salt:" + hashlib.scrypt(pw.encode(), salt=b"salt", n=256, r=8, p=1).hex()),
+    ("marked over=sha512-hex", lambda pw: "$" + bcrypt.hashpw(hashlib.sha512(pw.encode()).hexdigest().encode()[:72], bcrypt.gensalt(4)).decode()),
+]:
+    add("hashlib, told", "told", lambda pw: told(notation, make(pw)))
 
 print(json.dumps(vectors, ensure_ascii=False, indent=1))

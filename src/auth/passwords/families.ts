@@ -6,12 +6,13 @@ import { argon2Families } from "./argon2.js";
 import { bcryptFamilies } from "./bcrypt.js";
 import { cryptFamilies } from "./crypt.js";
 import { digestFamilies } from "./digest.js";
-import type { HashFamily } from "./family.js";
+import { type HashFamily, HashRefusal } from "./family.js";
+import { formatFamily, knownFormats } from "./format.js";
 import { meteorFamilies } from "./meteor.js";
 import { pbkdf2Families } from "./pbkdf2.js";
 import { scryptFamilies } from "./scrypt.js";
 
-export const families: readonly HashFamily[] = [
+const markedFamilies: readonly HashFamily[] = [
   ...argon2Families,
   ...bcryptFamilies,
   ...meteorFamilies,
@@ -20,6 +21,26 @@ export const families: readonly HashFamily[] = [
   ...cryptFamilies,
   ...digestFamilies,
 ];
+
+export const families: readonly HashFamily[] = [
+  ...markedFamilies,
+  formatFamily((encoded) => {
+    const family = markedFamilies.find(({ prefix }) => prefix.test(encoded));
+    if (family === undefined) throw new HashRefusal("unusable", "no hash format that is known");
+    return family.parse(encoded);
+  }),
+];
+
+/** The notations of USERS_PASSWORD_FORMAT that are often needed, as Markdown. */
+export function formatsTable(): string {
+  const more = [
+    ["NodeBB", "marked over=sha512-hex"],
+    ["Flask-Security", "marked over=hmac-sha512-base64"],
+    ["Devise with a pepper", "marked mix=password+pepper"],
+  ] as const;
+  const rows = [...knownFormats, ...more].map(([who, notation]) => `| ${who} | \`${notation}\` |`);
+  return ["| written by | `USERS_PASSWORD_FORMAT` |", "|---|---|", ...rows].join("\n");
+}
 
 /** The table as Markdown. */
 export function familiesTable(): string {

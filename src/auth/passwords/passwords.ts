@@ -7,6 +7,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { hashArgon2id, ourCost } from "./argon2.js";
 import { families } from "./families.js";
 import { HashRefusal, type ParsedHash } from "./family.js";
+import { fittingFormats } from "./format.js";
 import type { UsernameKey } from "../usernames.js";
 
 /** What can be said of a stored hash without computing it. */
@@ -37,7 +38,7 @@ function read(encoded: string): { report: HashReport; parsed?: ParsedHash } {
   }
   const family = families.find(({ prefix }) => prefix.test(encoded));
   if (family === undefined) {
-    return refused(undefined, new HashRefusal("unusable", "no hash format that is known"));
+    return refused(undefined, new HashRefusal("unusable", unknownReason(encoded)));
   }
   try {
     const parsed = family.parse(encoded);
@@ -57,6 +58,12 @@ function read(encoded: string): { report: HashReport; parsed?: ParsedHash } {
     if (!(error instanceof HashRefusal)) throw error;
     return refused(family.name, error);
   }
+}
+
+function unknownReason(encoded: string): string {
+  const fitting = fittingFormats(encoded);
+  if (fitting.length === 0) return "no hash format that is known";
+  return `no hash that says how it was made; by its shape USERS_PASSWORD_FORMAT may be one of: ${fitting.join(" | ")}`;
 }
 
 /** What a stored hash is and whether a login with it can succeed. Computes nothing. */

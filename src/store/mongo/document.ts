@@ -205,7 +205,14 @@ export class UserMapping {
     const others = this.hash.sources.flatMap(({ path = password }) =>
       path === password ? [] : path,
     );
-    return { $set: { [password]: hash }, ...(others.length > 0 && { $unset: ones(others) }) };
+    return {
+      $set: { [password]: this.#marked(hash) },
+      ...(others.length > 0 && { $unset: ones(others) }),
+    };
+  }
+
+  #marked(hash: string): string {
+    return this.hash.marksOwn && hash.startsWith("$argon2id$") ? `{argon2}${hash}` : hash;
   }
 
   /** What of a document matters to an import, be it a user of ours or not. */
@@ -319,7 +326,7 @@ export class UserMapping {
   values(user: User): Record<string, unknown> {
     return {
       [this.fields.username]: this.askedUsername(user.username),
-      [this.fields.password]: user.passwordHash,
+      [this.fields.password]: user.passwordHash && this.#marked(user.passwordHash),
       ...this.#flag.values(user.disabled),
       [this.fields.roles]: this.#rolesValue(user.roles),
       [this.fields.tokensValidAfter]: user.tokensValidAfter,
