@@ -129,6 +129,7 @@ const facades: Readonly<Record<string, readonly string[]>> = {
   "src/auth/keys": ["keys.ts"],
   "src/auth/passwords": [
     "passwords.ts",
+    "format.ts",
     "encodings.ts",
     "rehash.ts",
     "census.ts",
