@@ -430,9 +430,9 @@ export function runThrottleContract(
       for (let i = 0; i < 3; i++) await attempt(throttle, "wrong", `user${i}`);
       const refusalOf = (user: string) =>
         admit(throttle, user).then(
-          async ({ refusal, settle }) => {
-            await settle("wrong");
-            return refusal;
+          async (permit) => {
+            await permit.settle("wrong");
+            return permit.refusal;
           },
           (error: unknown) => error,
         );
