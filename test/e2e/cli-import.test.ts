@@ -75,6 +75,9 @@ describe("a file of 20,000 lines with faults in it", () => {
     20_000: ['{"_id":20000,"username":"user20000","disabled":"no"}', "disabled"],
   };
 
+  /** A dry run makes no store, so there has to be one. */
+  const makeStore = (env = {}) => cli.run(["users", "import", "-"], { input: "", env });
+
   test("names the faults, writes the rest; a dry run says the same and writes nothing", async () => {
     const file = join(cli.dir, "users.ndjson");
     const output = createWriteStream(file);
@@ -83,6 +86,7 @@ describe("a file of 20,000 lines with faults in it", () => {
     }
     await once(output.end(), "close");
 
+    await makeStore();
     const dry = await cli.run(["users", "import", file, "--dry-run", "--json"]);
     expect(await storedUsers()).toEqual({});
     const real = await cli.run(["users", "import", file, "--json"]);
@@ -124,6 +128,7 @@ describe("a file of 20,000 lines with faults in it", () => {
     const many = Array.from({ length: 1000 }, (_, id) => numbered(id)).join("");
     const input = many + line({ _id: 1000, username: "USER7" });
     const env = { USERNAME_MATCH: "ignore-case" };
+    await makeStore(env);
     for (const more of [["--dry-run"], []]) {
       const args = ["users", "import", "-", "--json", ...more];
       const { rejected } = readResult(await cli.run(args, { input, env }));
