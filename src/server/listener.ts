@@ -175,7 +175,6 @@ class PortListener implements Listener {
         ? createHttpServer(options)
         : createHttpsServer({
             ...options,
-            allowHalfOpen: true,
             ...secureContextOptions(tls),
             requestCert: tls.ca !== undefined,
             rejectUnauthorized: tls.ca !== undefined,
@@ -184,8 +183,8 @@ class PortListener implements Listener {
           });
     // By the number of its bytes a request has 4,096 at most; `request-rules.ts` counts them.
     server.maxHeadersCount = 0;
-    // Else node ends its own side as soon as the client ends the other.
-    Object.assign(server, { httpAllowHalfOpen: true });
+    // Else node ends its own side as soon as the client ends the other. Over TLS both end together.
+    if (tls === undefined) Object.assign(server, { httpAllowHalfOpen: true });
     server.on("request", (req, res) => {
       const connection = this.#connections.find(req.socket);
       if (connection) this.#handle(connection, req, res);

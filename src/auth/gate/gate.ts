@@ -76,6 +76,8 @@ export interface GateDependencies {
   readonly onAttempt: (event: AttemptEvent) => void;
   /** Milliseconds that only go forward. */
   readonly now: () => number;
+  /** All that one attempt may wait for the store, over all its calls. Default 4500 ms. */
+  readonly storeMs?: number;
 }
 
 /**
@@ -83,11 +85,9 @@ export interface GateDependencies {
  * of it: a wrong password that was hashed all the same is answered then too.
  */
 const refusalMs = 1000;
-/** All that one attempt may wait for the store, over all its calls. */
-const storeMs = 4500;
 
 export function createGate(deps: GateDependencies): Gate {
-  const { users, decoy, queue, rehasher, throttle, onAttempt, now } = deps;
+  const { users, decoy, queue, rehasher, throttle, onAttempt, now, storeMs = 4500 } = deps;
 
   async function verify(
     { username, password }: PasswordCredentials,
