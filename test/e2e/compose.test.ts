@@ -14,8 +14,9 @@ test("the second start has the encryption key of the first", async () => {
   const docker = "docker() { set -a; . ./.env; set +a; latchkey serve; stop; latchkey keys list; }";
   const { code, stdout, stderr } = await runShell([docker, ...lines, ...lines], { cwd: folder });
   expect([code, stderr.match(/^error.*$/gm)]).toEqual([0, null]);
-  const kids = stdout.match(/^signing +\S+/gm) ?? [];
+  const kids = [...stdout.matchAll(/^signing +(\S+)/gm)].map(([, kid]) => kid);
   expect(kids).toEqual([kids[0], kids[0]]);
+  expect(kids[0]).toBeDefined();
   expect(statSync(join(folder, ".env")).mode & 0o077).toBe(0);
   rmSync(folder, { recursive: true });
 }, 120_000);
