@@ -6,11 +6,12 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect as connectHttp2, constants, type ClientHttp2Session } from "node:http2";
-import { createServer, connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { freePort } from "../support/mongo.js";
 import { makeCertificate } from "../support/certificates.js";
 import { basic } from "../support/http.js";
 import { fetchHttp1, fetchHttp2, openSocket, until } from "../support/listener.js";
@@ -183,16 +184,6 @@ async function certificateFiles() {
   return { certFile, keyFile, folder };
 }
 
-/** A port that was free a moment ago, for programs that cannot take any free one. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** The configuration that the guide shows for a program, for these ports. */
 async function guideConfig(program: string, port: number, upstream: number): Promise<string> {
   const guide = await readFile(new URL("../../docs/operations.md", import.meta.url), "utf8");
@@ -245,7 +236,10 @@ await describeWith({ haproxy: ["-v"] }, "HAProxy, as the guide configures it", (
       await abortMany(abuser, "ignored", 100);
       expect((await post(other, "ignored", tokenPath, { authorization: right })).status).toBe(200);
     }
-    expect((await fetchHttp1({ port, path: tokenPath, method: "POST" })).status).toBe(403);
+    expect(
+      (await fetchHttp1({ port, path: tokenPath, method: "POST", localAddress: "127.0.0.2" }))
+        .status,
+    ).toBe(403);
     const rpc = await post(other, "ignored", "/auth.v1.AuthService/Nope", {
       "content-type": "application/grpc",
       te: "trailers",

@@ -1,12 +1,11 @@
 /** The examples of docs/kit.md, type-checked and run as they are printed. */
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { freePort } from "../support/mongo.js";
 import { eventually } from "../support/server-process.js";
 import { startService, type RunningService } from "../support/service.js";
 import { rootDir } from "../support/toolchain.js";
@@ -66,11 +65,3 @@ test("a client and a service that demands its token", async () => {
 test("a service's own test", async () => {
   expect(await run("testing", {})).toBe("[ 'admin' ]\nexpired\n");
 }, 30_000);
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

@@ -115,7 +115,8 @@ function secantusCommand(): Command | undefined {
   ];
 }
 
-async function freePort(): Promise<number> {
+/** One that was free a moment ago, for a program that cannot choose by itself. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   const { port } = server.address() as AddressInfo;

@@ -137,7 +137,7 @@ class LatchkeyTokenSource implements TokenSource {
       return held.accessToken;
     }
     if (this.#failure && now < this.#failure.untilMs) throw this.#failure.error;
-    const { accessToken } = await orAborted(this.#acquire(this.#timeoutMs), signal);
+    const { accessToken } = await orAborted(this.#acquire(), signal);
     return accessToken;
   }
 
@@ -147,7 +147,7 @@ class LatchkeyTokenSource implements TokenSource {
     const now = this.#clock.now();
     if (now < this.#replacedAtMs + replacePauseMs || this.#isPaused()) return undefined;
     this.#replacedAtMs = now;
-    return this.#acquire(this.#timeoutMs).then(
+    return this.#acquire().then(
       ({ accessToken }) => accessToken,
       () => undefined,
     );
@@ -219,12 +219,12 @@ class LatchkeyTokenSource implements TokenSource {
   }
 
   #renewBehind(): void {
-    this.#acquire(this.#timeoutMs).catch(() => undefined);
+    this.#acquire().catch(() => undefined);
   }
 
   /** One call in flight, however many ask. */
-  #acquire(timeoutMs: number): Promise<Held> {
-    this.#flight ??= this.#attempt(this.#clock.now() + timeoutMs).finally(
+  #acquire(): Promise<Held> {
+    this.#flight ??= this.#attempt(this.#clock.now() + this.#timeoutMs).finally(
       () => (this.#flight = undefined),
     );
     return this.#flight;
