@@ -5,10 +5,8 @@
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "../auth/errors.js";
-import { createGate } from "../auth/gate/gate.js";
+import { Gate, HashQueue } from "../auth/gate/gate.js";
 import { createDecoyCensus } from "../auth/passwords/decoy-census.js";
-import { createHashQueue, type HashQueue } from "../auth/gate/hash-queue.js";
-import { createHashWidth } from "../auth/gate/hash-width.js";
 import { unsealedWarning, type KeyClock, type KeyEvent } from "../auth/keys/keys.js";
 import { createDecoy, hashPassword } from "../auth/passwords/passwords.js";
 import { createRehasher, noRehasher } from "../auth/passwords/rehash.js";
@@ -40,6 +38,7 @@ import { createManagementServer } from "../server/management.js";
 import { createReadiness, type Readiness } from "../server/readiness.js";
 import { watchTlsFiles } from "../server/tls.js";
 import type { Store } from "../store/store.js";
+import { createHashWidth } from "./hash-width.js";
 import { createRevocationsRoute } from "./revocations.js";
 import { watchStore } from "./store-watch.js";
 import { createConfiguredThrottle } from "./throttling.js";
@@ -103,13 +102,12 @@ export function createApp(deps: AppDeps): App {
     quiet: deps.quietHashConcurrency ?? HASH_CONCURRENCY,
     now: () => clock.monotonic(),
   });
-  const queue = observer.observeHashes(
-    createHashQueue({
-      concurrency: () => hashWidth.current(),
-      waitingMax: config.HASH_QUEUE_MAX,
-      now: () => clock.monotonic(),
-    }),
-  );
+  const hashes = new HashQueue({
+    concurrency: () => hashWidth.current(),
+    waitingMax: config.HASH_QUEUE_MAX,
+    now: () => clock.monotonic(),
+  });
+  const queue = observer.observeHashes(hashes);
   const rehasher = config.REHASH
     ? createRehasher({
         users: store.users,
@@ -117,7 +115,7 @@ export function createApp(deps: AppDeps): App {
         onError: onRehashError,
       })
     : noRehasher;
-  const gate = createGate({
+  const gate = new Gate({
     users: store.users,
     decoy,
     throttle,
@@ -125,8 +123,13 @@ export function createApp(deps: AppDeps): App {
     rehasher,
     onAttempt: observer.onAttempt,
     now: () => clock.monotonic(),
+    observeVerify: observer.observeVerify,
   });
-  const service = createAuthService({ users: store.users, gate, tokens, hashWidth });
+  const service = createAuthService({
+    users: store.users,
+    gate,
+    tokens: hashWidth.noticing(tokens),
+  });
   let rpc: RpcHandler | undefined;
   const servesRpc = (path: string) => rpc?.serves(path) ?? false;
   let loading: Promise<RpcHandler> | undefined;
@@ -265,7 +268,7 @@ export function createApp(deps: AppDeps): App {
       await observer.startMetrics({
         version,
         routes: [...routes.map(({ path }) => path), ...paths],
-        hashes: () => queue.depth(),
+        hashes: () => hashes.depth(),
         keys: () => keys.status(),
         connections: () => listener.connections(),
         isReady: () => readiness.isReady(),
@@ -318,13 +321,10 @@ function proxyMatcher({ TRUST_PROXY }: Config): (address: string) => boolean {
 }
 
 /** A new hash, computed within the bound that holds for logins. */
-async function hashInTurn(queue: HashQueue, password: string): Promise<string> {
+async function hashInTurn(queue: Pick<HashQueue, "enter">, password: string): Promise<string> {
   const place = queue.enter("rehash", undefined);
   try {
-    return await place.run(
-      () => hashPassword(password),
-      () => "argon2id",
-    );
+    return await place.run(() => hashPassword(password));
   } finally {
     place.leave();
   }

@@ -1,6 +1,6 @@
 /** The throttle that a configuration stands for. Depends on auth, the server's networks and config. */
 import { createThrottle, type Throttle } from "../auth/throttle/throttle.js";
-import type { ThrottleStore } from "../auth/throttle/store.js";
+import type { ThrottleStore } from "../auth/throttle/throttle.js";
 import { usernameKeyOf } from "../auth/usernames.js";
 import type { Config } from "../config/config.js";
 import { createExemption } from "../server/client-address.js";

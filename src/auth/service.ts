@@ -4,7 +4,6 @@
 import { parseAuthorization, parsePasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
 import type { Attempt, Gate } from "./gate/gate.js";
-import type { HashWidth } from "./gate/hash-width.js";
 import type { IssuedToken, Tokens } from "./tokens.js";
 import type { Account, UserStore } from "./users.js";
 
@@ -29,14 +28,12 @@ export interface AuthService {
 
 export function createAuthService(deps: {
   readonly users: UserStore;
-  readonly gate: Gate;
+  readonly gate: Pick<Gate, "check">;
   readonly tokens: Tokens;
-  readonly hashWidth: Pick<HashWidth, "onRenewal">;
 }): AuthService {
-  const { users, gate, tokens, hashWidth } = deps;
+  const { users, gate, tokens } = deps;
 
   async function renew(token: string): Promise<IssuedToken> {
-    hashWidth.onRenewal();
     const { subject, issuedAtSeconds, authTimeSeconds } = await tokens.verify(token);
     const user = await users.findBySubject(subject);
     if (user === undefined || user.disabled || isRevoked(user, issuedAtSeconds)) {

@@ -4,8 +4,7 @@
  */
 import { parsePasswordCredentials } from "../auth/credentials.js";
 import { AuthError } from "../auth/errors.js";
-import { createGate, type AttemptReason } from "../auth/gate/gate.js";
-import { createHashQueue } from "../auth/gate/hash-queue.js";
+import { Gate, HashQueue, type AttemptReason } from "../auth/gate/gate.js";
 import { createDecoy, inspectHash } from "../auth/passwords/passwords.js";
 import { noRehasher } from "../auth/passwords/rehash.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
@@ -44,8 +43,8 @@ export async function* tryLogin(trial: Trial): AsyncGenerator<Finding> {
 async function reasonOf({ store, config, username, password }: Trial): Promise<AttemptReason> {
   let reason: AttemptReason = "internal";
   const now = () => performance.now();
-  const queue = createHashQueue({ concurrency: () => 1, waitingMax: 1, now });
-  const gate = createGate({
+  const queue = new HashQueue({ concurrency: () => 1, waitingMax: 1, now });
+  const gate = new Gate({
     users: store.users,
     decoy: createDecoy(usernameKeyOf(config.USERNAME_MATCH)),
     queue,

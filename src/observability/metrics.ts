@@ -15,7 +15,7 @@ import { errorAnswers } from "../auth/errors.js";
 import type { AttemptEvent, AttemptReason, Surface } from "../auth/gate/gate.js";
 import type { KeyEvent, ManagedKeys } from "../auth/keys/keys.js";
 import type { KeyStore } from "../auth/keys/keys.js";
-import type { ThrottleStore } from "../auth/throttle/store.js";
+import type { ThrottleStore } from "../auth/throttle/throttle.js";
 import type { UserStore } from "../auth/users.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";

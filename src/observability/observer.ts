@@ -3,7 +3,6 @@
  * the code calls the observer and knows none of them. Depends on auth, the server's types and the log.
  */
 import type { AttemptEvent } from "../auth/gate/gate.js";
-import type { HashQueue } from "../auth/gate/hash-queue.js";
 import type { KeyEvent } from "../auth/keys/keys.js";
 import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
@@ -23,7 +22,8 @@ export interface Observer {
   readonly onTlsReload: (error?: unknown) => void;
   observe(store: Store): Store;
   /** As they are where nothing is traced. */
-  readonly observeHashes: (queue: HashQueue) => HashQueue;
+  readonly observeHashes: Tracing["traceHashes"];
+  readonly observeVerify: Tracing["traceVerify"] | undefined;
   readonly observeRequests: Tracing["traceRequests"];
   /** Loads what metrics need; what has happened before is counted too. */
   startMetrics(sources: Omit<MetricSources, "dropped">): Promise<void>;
@@ -52,7 +52,8 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
       logger.error({ event: "fault", requestId, err: error }, "unexpected error");
     },
     onAttempt(event) {
-      audit({ event: "attempt", ...event });
+      const { labels, ...fields } = event;
+      audit({ event: "attempt", ...fields, ...labels });
       record({ kind: "attempt", event });
     },
     onRefused(refusal) {
@@ -89,6 +90,7 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
         tracing?.onStoreCall(call);
       }),
     observeHashes: tracing?.traceHashes ?? ((queue) => queue),
+    observeVerify: tracing?.traceVerify,
     observeRequests: tracing?.traceRequests ?? ((handler) => handler),
     async startMetrics(sources) {
       const { createMetrics } = await import("./metrics.js");

@@ -27,7 +27,8 @@ import {
   BatchSpanProcessor,
   type SpanExporter,
 } from "@opentelemetry/sdk-trace-base";
-import type { HashQueue } from "../auth/gate/hash-queue.js";
+import type { HashQueue, Verify } from "../auth/gate/gate.js";
+import { inspectHash } from "../auth/passwords/passwords.js";
 import type { NodeRequest, NodeResponse } from "../server/exchange.js";
 import type { AccessEntry } from "../server/handler.js";
 import { traceContextOf } from "../server/trace-context.js";
@@ -44,8 +45,10 @@ export interface Tracing {
     isRpc: (route: string) => boolean,
     scheme: string,
   ) => Handler;
-  /** The queue, with spans for the wait and for the hash. */
-  readonly traceHashes: (queue: HashQueue) => HashQueue;
+  /** The queue, with a span for the wait. */
+  readonly traceHashes: (queue: Pick<HashQueue, "enter">) => Pick<HashQueue, "enter">;
+  /** The check of a password, with a span. */
+  readonly traceVerify: (verify: Verify) => Verify;
   readonly onAccess: (entry: AccessEntry) => void;
   readonly onStoreCall: (call: StoreCall) => void;
   /** Sends what is left, as far as the collector takes it in that time. */
@@ -148,13 +151,12 @@ export function startTracing(options: TracingOptions): Tracing {
       addSpan(request, operation, { startMs, endMs, kind }, attributes);
     },
     traceHashes: (queue) => ({
-      ...queue,
       enter(network, signal) {
         const place = queue.enter(network, signal);
         return {
           signal: place.signal,
           leave: () => place.leave(),
-          async run(work, familyOf) {
+          async run(work) {
             const startMs = performance.now();
             const request = requestAt(startMs);
             if (request === undefined) return place.run(work);
@@ -165,18 +167,25 @@ export function startTracing(options: TracingOptions): Tracing {
                 return work();
               });
             } finally {
-              const endMs = performance.now();
-              addSpan(request, "hash.wait", { startMs, endMs: turnMs ?? endMs }, {});
-              if (turnMs !== undefined) {
-                const family = familyOf?.();
-                const attributes = family === undefined ? {} : { "latchkey.hash.family": family };
-                addSpan(request, "hash.compute", { startMs: turnMs, endMs }, attributes);
-              }
+              const endMs = turnMs ?? performance.now();
+              addSpan(request, "hash.wait", { startMs, endMs }, {});
             }
           },
         };
       },
     }),
+    traceVerify: (verify) => async (stored, password, decoy) => {
+      const startMs = performance.now();
+      const request = requestAt(startMs);
+      try {
+        return await verify(stored, password, decoy);
+      } finally {
+        const family = stored === undefined ? undefined : inspectHash(stored).family;
+        const attributes = family === undefined ? {} : { "latchkey.hash.family": family };
+        const times = { startMs, endMs: performance.now() };
+        if (request !== undefined) addSpan(request, "hash.compute", times, attributes);
+      }
+    },
     async close(waitMs) {
       let timer: NodeJS.Timeout | undefined;
       const waited = new Promise<void>((resolve) => {

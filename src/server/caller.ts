@@ -1,6 +1,7 @@
 /** Who a request is from, and how the domain is told. Depends on auth's types. */
-import type { Attempt, Surface, TraceIds } from "../auth/gate/gate.js";
+import type { Attempt, Surface } from "../auth/gate/gate.js";
 import { networkOf } from "./client-address.js";
+import type { TraceIds } from "./trace-context.js";
 
 export interface Caller {
   readonly clientAddress: string;
@@ -52,7 +53,7 @@ class CallerAttempt implements Attempt {
     return this.#waiting.signal;
   }
 
-  get traceIds(): TraceIds | undefined {
+  get labels(): TraceIds | undefined {
     return this.#caller.traceIds;
   }
 }

@@ -5,9 +5,8 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { AuthError } from "../auth/errors.js";
-import type { TraceIds } from "../auth/gate/gate.js";
 import { ClientGone, readBody, Room, Share, type HeadCheck } from "./body.js";
-import { traceIdsOf } from "./trace-context.js";
+import { traceIdsOf, type TraceIds } from "./trace-context.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;

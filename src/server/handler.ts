@@ -3,7 +3,6 @@
  * below ends here in an answer that says nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
-import type { TraceIds } from "../auth/gate/gate.js";
 import { BodyTooLarge, ClientGone, Room } from "./body.js";
 import { acceptedEncodings, UnsupportedEncoding } from "./compressed-body.js";
 import {
@@ -17,6 +16,7 @@ import {
 } from "./exchange.js";
 import type { RefusedRequest } from "./connections.js";
 import type { Route } from "./route.js";
+import type { TraceIds } from "./trace-context.js";
 
 /** One line of the access log: nothing in it is free text of the client's. */
 export interface AccessEntry extends Partial<TraceIds> {

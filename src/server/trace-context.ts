@@ -1,6 +1,11 @@
-/** The trace that a request belongs to. Depends on auth's types. */
+/** The trace that a request belongs to. Depends on node only. */
 import type { IncomingHttpHeaders } from "node:http";
-import type { TraceIds } from "../auth/gate/gate.js";
+
+/** By the names that OpenTelemetry gives the ids in a log. */
+export interface TraceIds {
+  readonly trace_id: string;
+  readonly span_id: string;
+}
 
 export interface TraceContext {
   readonly traceId: string;

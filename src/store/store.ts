@@ -1,7 +1,7 @@
 /** What both stores are to the rest of the program. Depends on the ports of auth and of the revocations. */
 import type { AuditStore } from "../auth/audit.js";
 import type { KeyStore } from "../auth/keys/keys.js";
-import type { ThrottleStore } from "../auth/throttle/store.js";
+import type { ThrottleStore } from "../auth/throttle/throttle.js";
 import type { UserStore } from "../auth/users.js";
 import type { RevocationStore } from "../revocations/store.js";
 import type { Finding, InspectionOptions } from "./inspection.js";

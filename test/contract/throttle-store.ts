@@ -1,7 +1,6 @@
 /** What every store promises of the throttle's documents, and the throttle upon it. */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { createGate, type AttemptEvent } from "../../src/auth/gate/gate.js";
-import { createHashQueue } from "../../src/auth/gate/hash-queue.js";
+import { Gate, HashQueue, type AttemptEvent } from "../../src/auth/gate/gate.js";
 import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords/passwords.js";
 import {
@@ -10,7 +9,7 @@ import {
   type ThrottleEntry,
   type ThrottleLimits,
 } from "../../src/auth/throttle/throttle.js";
-import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/store.js";
+import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/throttle.js";
 import { usernameKeyOf, type UsernameKey } from "../../src/auth/usernames.js";
 import type { User, UserId } from "../../src/auth/users.js";
 import type { Store } from "../../src/store/store.js";
@@ -523,22 +522,24 @@ export function runThrottleContract(
       };
       await store.users.add(user);
       const gates = await Promise.all(
-        times(3, async () =>
-          createGate({
-            rehasher: noRehasher,
-            users: store.users,
-            decoy: createDecoy((name) => name),
-            throttle: await newReplica({}, store),
-            queue: createHashQueue({
-              concurrency: () => 1,
-              waitingMax: 500,
+        times(
+          3,
+          async () =>
+            new Gate({
+              rehasher: noRehasher,
+              users: store.users,
+              decoy: createDecoy((name) => name),
+              throttle: await newReplica({}, store),
+              queue: new HashQueue({
+                concurrency: () => 1,
+                waitingMax: 500,
+                now: () => performance.now(),
+              }),
               now: () => performance.now(),
+              // A thousand at once take a while on a slow engine: what counts here is how many are checked.
+              storeMs: 60_000,
+              onAttempt: (event) => events.push(event),
             }),
-            now: () => performance.now(),
-            // A thousand at once take a while on a slow engine: what counts here is how many are checked.
-            storeMs: 60_000,
-            onAttempt: (event) => events.push(event),
-          }),
         ),
       );
       const guess = async (i: number, password = `guess${i}`, clientNetwork = "192.0.2.1") =>

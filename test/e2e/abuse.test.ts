@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "@jest/globals";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ThrottleStore } from "../../src/auth/throttle/store.js";
+import type { ThrottleStore } from "../../src/auth/throttle/throttle.js";
 import { parseConfig } from "../../src/config/config.js";
 import { openStore } from "../../src/store/open-store.js";
 import { storeUnavailable } from "../../src/store/unavailable.js";

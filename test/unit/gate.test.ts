@@ -1,12 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import {
-  createGate,
+  Gate,
+  HashQueue,
   safeUsername,
   type Attempt,
   type AttemptEvent,
 } from "../../src/auth/gate/gate.js";
-import { createHashQueue } from "../../src/auth/gate/hash-queue.js";
 import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords/passwords.js";
 import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle/throttle.js";
@@ -47,7 +47,7 @@ function setUp(
 ) {
   const events: AttemptEvent[] = [];
   const settled: unknown[] = [];
-  const queue = createHashQueue({
+  const queue = new HashQueue({
     concurrency: () => 1,
     waitingMax: options.waitingMax ?? 10,
     now: () => performance.now(),
@@ -58,7 +58,7 @@ function setUp(
       return Promise.resolve();
     },
   };
-  const gate = createGate({
+  const gate = new Gate({
     rehasher: noRehasher,
     users: { findByUsername: options.find ?? ((name) => Promise.resolve(users[name])) },
     decoy: createDecoy((name) => name),

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
-import { createHashQueue, type HashPlace } from "../../src/auth/gate/hash-queue.js";
+import { HashQueue, type HashPlace } from "../../src/auth/gate/gate.js";
 
 function setUp(concurrency: number, waitingMax: number) {
   let nowMs = 0;
   const limits = { concurrency };
-  const queue = createHashQueue({
+  const queue = new HashQueue({
     concurrency: () => limits.concurrency,
     waitingMax,
     now: () => nowMs,

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import { createThrottle, Throttled, type Throttle } from "../../src/auth/throttle/throttle.js";
-import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/store.js";
+import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/throttle.js";
 
 const limits = { failures: 4, userFailures: 8, networkFailures: 8, windowSeconds: 900 };
 const replicas = 3;

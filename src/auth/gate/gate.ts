@@ -1,6 +1,7 @@
 /**
  * The one gate in front of every password check: throttle, bounded hashing, outcome. Nothing else
- * checks a password. Depends on the rest of auth.
+ * checks a password, and nothing outside this folder imports another of its files. Depends on the rest
+ * of auth.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PasswordCredentials } from "../credentials.js";
@@ -12,14 +13,10 @@ import { Throttled, type Throttle, type ThrottleScope } from "../throttle/thrott
 import { StoreBudget } from "../store-budget.js";
 import type { User, UserStore } from "../users.js";
 
+export { HashQueue, type HashPlace } from "./hash-queue.js";
+
 /** The ways in which a password may come. */
 export type Surface = "rpc_login" | "rpc_issue_token" | "rest_login" | "rest_token";
-
-/** The trace that a request belongs to, by the names that OpenTelemetry gives its ids in a log. */
-export interface TraceIds {
-  readonly trace_id: string;
-  readonly span_id: string;
-}
 
 /** Who asks for a password to be checked, and how. */
 export interface Attempt {
@@ -29,7 +26,8 @@ export interface Attempt {
   /** Aborts when nobody waits for the answer any more; its reason is then thrown. */
   readonly signal: AbortSignal | undefined;
   readonly requestId: string;
-  readonly traceIds?: TraceIds | undefined;
+  /** What the caller wants to find in the event again. */
+  readonly labels?: object | undefined;
 }
 
 /** Why an attempt ended as it did; for operators, never for callers. */
@@ -46,7 +44,7 @@ export type AttemptReason =
   | "internal";
 
 /** One attempt, once it is over. Nothing in it is secret. */
-export interface AttemptEvent extends Partial<TraceIds> {
+export interface AttemptEvent {
   readonly surface: Surface;
   readonly reason: AttemptReason;
   /** As it was given, but bounded and without control characters: see {@link safeUsername}. */
@@ -55,29 +53,27 @@ export interface AttemptEvent extends Partial<TraceIds> {
   readonly requestId: string;
   /** Milliseconds from the attempt to the start of its hash; undefined where none was computed. */
   readonly waitedMs: number | undefined;
+  readonly labels?: object;
 }
 
-export interface Gate {
-  /**
-   * The user of that name and password.
-   *
-   * @throws AuthError `invalid_credentials`, `rate_limited`, `overloaded`, `store_unavailable`.
-   * @throws the reason of the attempt's signal where that aborts before the hash has begun.
-   */
-  check(credentials: PasswordCredentials, attempt: Attempt): Promise<User>;
-}
+/** Whether a password fits a stored hash; without one the decoy is computed. */
+export type Verify = typeof verifyPassword;
 
 export interface GateDependencies {
   readonly users: Pick<UserStore, "findByUsername">;
   readonly decoy: Decoy;
-  readonly queue: HashQueue;
+  readonly queue: Pick<HashQueue, "enter">;
   readonly rehasher: Pick<Rehasher, "loggedIn">;
   readonly throttle: Pick<Throttle, "admit">;
   readonly onAttempt: (event: AttemptEvent) => void;
   /** Milliseconds that only go forward. */
   readonly now: () => number;
+  /** Rejects when the signal aborts. Default: timers of Node. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** All that one attempt may wait for the store, over all its calls. Default 4500 ms. */
   readonly storeMs?: number;
+  /** Put around each check of a password, to observe it. */
+  readonly observeVerify?: ((verify: Verify) => Verify) | undefined;
 }
 
 /**
@@ -86,29 +82,83 @@ export interface GateDependencies {
  */
 const refusalMs = 1000;
 
-export function createGate(deps: GateDependencies): Gate {
-  const { users, decoy, queue, rehasher, throttle, onAttempt, now, storeMs = 4500 } = deps;
+/** What became of an attempt whose password was checked. */
+interface Checked {
+  readonly user: User | undefined;
+  readonly matches: boolean;
+  /** The answer to a wrong password in place of the usual one. */
+  readonly refusal: AuthError | undefined;
+}
 
-  async function verify(
+export class Gate {
+  readonly #deps: GateDependencies;
+  readonly #verify: Verify;
+  readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+
+  constructor(deps: GateDependencies) {
+    this.#deps = deps;
+    this.#verify = deps.observeVerify?.(verifyPassword) ?? verifyPassword;
+    this.#sleep = deps.sleep ?? ((ms, signal) => sleep(ms, undefined, { signal }));
+  }
+
+  /**
+   * The user of that name and password.
+   *
+   * @throws AuthError `invalid_credentials`, `rate_limited`, `overloaded`, `store_unavailable`.
+   * @throws the reason of the attempt's signal where that aborts before the hash has begun.
+   */
+  async check(credentials: PasswordCredentials, attempt: Attempt): Promise<User> {
+    const { queue, rehasher, now } = this.#deps;
+    const startMs = now();
+    let turnMs: number | undefined;
+    const tell = (reason: AttemptReason) =>
+      this.#tell(credentials, attempt, reason, turnMs === undefined ? undefined : turnMs - startMs);
+    let place: HashPlace | undefined;
+    try {
+      place = queue.enter(attempt.clientNetwork, attempt.signal);
+      const onTurn = () => (turnMs = now());
+      const { user, matches, refusal } = await this.#evaluate(credentials, attempt, place, onTurn);
+      const reason = reasonOf(user, matches);
+      tell(reason);
+      if (reason === "accepted" && user) {
+        rehasher.loggedIn(user, credentials.password);
+        return user;
+      }
+      if (refusal) {
+        await this.#untilTold(turnMs ?? startMs, place.signal);
+        throw refusal;
+      }
+    } catch (error) {
+      if (turnMs === undefined || !isLifted(error)) tell(reasonOfError(error, attempt.signal));
+      if (turnMs === undefined && place && isLifted(error)) {
+        const turn = await place.run(() => Promise.resolve(now()));
+        await this.#untilTold(turn, place.signal);
+      }
+      throw error;
+    } finally {
+      place?.leave();
+    }
+    throw new AuthError("invalid_credentials", "credentials refused");
+  }
+
+  async #evaluate(
     { username, password }: PasswordCredentials,
-    network: string,
+    { clientNetwork }: Attempt,
     place: HashPlace,
-    onBegin: () => void,
-  ): Promise<{ user: User | undefined; matches: boolean; refusal: AuthError | undefined }> {
+    onTurn: () => void,
+  ): Promise<Checked> {
+    const { users, decoy, throttle, now, storeMs = 4500 } = this.#deps;
     const found = users.findByUsername(username);
     const id = found.then((user) => user?.id);
     const budget = new StoreBudget(storeMs, now);
-    const permit = await throttle.admit(username, network, id, place.signal, budget);
+    const permit = await throttle.admit(username, clientNetwork, id, place.signal, budget);
     const user = await found;
     let matches: boolean;
     try {
-      matches = await place.run(
-        () => {
-          onBegin();
-          return verifyPassword(user?.passwordHash, password, decoy.hashFor(username));
-        },
-        () => user?.passwordHash && inspectHash(user.passwordHash).family,
-      );
+      matches = await place.run(() => {
+        onTurn();
+        return this.#verify(user?.passwordHash, password, decoy.hashFor(username));
+      });
     } catch (error) {
       await permit.settle("unchecked");
       throw error;
@@ -119,58 +169,23 @@ export function createGate(deps: GateDependencies): Gate {
   }
 
   /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */
-  async function untilTold(turnMs: number, signal: AbortSignal): Promise<void> {
-    const waitMs = refusalMs - ((now() - turnMs) % refusalMs);
-    await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+  async #untilTold(turnMs: number, signal: AbortSignal): Promise<void> {
+    const waitMs = refusalMs - ((this.#deps.now() - turnMs) % refusalMs);
+    await this.#sleep(waitMs, signal).catch(() => signal.throwIfAborted());
   }
 
-  return {
-    async check(credentials, attempt) {
-      const { surface, clientNetwork, requestId, signal } = attempt;
-      const startMs = now();
-      let turnMs: number | undefined;
-      const tell = (reason: AttemptReason) => {
-        const username = safeUsername(credentials.username);
-        const { traceIds } = attempt;
-        onAttempt({
-          surface,
-          reason,
-          username,
-          clientNetwork,
-          requestId,
-          waitedMs: turnMs === undefined ? undefined : turnMs - startMs,
-          ...traceIds,
-        });
-      };
-      let place: HashPlace | undefined;
-      try {
-        place = queue.enter(clientNetwork, signal);
-        const { user, matches, refusal } = await verify(credentials, clientNetwork, place, () => {
-          turnMs = now();
-        });
-        const reason = reasonOf(user, matches);
-        tell(reason);
-        if (reason === "accepted" && user) {
-          rehasher.loggedIn(user, credentials.password);
-          return user;
-        }
-        if (refusal) {
-          await untilTold(turnMs ?? startMs, place.signal);
-          throw refusal;
-        }
-      } catch (error) {
-        if (turnMs === undefined || !isLifted(error)) tell(reasonOfError(error, signal));
-        if (turnMs === undefined && place && isLifted(error)) {
-          const turn = await place.run(() => Promise.resolve(now()));
-          await untilTold(turn, place.signal);
-        }
-        throw error;
-      } finally {
-        place?.leave();
-      }
-      throw new AuthError("invalid_credentials", "credentials refused");
-    },
-  };
+  #tell(
+    credentials: PasswordCredentials,
+    { surface, clientNetwork, requestId, labels }: Attempt,
+    reason: AttemptReason,
+    waitedMs: number | undefined,
+  ): void {
+    const username = safeUsername(credentials.username);
+    this.#deps.onAttempt({
+      ...{ surface, reason, username, clientNetwork, requestId, waitedMs },
+      ...(labels && { labels }),
+    });
+  }
 }
 
 /** Whether trust in a network lifts such a refusal. */

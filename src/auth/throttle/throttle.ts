@@ -30,6 +30,8 @@ import type { StoreBudget } from "../store-budget.js";
 import type { UsernameKey } from "../usernames.js";
 import type { UserId } from "../users.js";
 
+export type { ThrottleDocument, ThrottleStore } from "./store.js";
+
 export interface ThrottleLimits {
   /** Failures of one username from one network. */
   readonly failures: number;

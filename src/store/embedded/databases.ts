@@ -6,7 +6,7 @@ import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../../auth/
 import type { User, UserId } from "../../auth/users.js";
 import { idKey } from "../import-plan.js";
 import { storeUnavailable, withDeadline } from "../unavailable.js";
-import type { ThrottleDocument } from "../../auth/throttle/store.js";
+import type { ThrottleDocument } from "../../auth/throttle/throttle.js";
 
 const clashesListedMax = 20;
 

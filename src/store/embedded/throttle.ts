@@ -3,7 +3,7 @@
  * the writes that follow, a few at a time. Depends on the databases and the domain's port.
  */
 import { randomUUID } from "node:crypto";
-import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/store.js";
+import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
 import type { StoredDocument, StoreFile } from "./databases.js";
 
 /** More than one, so that what a flood has left behind goes as fast as it came. */

@@ -3,7 +3,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { MongoServerError, type Collection } from "mongodb";
-import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/store.js";
+import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
 import type { MongoCall } from "./connection.js";
 
 export interface StoredThrottleDocument {

@@ -1,6 +1,8 @@
 /**
- * How many hashes may run at once: one core is left to tokens while any are renewed. Depends on nothing.
+ * How many hashes may run at once: one core is left to tokens while any are renewed. Depends on
+ * auth's types.
  */
+import type { Tokens } from "../auth/tokens.js";
 
 export interface HashWidthOptions {
   /** Most hashes at once while tokens are renewed, and while none are. */
@@ -13,8 +15,8 @@ export interface HashWidthOptions {
 export interface HashWidth {
   /** Most hashes at once at present. */
   current(): number;
-  /** To be called when a token comes to be renewed. */
-  onRenewal(): void;
+  /** The tokens; each one that is verified is noticed as a renewal. */
+  noticing(tokens: Tokens): Tokens;
 }
 
 /** Time without a renewal after which there are taken to be none. */
@@ -24,8 +26,12 @@ export function createHashWidth({ busy, quiet, now }: HashWidthOptions): HashWid
   let renewedAtMs = -Infinity;
   return {
     current: () => (now() - renewedAtMs < quietMs ? busy : quiet),
-    onRenewal() {
-      renewedAtMs = now();
-    },
+    noticing: (tokens) => ({
+      ...tokens,
+      verify(token) {
+        renewedAtMs = now();
+        return tokens.verify(token);
+      },
+    }),
   };
 }
