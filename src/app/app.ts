@@ -21,6 +21,7 @@ import { createHomeRoute } from "../gateway/home-route.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
+import { createPageRoutes } from "./pages.js";
 import type { Logs } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createObserver } from "../observability/observer.js";
@@ -145,11 +146,14 @@ export function createApp(deps: AppDeps): App {
     ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
     ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
   ];
+  const documentPaths = documents.map(({ path }) => path);
+  const pages = config.API_PAGE ? createPageRoutes(config, documentPaths) : [];
   const routes = [
     createTokenRoute(service, clock),
     createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
-    createHomeRoute(documents.map(({ path }) => path)),
+    createHomeRoute([...documentPaths, ...pages.map(({ path }) => path)]),
     ...documents,
+    ...pages,
   ];
   const clientAddressOf = createClientAddressReader(config.TRUST_PROXY);
   const handler = createRequestHandler({
