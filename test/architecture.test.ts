@@ -11,8 +11,13 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/config": { parts: ["src/auth"], packages: ["@latchkey-auth/latchkey"] },
   "src/revocations": { parts: ["src/auth"], packages: [] },
+  "src/contract": { parts: [], packages: [] },
+  "src/takeover": {
+    parts: ["src/auth", "src/contract", "src/server"],
+    packages: ["cockatiel", "undici"],
+  },
   "src/store": {
-    parts: ["src/auth", "src/config", "src/revocations"],
+    parts: ["src/auth", "src/config", "src/revocations", "src/takeover"],
     packages: ["lmdb", "mongodb"],
   },
   "src/server": { parts: ["src/auth"], packages: [] },
@@ -22,7 +27,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
     packages: ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-node"],
   },
   "src/observability": {
-    parts: ["src/auth", "src/server", "src/store"],
+    parts: ["src/auth", "src/server", "src/store", "src/takeover"],
     packages: [
       "pino",
       "prom-client",
@@ -32,26 +37,30 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "@opentelemetry/sdk-trace-base",
     ],
   },
-  "src/pages": {
-    parts: ["src/auth", "src/config", "src/gateway", "src/rpc", "src/server"],
-    packages: ["yaml"],
-  },
   "src/app": {
     parts: [
       "src/auth",
       "src/config",
       "src/gateway",
       "src/observability",
-      "src/pages",
       "src/revocations",
       "src/rpc",
       "src/server",
       "src/store",
+      "src/takeover",
     ],
     packages: [],
   },
   "src/cli": {
-    parts: ["src/app", "src/auth", "src/config", "src/observability", "src/store"],
+    parts: [
+      "src/app",
+      "src/auth",
+      "src/config",
+      "src/contract",
+      "src/observability",
+      "src/store",
+      "src/takeover",
+    ],
     packages: ["commander"],
   },
   "src/kit/client": { parts: [], packages: ["@connectrpc/connect"] },
@@ -74,6 +83,8 @@ const keptTo: Readonly<Record<string, RegExp>> = {
     ]),
   ),
   lmdb: /^src\/store\/embedded\//,
+  cockatiel: /^src\/takeover\/(upstream|questions)\.ts$/,
+  undici: /^src\/takeover\/upstream\.ts$/,
 };
 
 const files = readdirSync(join(root, "src"), { recursive: true, withFileTypes: true })

@@ -21,7 +21,6 @@ import { createHomeRoute } from "../gateway/home-route.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
-import { createPageRoutes } from "./pages.js";
 import type { Logs } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createObserver } from "../observability/observer.js";
@@ -41,6 +40,7 @@ import { watchTlsFiles } from "../server/tls.js";
 import type { Store } from "../store/store.js";
 import { createHashWidth } from "./hash-width.js";
 import { createRevocationsRoute } from "./revocations.js";
+import { createTakeover } from "./takeover.js";
 import { watchStore } from "./store-watch.js";
 import { createConfiguredThrottle } from "./throttling.js";
 
@@ -88,15 +88,10 @@ export function createApp(deps: AppDeps): App {
   const store = observer.observe(deps.store);
   const readiness = createReadiness({ keys: "not loaded yet" });
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
-  const tokens = createTokens(tokenPolicyOf(config), keys, clock);
+  const policy = tokenPolicyOf(config);
+  const tokens = createTokens(policy, keys, clock);
   const throttle = createConfiguredThrottle(config, store, clock) ?? noThrottle;
   const decoy = createDecoy(usernameKeyOf(config.USERNAME_MATCH));
-  const census = createDecoyCensus({
-    users: store.users,
-    decoy,
-    secret: () => store.secret(),
-    onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
-  });
   const { HASH_CONCURRENCY } = config;
   const hashWidth = createHashWidth({
     busy: HASH_CONCURRENCY,
@@ -109,25 +104,39 @@ export function createApp(deps: AppDeps): App {
     now: () => clock.monotonic(),
   });
   const queue = observer.observeHashes(hashes);
+  const hash = (password: string) => hashInTurn(queue, password);
+  const takeover = createTakeover({
+    ...{ config, store, keys, policy, tokens, decoy, queue, hash, clock },
+    ca: keyMaterial.upstreamCa,
+    onEvent: observer.onTakeoverEvent,
+  });
+  const users = takeover?.users ?? store.users;
+  const census = createDecoyCensus({
+    users,
+    decoy,
+    secret: () => store.secret(),
+    onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
+  });
   const rehasher = config.REHASH
     ? createRehasher({
         users: store.users,
-        hash: (password) => hashInTurn(queue, password),
+        hash,
         onError: onRehashError,
       })
     : noRehasher;
   const gate = new Gate({
-    users: store.users,
+    users,
     decoy,
     throttle,
     queue,
     rehasher,
+    secondOpinion: takeover?.secondOpinion,
     onAttempt: observer.onAttempt,
     now: () => clock.monotonic(),
     observeVerify: observer.observeVerify,
   });
   const service = createAuthService({
-    users: store.users,
+    users,
     gate,
     tokens: hashWidth.noticing(tokens),
   });
@@ -146,14 +155,13 @@ export function createApp(deps: AppDeps): App {
     ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
     ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
   ];
-  const documentPaths = documents.map(({ path }) => path);
-  const pages = config.API_PAGE ? createPageRoutes(config, documentPaths) : [];
+  const tokenRoute = createTokenRoute(service, clock);
+  const loginRoute = createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE);
   const routes = [
-    createTokenRoute(service, clock),
-    createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE),
-    createHomeRoute([...documentPaths, ...pages.map(({ path }) => path)]),
+    takeover?.route("token", tokenRoute) ?? tokenRoute,
+    takeover?.route("login", loginRoute) ?? loginRoute,
+    createHomeRoute(documents.map(({ path }) => path)),
     ...documents,
-    ...pages,
   ];
   const clientAddressOf = createClientAddressReader(config.TRUST_PROXY);
   const handler = createRequestHandler({
@@ -259,6 +267,7 @@ export function createApp(deps: AppDeps): App {
         warn("THROTTLE_FAILURES is 0: passwords can be guessed without limit");
       }
       url = baseUrl(await listener.listen(), scheme);
+      await takeover?.start();
       unwatchTls = watchTls();
       if (management) {
         managementUrl = await management.listen(config.MANAGEMENT_PORT, config.MANAGEMENT_HOST);
@@ -276,6 +285,7 @@ export function createApp(deps: AppDeps): App {
         keys: () => keys.status(),
         connections: () => listener.connections(),
         isReady: () => readiness.isReady(),
+        takeover: takeover && (() => takeover.state()),
         certificateEnd: () => certificateEnd,
       });
       try {
@@ -300,6 +310,7 @@ export function createApp(deps: AppDeps): App {
       await listener.drain(graceMs);
       census.stop();
       await rehasher.settled();
+      await takeover?.stop();
       unwatchTls();
       unwatchStore();
       await throttle.close();

@@ -2,6 +2,7 @@
  * The keys that a configuration stands for: those of the files that it names, TLS included, and the
  * managed ones. Depends on auth, the server's TLS, config and the file system.
  */
+import { X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import {
   generateRsaKey,
@@ -29,6 +30,8 @@ export interface KeyMaterial {
   readonly trusted: readonly TrustedRsaKey[];
   /** What the public port speaks TLS with, and where it came from. */
   readonly tls: { readonly files: TlsFiles; readonly material: TlsMaterial } | undefined;
+  /** PEM: the authorities of the old server's certificate. */
+  readonly upstreamCa: string | undefined;
   /** What an operator should mend, one sentence each. */
   readonly warnings: readonly string[];
 }
@@ -84,7 +87,25 @@ async function collectKeyMaterial(config: Partial<Config>, faults: string[]): Pr
   const signing = await read("SIGNING_KEY_FILE", loadSigningKey);
   const trusted = (await read("TRUSTED_KEYS_FILE", loadTrustedKeys)) ?? [];
   const tls = await readTls(config, faults);
-  return { signing, trusted, tls, warnings };
+  const upstreamCa = await readUpstreamCa(config, faults);
+  return { signing, trusted, tls, upstreamCa, warnings };
+}
+
+async function readUpstreamCa(
+  { UPSTREAM_CA_FILE: path }: Partial<Config>,
+  faults: string[],
+): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    const pem = await readFile(path, "utf8");
+    new X509Certificate(pem);
+    return pem;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code?.startsWith("E") && !code.startsWith("ERR") ? code : message;
+    faults.push(`UPSTREAM_CA_FILE ${path} cannot be used: ${reason}`);
+    return undefined;
+  }
 }
 
 async function readTls(config: Partial<Config>, faults: string[]): Promise<KeyMaterial["tls"]> {

@@ -27,7 +27,7 @@ export interface AuthService {
 }
 
 export function createAuthService(deps: {
-  readonly users: UserStore;
+  readonly users: Pick<UserStore, "findBySubject">;
   readonly gate: Pick<Gate, "check">;
   readonly tokens: Tokens;
 }): AuthService {

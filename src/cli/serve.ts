@@ -162,7 +162,6 @@ function demoEnv({ PORT, LOG_LEVEL, LOG_FORMAT }: Environment, dataDir: string):
     LOG_LEVEL: LOG_LEVEL ?? "warn",
     LOG_FORMAT,
     AUDIT_LOG: "off",
-    API_PAGE: "on",
   };
 }
 

@@ -158,6 +158,28 @@ const origins: Parse<readonly string[]> = (value) =>
     return origin;
   });
 
+/** The base URL of another server, without a trailing slash. */
+const serverUrl: Parse<string> = (value) => {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url === undefined || !["http:", "https:"].includes(url.protocol)) {
+    throw new Fault("must be http://… or https://…");
+  }
+  if (url.username !== "" || url.password !== "" || /[?#]/.test(value)) {
+    throw new Fault("must have no user name, password, query or fragment");
+  }
+  return url.href.replace(/\/+$/, "");
+};
+
+const upstreamPaths: Parse<readonly ("token" | "login")[]> = (value) => {
+  const paths = value.split(",").map((path) => oneOf("token", "login")(path.trim()));
+  if (new Set(paths).size < paths.length) throw new Fault("must name each path once");
+  return paths;
+};
+
+/** `0` stands for never. */
+const recheckInterval: Parse<number> = (value) =>
+  value === "0" ? 0 : duration(1, 86_400 * 365)(value);
+
 /** How many keys may stay published for the tokens that they signed. */
 const retiredKeysMax = 30;
 
@@ -333,6 +355,44 @@ export const variables = {
     "networks whose connections begin with a PROXY protocol header (v1 or v2), separated by commas",
   ),
   CORS_ORIGINS: optional(origins, "origins whose pages may call, separated by commas"),
+  UPSTREAM_URL: optional(
+    serverUrl,
+    "base URL of the old server to take over from, see docs/take-over.md",
+  ),
+  UPSTREAM_PATHS: variable(
+    upstreamPaths,
+    "token",
+    "which REST paths the old server serves: `token`, `login` or `token,login`",
+  ),
+  UPSTREAM_LEAD: variable(
+    integer(0, 100),
+    "0",
+    "per cent of the usernames that Latchkey answers itself; `takeover lead` changes it at run time",
+  ),
+  UPSTREAM_LEARN: variable(
+    onOff,
+    "on",
+    "keep an argon2id hash of each password that the old server accepts",
+  ),
+  UPSTREAM_RECHECK: variable(
+    recheckInterval,
+    "24h",
+    "age of the old server's last yes after which a login asks it again; `0` never",
+  ),
+  UPSTREAM_TIMEOUT: variable(
+    duration(0.05, 60),
+    "3s",
+    "time within which the old server must have answered whole",
+  ),
+  UPSTREAM_CONCURRENCY: variable(
+    integer(1, 1024),
+    "32",
+    "logins about which each process asks the old server at once",
+  ),
+  UPSTREAM_CA_FILE: optional(
+    text,
+    "authorities, PEM, one of which must have signed the old server's certificate",
+  ),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
   TLS_CERT_FILE: optional(
     text,
@@ -363,11 +423,6 @@ export const variables = {
     "where login attempts and key changes go: a file, `stdout` or `off`",
   ),
   REFLECTION: variable(onOff, "on", "whether rpc clients may read the schema by server reflection"),
-  API_PAGE: variable(
-    onOff,
-    "off",
-    "a page at `/` that describes the API and calls it, with the OpenAPI document; the demo has it on",
-  ),
   WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
   SHUTDOWN_DELAY: variable(
     duration(0, 3600),
@@ -529,12 +584,30 @@ export function hashConcurrency(env: Environment, config: Config): { busy: numbe
 }
 
 /** One sentence for each value that is allowed and probably not meant. */
-export function configWarnings({ TOKEN_ISSUER, TOKEN_TYPE, TOKEN_AUDIENCE }: Config): string[] {
+export function configWarnings(config: Config): string[] {
+  const { TOKEN_ISSUER, TOKEN_TYPE, TOKEN_AUDIENCE } = config;
   const warning = issuerWarning(TOKEN_ISSUER);
   const warnings = warning === undefined ? [] : [warning];
   if (TOKEN_TYPE === "at+jwt" && TOKEN_AUDIENCE === undefined) {
     warnings.push(
       "TOKEN_TYPE is at+jwt and TOKEN_AUDIENCE is unset: verifiers that go by RFC 9068 refuse tokens without aud",
+    );
+  }
+  return [...warnings, ...upstreamWarnings(config)];
+}
+
+function upstreamWarnings(config: Config): string[] {
+  const { UPSTREAM_URL, TRUSTED_KEYS_FILE, SIGNING_KEY_FILE } = config;
+  if (UPSTREAM_URL === undefined) return [];
+  const { protocol, hostname } = new URL(UPSTREAM_URL);
+  const isLoopback = /^(localhost|127\..*|\[::1\])$/.test(hostname);
+  const warnings: string[] = [];
+  if (protocol === "http:" && !isLoopback) {
+    warnings.push("UPSTREAM_URL is plain http: passwords travel to the old server unencrypted");
+  }
+  if (TRUSTED_KEYS_FILE === undefined && SIGNING_KEY_FILE === undefined) {
+    warnings.push(
+      "UPSTREAM_URL is set without TRUSTED_KEYS_FILE: no token of the old server can be verified unless its key was imported, so no password is learnt",
     );
   }
   return warnings;

@@ -19,6 +19,7 @@ import type { ThrottleStore } from "../auth/throttle/throttle.js";
 import type { UserStore } from "../auth/users.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
+import type { BreakerState, TakeoverEvent } from "../takeover/takeover.js";
 import type { StoreCall } from "./observed-store.js";
 import { outcomeOf } from "./outcome.js";
 
@@ -29,6 +30,7 @@ export type Observation =
   | { readonly kind: "store"; readonly call: StoreCall }
   | { readonly kind: "refusal"; readonly refusal: Refusal }
   | { readonly kind: "key"; readonly event: KeyEvent }
+  | { readonly kind: "takeover"; readonly event: TakeoverEvent }
   | { readonly kind: "tls_reload"; readonly outcome: "ok" | "failed" };
 
 /** What is looked at when somebody asks. */
@@ -44,6 +46,10 @@ export interface MetricSources {
   dropped(): { readonly log: number; readonly audit: number };
   /** When the TLS certificate ends, in seconds since the epoch. */
   certificateEnd(): number | undefined;
+  /** How the take-over stands, where there is one. */
+  readonly takeover?:
+    | (() => { readonly lead: number | undefined; readonly breaker: BreakerState } | undefined)
+    | undefined;
 }
 
 /** Metrics as data, to be sent to another process and summed there. */
@@ -190,6 +196,18 @@ export function createMetrics(sources: MetricSources): Metrics {
     registers,
   });
 
+  const questions = new Counter({
+    name: "latchkey_takeover_questions_total",
+    help: "Logins about which the old server was asked, by what it said.",
+    labelNames: ["outcome"],
+    registers: sources.takeover ? registers : [],
+  });
+  const learnt = new Counter({
+    name: "latchkey_takeover_learnt_total",
+    help: "Passwords learnt from the old server.",
+    registers: sources.takeover ? registers : [],
+  });
+
   // From 0 on: an alarm on an increase would miss a first event that brings its series along.
   const zero = (counter: Counter, labels: readonly Record<string, string>[]) =>
     labels.forEach((each) => counter.inc(each, 0));
@@ -215,6 +233,10 @@ export function createMetrics(sources: MetricSources): Metrics {
   zero(
     keyEvents,
     keyEventTypes.map((type) => ({ type })),
+  );
+  zero(
+    questions,
+    ["yes", "no", "unaskable", "unavailable"].map((outcome) => ({ outcome })),
   );
   zero(tlsReloads, [{ outcome: "ok" }, { outcome: "failed" }]);
 
@@ -264,6 +286,19 @@ export function createMetrics(sources: MetricSources): Metrics {
     },
   });
 
+  if (sources.takeover) {
+    const { takeover } = sources;
+    gauge(
+      "latchkey_takeover_lead",
+      "Per cent of the usernames that Latchkey answers itself; absent while that is not known.",
+      () => takeover()?.lead,
+      "min",
+    );
+    gauge("latchkey_takeover_breaker_open", "Processes for which the old server is down.", () =>
+      Number((takeover()?.breaker ?? "closed") !== "closed"),
+    );
+  }
+
   function gauge(
     name: string,
     help: string,
@@ -304,6 +339,11 @@ export function createMetrics(sources: MetricSources): Metrics {
           break;
         case "key":
           keyEvents.inc({ type: observation.event.type });
+          break;
+        case "takeover":
+          if (observation.event.type === "question") {
+            questions.inc({ outcome: observation.event.outcome });
+          } else if (observation.event.type === "learnt") learnt.inc();
           break;
         case "tls_reload":
           tlsReloads.inc({ outcome: observation.outcome });

@@ -1,6 +1,6 @@
 /**
  * Everything that the service tells of itself: log lines, audit events, metrics and traces. The rest of
- * the code calls the observer and knows none of them. Depends on auth, the server's types and the log.
+ * the code calls the observer and knows none of them. Depends on auth, the server's types, the take-over's and the log.
  */
 import type { AttemptEvent } from "../auth/gate/gate.js";
 import type { KeyEvent } from "../auth/keys/keys.js";
@@ -8,6 +8,7 @@ import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
 import type { Store } from "../store/store.js";
+import type { TakeoverEvent } from "../takeover/takeover.js";
 import type { Metrics, MetricSnapshot, MetricSources, Observation } from "./metrics.js";
 import { observeStore } from "./observed-store.js";
 import type { Tracing } from "./tracing.js";
@@ -18,6 +19,7 @@ export interface Observer {
   readonly onAttempt: (event: AttemptEvent) => void;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onKeyEvent: (event: KeyEvent) => void;
+  readonly onTakeoverEvent: (event: TakeoverEvent) => void;
   /** Without an error the new certificate is in use. */
   readonly onTlsReload: (error?: unknown) => void;
   observe(store: Store): Store;
@@ -73,6 +75,22 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
       }
       record({ kind: "key", event });
     },
+    onTakeoverEvent(event) {
+      switch (event.type) {
+        case "lead":
+          audit({ event: "takeover_lead", percent: event.percent });
+          break;
+        case "learnt":
+          audit({ event: "takeover_learnt", userId: event.subject });
+          break;
+        case "breaker":
+          logger.warn({ event: "takeover_breaker", state: event.state }, breakerTexts[event.state]);
+          break;
+        case "failed":
+          logger.warn({ event: "takeover_failed", err: event.error }, "tried again later");
+      }
+      record({ kind: "takeover", event });
+    },
     onTlsReload(error) {
       if (error === undefined) {
         logger.info({ event: "tls_reloaded" }, "the TLS files have changed and are in use");
@@ -102,3 +120,9 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
     close: (waitMs) => tracing?.close(waitMs) ?? Promise.resolve(),
   };
 }
+
+const breakerTexts = {
+  open: "the old server counts as down",
+  trying: "the old server is tried again",
+  closed: "the old server answers again",
+} as const;

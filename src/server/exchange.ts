@@ -73,9 +73,11 @@ export class Exchange {
   }
 }
 
-/** An answer that is written whole. A `content-length` is added unless there are trailers. */
+/** An answer that is written whole. A `content-length` is added unless there is one or there are trailers. */
 export interface Answer {
   readonly status: number;
+  /** Default: node's own for the status. HTTP/2 has none. */
+  readonly reason?: string;
   readonly headers?: OutgoingHttpHeaders;
   readonly body?: string | Uint8Array;
   readonly trailers?: Readonly<Record<string, string>>;
@@ -91,7 +93,7 @@ export function send({ res, headers: common }: Exchange, answer: Answer): void {
   const headers: OutgoingHttpHeaders = Object.assign({}, common, answer.headers);
   // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
   if (trailers === undefined && status !== 204 && status !== 304) {
-    headers["content-length"] = Buffer.byteLength(body);
+    headers["content-length"] ??= Buffer.byteLength(body);
   }
   if ("stream" in res && trailers === undefined && body.length === 0) {
     // `writeHead` would send the headers at once and the stream's end apart, in an empty frame.
@@ -102,6 +104,7 @@ export function send({ res, headers: common }: Exchange, answer: Answer): void {
     res.end();
     return;
   }
+  if (answer.reason !== undefined && !("stream" in res)) res.statusMessage = answer.reason;
   res.writeHead(status, headers);
   if (trailers) res.addTrailers(trailers);
   res.end(body);

@@ -92,8 +92,15 @@ export function createRequestHandler(
     }
     try {
       const body = await exchange.readBody(requestBytesMax);
-      const answer = await route.handle({ method, headers: req.headers, body, caller: exchange });
-      exchange.outcome = "ok";
+      const answer = await route.handle({
+        method,
+        headers: req.headers,
+        body,
+        caller: exchange,
+        req,
+      });
+      // An answer of another server's may be a refusal.
+      if (answer.status < 400) exchange.outcome = "ok";
       return answer;
     } catch (error) {
       if (error instanceof ClientGone) throw error;

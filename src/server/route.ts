@@ -1,7 +1,7 @@
 /** A path that is answered whole: the REST paths and the published documents. */
 import type { IncomingHttpHeaders } from "node:http";
 import type { AuthError } from "../auth/errors.js";
-import type { Answer } from "./exchange.js";
+import type { Answer, NodeRequest } from "./exchange.js";
 import type { Caller } from "./caller.js";
 
 export interface RouteRequest {
@@ -9,6 +9,8 @@ export interface RouteRequest {
   readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array;
   readonly caller: Caller;
+  /** As it came, for who sends it on. */
+  readonly req: NodeRequest;
 }
 
 /** Refusals of the HTTP layer, which every path words in its own way. */

@@ -1,9 +1,10 @@
-/** What both stores are to the rest of the program. Depends on the ports of auth and of the revocations. */
+/** What both stores are to the rest of the program. Depends on the ports of auth and of the optional rooms. */
 import type { AuditStore } from "../auth/audit.js";
 import type { KeyStore } from "../auth/keys/keys.js";
 import type { ThrottleStore } from "../auth/throttle/throttle.js";
 import type { UserStore } from "../auth/users.js";
 import type { RevocationStore } from "../revocations/store.js";
+import type { TakeoverStore } from "../takeover/store.js";
 import type { Finding, InspectionOptions } from "./inspection.js";
 
 export interface Store {
@@ -12,6 +13,7 @@ export interface Store {
   readonly throttle: ThrottleStore;
   readonly audit: AuditStore;
   readonly revocations: RevocationStore;
+  readonly takeover: TakeoverStore;
   /** 32 random bytes, the same for every process on this store. */
   secret(): Promise<Uint8Array>;
   /**

@@ -4,14 +4,8 @@
  */
 import { deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import {
-  aspectsOf,
-  differences,
-  rows,
-  rowsOf,
-  rowsOfToken,
-  type ContractRow,
-} from "../../src/cli/contract/rows.js";
+import { rows, rowsOf, rowsOfToken, type ContractRow } from "../../src/cli/contract/rows.js";
+import { aspectsOf, differences } from "../../src/contract/aspects.js";
 import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
 import { expectGolden } from "../support/golden.js";
 import { startService, testUser, type RunningService } from "../support/service.js";

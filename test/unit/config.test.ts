@@ -2,7 +2,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { describeConfig, likelyTypos, parseConfig, variables } from "../../src/config/config.js";
+import {
+  configWarnings,
+  describeConfig,
+  likelyTypos,
+  parseConfig,
+  variables,
+} from "../../src/config/config.js";
 
 describe("parseConfig", () => {
   test("has a default for everything that needs one", () => {
@@ -31,11 +37,39 @@ describe("parseConfig", () => {
     ["USERS_USERNAME_FIELD", { USERS_USERNAME_FIELD: "$where" }],
     ["USERS_DISABLED_FIELD", { USERS_DISABLED_FIELD: "!!a" }],
     ["LOG_LEVEL", { LOG_LEVEL: "loud" }],
+    ["UPSTREAM_URL", { UPSTREAM_URL: "ftp://old.example" }],
+    ["UPSTREAM_URL", { UPSTREAM_URL: "https://ann:s3cret@old.example" }],
+    ["UPSTREAM_URL", { UPSTREAM_URL: "https://old.example/?a=b" }],
+    ["UPSTREAM_PATHS", { UPSTREAM_PATHS: "token,token" }],
+    ["UPSTREAM_PATHS", { UPSTREAM_PATHS: "users" }],
+    ["UPSTREAM_LEAD", { UPSTREAM_LEAD: "101" }],
+    ["UPSTREAM_RECHECK", { UPSTREAM_RECHECK: "0h" }],
     ["TLS_KEY_FILE", { TLS_CERT_FILE: "cert.pem" }],
     ["TLS_CERT_FILE", { TLS_KEY_FILE: "key.pem" }],
     ["TLS_CLIENT_CA_FILE", { TLS_CLIENT_CA_FILE: "ca.pem" }],
   ])("refuses a wrong %s", (name, env) => {
     expect(() => parseConfig(env)).toThrow(name);
+  });
+
+  test("reads where the old server is", () => {
+    const upstream = { UPSTREAM_URL: "https://old.example/base/", UPSTREAM_PATHS: "login, token" };
+    expect(parseConfig({ ...upstream, UPSTREAM_RECHECK: "0" })).toMatchObject({
+      UPSTREAM_URL: "https://old.example/base",
+      UPSTREAM_PATHS: ["login", "token"],
+      UPSTREAM_RECHECK: 0,
+    });
+    const trusted = { TRUSTED_KEYS_FILE: "old.pem" };
+    const warningsOf = (url: string, env = {}) =>
+      configWarnings(parseConfig({ UPSTREAM_URL: url, ...env }));
+    for (const url of ["https://old.example", "http://127.0.0.1:1", "http://localhost:1"]) {
+      expect(warningsOf(url, trusted)).toEqual([]);
+    }
+    expect(warningsOf("http://old.example", trusted)).toEqual([
+      expect.stringContaining("plain http"),
+    ]);
+    expect(warningsOf("https://old.example")).toEqual([
+      expect.stringContaining("TRUSTED_KEYS_FILE"),
+    ]);
   });
 
   test.each([

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { PasswordCredentials } from "../credentials.js";
 import { AuthError } from "../errors.js";
 import type { HashPlace, HashQueue } from "./hash-queue.js";
+import { ownOpinion, type SecondOpinion } from "./second-opinion.js";
 import { inspectHash, verifyPassword, type Decoy } from "../passwords/passwords.js";
 import type { Rehasher } from "../passwords/rehash.js";
 import { Throttled, type Throttle, type ThrottleScope } from "../throttle/throttle.js";
@@ -14,6 +15,7 @@ import { StoreBudget } from "../store-budget.js";
 import type { User, UserStore } from "../users.js";
 
 export { HashQueue, type HashPlace } from "./hash-queue.js";
+export { acceptedAlone, type OwnVerdict, type SecondOpinion } from "./second-opinion.js";
 
 /** The ways in which a password may come. */
 export type Surface = "rpc_login" | "rpc_issue_token" | "rest_login" | "rest_token";
@@ -65,6 +67,8 @@ export interface GateDependencies {
   readonly queue: Pick<HashQueue, "enter">;
   readonly rehasher: Pick<Rehasher, "loggedIn">;
   readonly throttle: Pick<Throttle, "admit">;
+  /** Default: our own check alone decides. */
+  readonly secondOpinion?: SecondOpinion | undefined;
   readonly onAttempt: (event: AttemptEvent) => void;
   /** Milliseconds that only go forward. */
   readonly now: () => number;
@@ -86,6 +90,8 @@ const refusalMs = 1000;
 interface Checked {
   readonly user: User | undefined;
   readonly matches: boolean;
+  /** Who may log in. */
+  readonly accepted: User | undefined;
   /** The answer to a wrong password in place of the usual one. */
   readonly refusal: AuthError | undefined;
 }
@@ -117,12 +123,12 @@ export class Gate {
     try {
       place = queue.enter(attempt.clientNetwork, attempt.signal);
       const onTurn = () => (turnMs = now());
-      const { user, matches, refusal } = await this.#evaluate(credentials, attempt, place, onTurn);
-      const reason = reasonOf(user, matches);
-      tell(reason);
-      if (reason === "accepted" && user) {
-        rehasher.loggedIn(user, credentials.password);
-        return user;
+      const checked = await this.#evaluate(credentials, attempt, place, onTurn);
+      const { accepted, refusal } = checked;
+      tell(reasonOf(checked));
+      if (accepted) {
+        rehasher.loggedIn(accepted, credentials.password);
+        return accepted;
       }
       if (refusal) {
         await this.#untilTold(turnMs ?? startMs, place.signal);
@@ -142,30 +148,36 @@ export class Gate {
   }
 
   async #evaluate(
-    { username, password }: PasswordCredentials,
-    { clientNetwork }: Attempt,
+    credentials: PasswordCredentials,
+    { clientNetwork, surface }: Attempt,
     place: HashPlace,
     onTurn: () => void,
   ): Promise<Checked> {
+    const { username, password } = credentials;
     const { users, decoy, throttle, now, storeMs = 4500 } = this.#deps;
+    const { secondOpinion = ownOpinion } = this.#deps;
     const found = users.findByUsername(username);
     const id = found.then((user) => user?.id);
     const budget = new StoreBudget(storeMs, now);
     const permit = await throttle.admit(username, clientNetwork, id, place.signal, budget);
     const user = await found;
     let matches: boolean;
+    let accepted: User | undefined;
     try {
       matches = await place.run(() => {
         onTurn();
         return this.#verify(user?.passwordHash, password, decoy.hashFor(username));
       });
+      const mayAsk = permit.refusal === undefined;
+      const own = { user, matches, network: clientNetwork, surface, mayAsk };
+      accepted = await secondOpinion.decide(credentials, own);
     } catch (error) {
       await permit.settle("unchecked");
       throw error;
     }
-    const isAccepted = matches && user !== undefined && !user.disabled;
-    await budget.during(permit.settle(isAccepted ? "right" : "wrong", user?.username));
-    return { user, matches, refusal: permit.refusal };
+    const { username: label } = accepted ?? user ?? {};
+    await budget.during(permit.settle(accepted ? "right" : "wrong", label));
+    return { user, matches, accepted, refusal: permit.refusal };
   }
 
   /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */
@@ -192,14 +204,16 @@ export class Gate {
 const isLifted = (error: unknown) =>
   error instanceof Throttled && error.scope !== "username_and_network";
 
-function reasonOf(user: User | undefined, matches: boolean): AttemptReason {
+function reasonOf({ user, matches, accepted }: Checked): AttemptReason {
+  if (accepted) return "accepted";
   if (user === undefined) return "unknown_user";
   if (!matches) {
     const isUsable =
       user.passwordHash !== undefined && inspectHash(user.passwordHash).verdict === "ok";
     return isUsable ? "wrong_password" : "no_usable_hash";
   }
-  return user.disabled ? "disabled" : "accepted";
+  // One who is not disabled was refused by a second opinion.
+  return user.disabled ? "disabled" : "wrong_password";
 }
 
 function reasonOfError(error: unknown, signal: AbortSignal | undefined): AttemptReason {

@@ -31,6 +31,7 @@ import type { UsernameKey } from "../usernames.js";
 import type { UserId } from "../users.js";
 
 export type { ThrottleDocument, ThrottleStore } from "./store.js";
+export { foldUsername } from "./username-fold.js";
 
 export interface ThrottleLimits {
   /** Failures of one username from one network. */

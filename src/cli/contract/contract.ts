@@ -9,15 +9,12 @@ import { describeCommand, type JsonOption, type Session } from "../command.js";
 import {
   aspectsOf,
   differences,
-  rows,
-  rowsOf,
-  rowsOfToken,
   tokenOf,
   type Answer,
   type Aspects,
-  type ContractRow,
   type Difference,
-} from "./rows.js";
+} from "../../contract/aspects.js";
+import { rows, rowsOf, rowsOfToken, type ContractRow } from "./rows.js";
 import { readPasswordLine } from "../users/new-password.js";
 import { CliError, safe, toJson, writeLine } from "../terminal.js";
 

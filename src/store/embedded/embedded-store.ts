@@ -23,6 +23,7 @@ import { EmbeddedStoreError, StoreFile } from "./databases.js";
 import { faultOfFile, notOurs } from "./file.js";
 import { EmbeddedKeys } from "./keys.js";
 import { EmbeddedRevocations } from "./revocations.js";
+import { EmbeddedTakeover } from "./takeover.js";
 import { EmbeddedThrottle } from "./throttle.js";
 import { EmbeddedUsers } from "./users.js";
 
@@ -83,6 +84,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       throttle: new EmbeddedThrottle(file, options.throttleDocumentsMax),
       audit: new EmbeddedAudit(file, options.auditEntriesMax),
       revocations: new EmbeddedRevocations(file),
+      takeover: new EmbeddedTakeover(file),
       secret: () => file.secret(options.mayCreate ?? true),
       inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),

@@ -16,6 +16,7 @@ import { inspectMongo } from "./inspection.js";
 import { MongoKeys, sharedSecret, type KeyDocument, type SecretDocument } from "./keys.js";
 import type { UserDocument, UserFields } from "./document.js";
 import { MongoRevocations, type RevocationDocument } from "./revocations.js";
+import { MongoTakeover, type LearnedDocument, type TakeoverDocument } from "./takeover.js";
 import { MongoThrottle, type StoredThrottleDocument } from "./throttle.js";
 import { UsernameIndex } from "./username-index.js";
 import { MongoUsers } from "./users.js";
@@ -80,6 +81,11 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     revocations: new MongoRevocations(
       db.collection<RevocationDocument>("latchkey_revocations"),
       call,
+    ),
+    takeover: new MongoTakeover(
+      db.collection<LearnedDocument>("latchkey_learned"),
+      db.collection<TakeoverDocument>("latchkey_takeover"),
+      mongo,
     ),
     inspect: (inspection) =>
       inspectMongo(

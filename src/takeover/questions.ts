@@ -1,0 +1,209 @@
+/**
+ * Asks the old server whether a password is right: in its own words, one question at a time per user, no
+ * more than so many at once. Depends on cockatiel, auth and its neighbours.
+ */
+import { bulkhead, type BulkheadPolicy } from "cockatiel";
+import { createHmac, randomBytes } from "node:crypto";
+import { isIP } from "node:net";
+import type { PasswordCredentials } from "../auth/credentials.js";
+import { parseJson } from "../auth/json.js";
+import {
+  upstreamFault,
+  type Upstream,
+  type UpstreamAnswer,
+  type UpstreamRequest,
+} from "./upstream.js";
+
+/** The two REST paths by the names that `UPSTREAM_PATHS` has for them. */
+export type PathName = "token" | "login";
+
+/** `unaskable`: the path has no form for these credentials. */
+export type Word =
+  | { readonly says: "yes"; readonly subject: string; readonly atMs: number }
+  | { readonly says: "no"; readonly atMs: number }
+  | { readonly says: "unaskable" };
+
+export interface QuestionsOptions {
+  readonly upstream: Upstream;
+  /** The paths that the old server serves. */
+  readonly paths: readonly PathName[];
+  /** Most questions at once. */
+  readonly concurrency: number;
+  /** The subject of a token of the old server's. @throws where it is none. */
+  readonly verify: (token: string) => Promise<string>;
+  readonly fold: (username: string) => string;
+  readonly now: () => number;
+  readonly onWord: (says: Word["says"] | "unavailable") => void;
+}
+
+export const paths = {
+  token: "/api/auth/token",
+  login: "/api/v1/authentication/login",
+} as const satisfies Record<PathName, string>;
+
+const refusalStatus = { token: 403, login: 401 } as const satisfies Record<PathName, number>;
+
+interface Flight {
+  /** What is asked, so that a question that is asked already is not asked twice. */
+  readonly digest: string;
+  readonly word: Promise<Word>;
+}
+
+export class Questions {
+  readonly #options: QuestionsOptions;
+  readonly #bulkhead: BulkheadPolicy;
+  /** What is being asked about a user, and what waits for that. */
+  readonly #flights = new Map<string, Flight[]>();
+
+  constructor(options: QuestionsOptions) {
+    this.#options = options;
+    this.#bulkhead = bulkhead(options.concurrency, Infinity);
+  }
+
+  /**
+   * Within the old server's deadline, whatever there is to wait for.
+   * @param via the path by which the password came, if the old server serves it.
+   * @throws AuthError `store_unavailable` for every answer but the two that are documented.
+   */
+  async ask(credentials: PasswordCredentials, via: PathName, address: string): Promise<Word> {
+    const { paths: served, fold, onWord } = this.#options;
+    const path = served.includes(via) ? via : (served[0] ?? via);
+    const request = requestOf(path, credentials, address);
+    if (request === undefined) {
+      onWord("unaskable");
+      return { says: "unaskable" };
+    }
+    const digest = digestOf(path, credentials);
+    const name = fold(credentials.username);
+    const flights = this.#flights.get(name) ?? [];
+    const same = flights.find((flight) => flight.digest === digest);
+    if (same) return same.word;
+    const last = flights.at(-1)?.word;
+    const flight: Flight = { digest, word: this.#inTime(request, path, last) };
+    this.#flights.set(name, [...flights, flight]);
+    try {
+      const word = await flight.word;
+      onWord(word.says);
+      return word;
+    } catch (error) {
+      onWord("unavailable");
+      throw error;
+    } finally {
+      const left = (this.#flights.get(name) ?? []).filter((each) => each !== flight);
+      if (left.length > 0) this.#flights.set(name, left);
+      else this.#flights.delete(name);
+    }
+  }
+
+  /** One timer for the wait and the exchange. */
+  async #inTime(
+    request: UpstreamRequest,
+    path: PathName,
+    before: Promise<Word> | undefined,
+  ): Promise<Word> {
+    const { upstream } = this.#options;
+    const endMs = performance.now() + upstream.timeoutMs;
+    const leftMs = () => endMs - performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        isOver = true;
+        reject(upstreamFault("was not asked in time"));
+      }, upstream.timeoutMs);
+    });
+    const asking = async () => {
+      await before?.catch(() => undefined);
+      return this.#bulkhead.execute(() => {
+        if (isOver) throw upstreamFault("was not asked in time");
+        return this.#ask(request, path, leftMs());
+      });
+    };
+    try {
+      return await Promise.race([asking(), deadline]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #ask(request: UpstreamRequest, path: PathName, waitMs: number): Promise<Word> {
+    const { upstream, now, verify } = this.#options;
+    const atMs = now();
+    const token = await upstream.exchange(
+      request,
+      (answer) => (isRefusal(answer, path) ? undefined : tokenOf(answer, path)),
+      waitMs,
+    );
+    if (token === undefined) return { says: "no", atMs };
+    try {
+      return { says: "yes", subject: await verify(token), atMs };
+    } catch (error) {
+      throw upstreamFault("gives a token that cannot be verified", error);
+    }
+  }
+}
+
+/** Undefined where the path has no form for the credentials. */
+function requestOf(
+  path: PathName,
+  { username, password }: PasswordCredentials,
+  address: string,
+): UpstreamRequest | undefined {
+  const isUnwritable = path === "token" && username.includes(":");
+  if (isUnwritable || /\0/.test(username + password)) return undefined;
+  const headers = ["accept", "application/json"];
+  if (isIP(address) !== 0) headers.push("x-forwarded-for", address);
+  if (path === "token") {
+    const pair = Buffer.from(`${username}:${password}`).toString("base64");
+    headers.push("authorization", `Basic ${pair}`);
+    return { method: "POST", target: paths.token, headers, body: undefined };
+  }
+  headers.push("content-type", "application/json");
+  const body = Buffer.from(JSON.stringify({ username, password }));
+  return { method: "POST", target: paths.login, headers, body };
+}
+
+const digestKey = randomBytes(32);
+
+/** The table of questions keeps no password. */
+function digestOf(path: PathName, { username, password }: PasswordCredentials): string {
+  const text = JSON.stringify([path, username, password]);
+  return createHmac("sha256", digestKey).update(text).digest("base64");
+}
+
+function membersOf({ body }: UpstreamAnswer): Readonly<Record<string, unknown>> {
+  const value = parseJson(body);
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** Whether it is the documented no, and not that of something in between. */
+export function isRefusal(answer: UpstreamAnswer, path: PathName): boolean {
+  if (answer.status !== refusalStatus[path]) return false;
+  if (path === "token") return answer.body.length === 0;
+  try {
+    const { error, messages } = membersOf(answer);
+    return error === true && Array.isArray(messages);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The token of the documented 200.
+ * @throws AuthError `store_unavailable` where the answer is another
+ */
+export function tokenOf(answer: UpstreamAnswer, path: PathName): string {
+  if (answer.status !== 200) throw upstreamFault(`answers ${answer.status}`);
+  let members: Readonly<Record<string, unknown>>;
+  try {
+    members = membersOf(answer);
+  } catch (error) {
+    throw upstreamFault("answers what is not JSON", error);
+  }
+  const [isSuccess, token] =
+    path === "token"
+      ? [members["isSuccess"] === true, members["token"]]
+      : [members["error"] === false, members["data"]];
+  if (!isSuccess || typeof token !== "string") throw upstreamFault("answers 200 without a token");
+  return token;
+}

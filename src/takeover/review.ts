@@ -1,0 +1,200 @@
+/**
+ * What is made of an answer of the old server's once the client has it: our own answer beside it, and what it
+ * says of the password. One at a time, in the background, within bounds. Depends on auth, the server's types
+ * and its neighbours.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Authorization } from "../auth/credentials.js";
+import { decompress } from "../server/compressed-body.js";
+import type { Answer } from "../server/exchange.js";
+import type { RouteRequest } from "../server/route.js";
+import type { Comparison, ComparedAnswer } from "./comparison.js";
+import { credentialsOf, subjectOf } from "./credentials.js";
+import { answerHeaders } from "./headers.js";
+import type { KnownUsers } from "./known-users.js";
+import type { Learner } from "./learner.js";
+import { isRefusal, tokenOf, type PathName } from "./questions.js";
+import type { LearnedUser } from "./store.js";
+import { dayOf, type Tally } from "./tally.js";
+import type { UpstreamAnswer } from "./upstream.js";
+
+/** What Latchkey alone would have answered. */
+export interface OwnAnswer {
+  readonly answer: Answer;
+  /** Whether the password fits the known hash; undefined where none was checked. */
+  readonly matches: boolean | undefined;
+}
+
+/** Undefined where Latchkey cannot tell now. Counts and writes nothing. */
+export type AnswerAlone = (path: PathName, request: RouteRequest) => Promise<OwnAnswer | undefined>;
+
+export interface ReviewOptions {
+  readonly answerAlone: AnswerAlone;
+  readonly comparison: Comparison;
+  readonly users: KnownUsers;
+  readonly learner: Learner;
+  readonly tally: Tally;
+  readonly verify: (token: string) => Promise<string>;
+  readonly now: () => number;
+  readonly onError: (error: unknown) => void;
+}
+
+interface Case {
+  readonly path: PathName;
+  readonly request: RouteRequest;
+  readonly answer: UpstreamAnswer;
+  readonly atMs: number;
+}
+
+/** Most answers that wait. Of those that do not fit, the next login of the same user tells as much. */
+const waitingMax = 1024;
+/** Comparing takes a twentieth of a core's time, and what was saved up while there was less to compare. */
+const share = 0.05;
+const savedMsMax = 5000;
+
+export class Review {
+  readonly #options: ReviewOptions;
+  readonly #waiting: Case[] = [];
+  #running: Promise<void> | undefined;
+  #savedMs = savedMsMax;
+  #savedAtMs = performance.now();
+
+  constructor(options: ReviewOptions) {
+    this.#options = options;
+  }
+
+  /** Takes note of an answer and returns at once. */
+  consider(path: PathName, request: RouteRequest, answer: UpstreamAnswer, atMs: number): void {
+    const isLogin = path === "login" || /^basic /i.test(request.headers.authorization ?? "");
+    const isYes = answer.status === 200 && isLogin;
+    if (isYes) this.#options.tally.count("by_old");
+    // Where many wait, only what can be learnt from.
+    if (this.#waiting.length >= waitingMax || !(isYes || this.#mayCompare())) return;
+    this.#waiting.push({ path, request, answer, atMs });
+    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  }
+
+  /** Resolves when nothing waits. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  /** Gives up what waits. */
+  stop(): void {
+    this.#waiting.length = 0;
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      // After the answer: whatever is due in this turn of the event loop goes first.
+      await nextTurn();
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      await this.#review(next).catch(this.#options.onError);
+    }
+  }
+
+  #mayCompare(): boolean {
+    const nowMs = performance.now();
+    this.#savedMs = Math.min(savedMsMax, this.#savedMs + (nowMs - this.#savedAtMs) * share);
+    this.#savedAtMs = nowMs;
+    return this.#savedMs > 0;
+  }
+
+  async #review(given: Case): Promise<void> {
+    const { users } = this.#options;
+    const credentials = await credentialsOf(given.path, given.request);
+    const user =
+      credentials?.scheme === "basic"
+        ? await users.findByUsername(credentials.username)
+        : undefined;
+    const record = users.recordOf(user);
+    let own: OwnAnswer | undefined;
+    if (this.#mayCompare()) {
+      const startMs = performance.now();
+      own = await this.#options.answerAlone(given.path, given.request);
+      this.#savedMs -= performance.now() - startMs;
+      if (own) await this.#compare(given, own, credentials, record);
+    }
+    if (credentials?.scheme !== "basic" || given.answer.status !== 200) return;
+    const { username, password } = credentials;
+    const matches = own?.matches;
+    const { learner, verify, now } = this.#options;
+    const isToday = record?.day === dayOf(now());
+    if (isToday && learner.isRecent(record) && matches !== false) return;
+    const subject = await verify(tokenOf(given.answer, given.path));
+    const { atMs } = given;
+    await learner.hearYes({ subject, username, password, atMs, user, record, matches });
+  }
+
+  async #compare(
+    { path, answer, request }: Case,
+    own: OwnAnswer,
+    credentials: Authorization | undefined,
+    record: LearnedUser | undefined,
+  ): Promise<void> {
+    const { comparison, tally, learner } = this.#options;
+    // An outage is no answer.
+    if (answer.status >= 500) return;
+    tally.count("compared");
+    const old = await plain(answer);
+    const ours = toCompared(own.answer, request);
+    const verdicts = [verdictOf(answer, path), own.answer.status === 200 ? "yes" : "no"];
+    const subject = subjectIn(old) ?? subjectIn(ours) ?? record?.subject;
+    const differ = (kind: string) => tally.differ(`${path} ${kind}`, subject);
+    if (verdicts[0] === "yes" && verdicts[1] === "no") {
+      // Where Latchkey leads it asks before it says so.
+      const wouldAsk = own.matches === false || (await this.#isUnknown(credentials));
+      if (!wouldAsk) differ("verdict: the old server accepts what Latchkey refuses");
+    } else if (verdicts[0] === "no" && verdicts[1] === "yes") {
+      const wouldAsk = credentials?.scheme === "basic" && !learner.isFresh(record);
+      if (!wouldAsk) differ("verdict: Latchkey accepts what the old server refuses");
+    } else {
+      for (const aspect of comparison.differences(path, old, ours)) differ(aspect);
+    }
+  }
+
+  /** Whether it is a token of one of whom nothing is known here: the old server answers those. */
+  async #isUnknown(credentials: Authorization | undefined): Promise<boolean> {
+    if (credentials?.scheme !== "bearer") return false;
+    const subject = subjectOf(credentials.token);
+    if (subject === undefined) return false;
+    return (await this.#options.users.findBySubject(subject)) === undefined;
+  }
+}
+
+function verdictOf(answer: UpstreamAnswer, path: PathName): "yes" | "no" | "neither" {
+  if (isRefusal(answer, path)) return "no";
+  try {
+    tokenOf(answer, path);
+    return "yes";
+  } catch {
+    return "neither";
+  }
+}
+
+const subjectIn = ({ body }: ComparedAnswer) => {
+  const token = /"(eyJ[\w-]+\.[\w-]+\.[\w-]*)"/.exec(body)?.[1];
+  return token === undefined ? undefined : subjectOf(token);
+};
+
+const answerBytesMax = 1_048_576;
+
+/** The old server's answer as text, whatever it is compressed with. */
+async function plain({ status, headers, body }: UpstreamAnswer): Promise<ComparedAnswer> {
+  const { "content-encoding": encoding, ...kept } = answerHeaders(headers);
+  const bytes = await decompress([encoding].flat()[0], body, answerBytesMax);
+  return { status, headers: kept, body: Buffer.from(bytes).toString() };
+}
+
+function toCompared(
+  { status, headers = {}, body = "" }: Answer,
+  { method }: RouteRequest,
+): ComparedAnswer {
+  const texts: Record<string, string | string[] | undefined> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    texts[name] = typeof value === "number" ? String(value) : value;
+  }
+  // A HEAD has no body, whatever would be in it.
+  return { status, headers: texts, body: method === "HEAD" ? "" : Buffer.from(body).toString() };
+}

@@ -1,0 +1,81 @@
+/**
+ * The old server's word on the logins that Latchkey answers. Depends on auth and its neighbours.
+ */
+import type { PasswordCredentials } from "../auth/credentials.js";
+import { acceptedAlone, type OwnVerdict, type SecondOpinion } from "../auth/gate/gate.js";
+import type { User } from "../auth/users.js";
+import { strangerOf, type KnownUsers } from "./known-users.js";
+import type { Learner } from "./learner.js";
+import type { Questions, Word } from "./questions.js";
+import type { Tally } from "./tally.js";
+
+export interface OldServersOpinionOptions {
+  readonly users: KnownUsers;
+  readonly questions: Questions;
+  readonly learner: Learner;
+  readonly tally: Tally;
+}
+
+export class OldServersOpinion implements SecondOpinion {
+  readonly #options: OldServersOpinionOptions;
+
+  constructor(options: OldServersOpinionOptions) {
+    this.#options = options;
+  }
+
+  async decide(credentials: PasswordCredentials, own: OwnVerdict): Promise<User | undefined> {
+    const { users, learner, tally } = this.#options;
+    const record = users.recordOf(own.user);
+    const accepted = acceptedAlone(own);
+    if (accepted && learner.isFresh(record)) {
+      learner.seen(record);
+      tally.count("by_own");
+      return accepted;
+    }
+    if (accepted === undefined && !own.mayAsk) return undefined;
+    const word = await this.#ask(credentials, own, accepted);
+    if (word === undefined || word.says === "unaskable") {
+      if (accepted) tally.count("by_own");
+      return accepted;
+    }
+    if (word.says === "no") {
+      if (accepted) await learner.hearNo(accepted, record, word.atMs);
+      return undefined;
+    }
+    return this.#accept(credentials, own, word);
+  }
+
+  /** Undefined where there is no answer and the password is known to be right: that user goes on as before. */
+  async #ask(
+    credentials: PasswordCredentials,
+    { surface, network }: OwnVerdict,
+    accepted: User | undefined,
+  ): Promise<Word | undefined> {
+    const via = surface === "rest_login" ? "login" : "token";
+    try {
+      return await this.#options.questions.ask(credentials, via, network.replace(/\/64$/, ""));
+    } catch (error) {
+      if (accepted === undefined) throw error;
+      return undefined;
+    }
+  }
+
+  async #accept(
+    { username, password }: PasswordCredentials,
+    { user, matches }: OwnVerdict,
+    { subject, atMs }: Extract<Word, { says: "yes" }>,
+  ): Promise<User | undefined> {
+    const { users, learner, tally } = this.#options;
+    const account =
+      user?.id.value === subject
+        ? user
+        : ((await users.findBySubject(subject)) ?? strangerOf({ subject, username }));
+    // Whom we have disabled stays so, whatever the old server says.
+    if (account.disabled) return undefined;
+    const record = users.recordOf(user);
+    await learner.hearYes({ subject, username, password, atMs, user, record, matches });
+    tally.count("by_question");
+    // Without the hash: nothing is to be made of one that the password may not fit.
+    return { ...account, passwordHash: undefined };
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The way to the old server: one HTTP exchange at a time, bounded in time and size, behind a circuit
+ * breaker. Depends on undici, cockatiel, auth's errors and the server's body buffer.
+ */
+import {
+  CircuitState,
+  circuitBreaker,
+  ConsecutiveBreaker,
+  handleAll,
+  type CircuitBreakerPolicy,
+} from "cockatiel";
+import { Pool } from "undici";
+import { AuthError } from "../auth/errors.js";
+import { BodyBuffer, Room, Share } from "../server/body.js";
+
+export interface UpstreamRequest {
+  readonly method: string;
+  /** Path and query, below the base URL. */
+  readonly target: string;
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
+  readonly body: Uint8Array | undefined;
+}
+
+/** A whole answer, as it came. */
+export interface UpstreamAnswer {
+  readonly status: number;
+  readonly reason: string;
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
+  readonly body: Uint8Array;
+}
+
+export interface UpstreamOptions {
+  /** Without a trailing slash. */
+  readonly url: string;
+  readonly timeoutMs: number;
+  /** PEM. Default: the authorities of Node.js. */
+  readonly ca?: string | undefined;
+  readonly onBreaker: (state: BreakerState) => void;
+}
+
+/** `trying`: one exchange is under way to see whether the old server is back. */
+export type BreakerState = "closed" | "open" | "trying";
+
+/** Failures in a row after which the old server counts as down. */
+const failuresMax = 5;
+/** For so long after that it is not asked. */
+const pauseMs = 1000;
+const answerBytesMax = 1_048_576;
+const headerBytesMax = 16_384;
+const connectionsMax = 1024;
+/** What the answers that are being read may hold together. */
+const roomBytesMax = 64 * answerBytesMax;
+/** Shorter than the idle time of common servers: a connection that they close is not used again. */
+const idleMs = 4000;
+
+const stateNames = {
+  [CircuitState.Closed]: "closed",
+  [CircuitState.Open]: "open",
+  [CircuitState.HalfOpen]: "trying",
+  [CircuitState.Isolated]: "open",
+} as const satisfies Record<CircuitState, BreakerState>;
+
+/** Why there is no answer; the message is for our logs. */
+export const upstreamFault = (message: string, cause?: unknown) =>
+  new AuthError("store_unavailable", `the old server ${message}`, { retryAfterSeconds: 1, cause });
+
+export class Upstream {
+  readonly timeoutMs: number;
+  readonly #pool: Pool;
+  readonly #basePath: string;
+  readonly #breaker: CircuitBreakerPolicy;
+  readonly #room = new Room(roomBytesMax);
+
+  constructor({ url, timeoutMs, ca, onBreaker }: UpstreamOptions) {
+    const { origin, pathname } = new URL(url);
+    this.timeoutMs = timeoutMs;
+    this.#basePath = pathname === "/" ? "" : pathname;
+    this.#pool = new Pool(origin, {
+      connections: connectionsMax,
+      pipelining: 1,
+      keepAliveTimeout: idleMs,
+      keepAliveMaxTimeout: idleMs,
+      maxHeaderSize: headerBytesMax,
+      // One timer of ours bounds the whole exchange.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { timeout: timeoutMs, ...(ca !== undefined && { ca }) },
+    });
+    this.#breaker = circuitBreaker(handleAll, {
+      halfOpenAfter: pauseMs,
+      breaker: new ConsecutiveBreaker(failuresMax),
+    });
+    this.#breaker.onStateChange((state) => onBreaker(stateNames[state]));
+  }
+
+  get breakerState(): BreakerState {
+    return stateNames[this.#breaker.state];
+  }
+
+  /**
+   * What `read` makes of the answer.
+   * @param read throws where the answer counts as none.
+   * @param waitMs time for the exchange.
+   * @throws AuthError `store_unavailable` where no whole answer comes in time, at once while the old server
+   *   counts as down
+   */
+  async exchange<T>(
+    request: UpstreamRequest,
+    read: (answer: UpstreamAnswer) => T | Promise<T>,
+    waitMs = this.timeoutMs,
+  ): Promise<T> {
+    // The library has others wait for the one that tries, as long as that takes.
+    if (this.#breaker.state === CircuitState.HalfOpen) throw upstreamFault("is being tried");
+    try {
+      return await this.#breaker.execute(async () => read(await this.#send(request, waitMs)));
+    } catch (error) {
+      throw error instanceof AuthError ? error : upstreamFault("gives no answer", error);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#pool.destroy();
+  }
+
+  async #send(request: UpstreamRequest, waitMs: number): Promise<UpstreamAnswer> {
+    const { method, target, headers, body } = request;
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(), waitMs);
+    const share = new Share(this.#room);
+    try {
+      const answer = await this.#pool.request({
+        method,
+        path: this.#basePath + target,
+        headers: headers as string[],
+        body: body ?? null,
+        signal: controller.signal,
+        responseHeaders: "raw",
+      });
+      const buffer = new BodyBuffer(share);
+      for await (const piece of answer.body as AsyncIterable<Buffer>) {
+        if (buffer.length + piece.length > answerBytesMax) throw upstreamFault("answers too much");
+        buffer.append(piece);
+      }
+      return {
+        status: answer.statusCode,
+        reason: answer.statusText,
+        // The types tell of the parsed form alone.
+        headers: answer.headers as unknown as readonly string[],
+        body: buffer.bytes,
+      };
+    } finally {
+      clearTimeout(timer);
+      share.release();
+    }
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * An old server to take over from: both REST contracts in one process, as the documents that they come
+ * from have them. Its users' hashes can be read by nobody, its RSA key is its own, and each fault that an
+ * old server may have is a switch.
+ */
+import { generateKeyPairSync, randomBytes, scryptSync, sign, timingSafeEqual } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { decodeJwt } from "jose";
+
+export interface OldUser {
+  readonly id: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+/** What may be wrong with it, alone or with whom it names. */
+export type OldFault =
+  | "hanging"
+  | "status 500"
+  | "html"
+  | "redirect"
+  | "foreign token"
+  | "half an answer"
+  | "reset"
+  | "flood"
+  | "no token";
+
+export interface OldServer {
+  readonly url: string;
+  readonly privateKeyPem: string;
+  readonly publicKeyPem: string;
+  /** Every request that has come, in order. */
+  readonly requests: readonly OldRequest[];
+  fault: OldFault | undefined;
+  delayMs: number;
+  /** Sent with every answer. */
+  extraHeaders: Readonly<Record<string, string | string[]>>;
+  addUser(user: OldUser): void;
+  removeUser(username: string): void;
+  setPassword(username: string, password: string): void;
+  setDisabled(username: string, isDisabled: boolean): void;
+  setId(username: string, id: string): void;
+  /** All that it keeps of its users: to see that nobody else has changed it. */
+  data(): string;
+  /** Stops listening and cuts every connection; `start` listens on the same port again. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+export interface OldRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly rawHeaders: readonly string[];
+  readonly headers: IncomingMessage["headers"];
+  readonly body: string;
+  /** Whose login it is, as far as that can be told. */
+  readonly username: string | undefined;
+}
+
+interface Options {
+  readonly users?: readonly OldUser[];
+  readonly issuer?: string;
+  /** Certificate and key, PEM. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+}
+
+interface Stored {
+  id: string;
+  username: string;
+  salt: Uint8Array;
+  hash: Buffer;
+  isDisabled: boolean;
+}
+
+const tokenPath = "/api/auth/token";
+const loginPath = "/api/v1/authentication/login";
+const lifetimeSeconds = 7200;
+const cheap = { N: 16, r: 1, p: 1 } as const;
+const months =
+  "January February March April May June July August September October November December";
+
+export async function startOldServer(options: Options = {}): Promise<OldServer> {
+  const { users = [], issuer = "NomicGameManager.Api", tls } = options;
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const foreign = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  /** By name as its database compares it: MySQL's utf8mb4_0900_ai_ci. */
+  const byName = new Map<string, Stored>();
+  const nameOf = (username: string) =>
+    username.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const requests: OldRequest[] = [];
+  let server: Server | undefined;
+  let port = 0;
+
+  const old: OldServer = {
+    get url() {
+      return `${tls ? "https" : "http"}://127.0.0.1:${port}`;
+    },
+    privateKeyPem: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    publicKeyPem: publicKey.export({ type: "spki", format: "pem" }).toString(),
+    requests,
+    fault: undefined,
+    delayMs: 0,
+    extraHeaders: {},
+    addUser({ id, username, password }) {
+      byName.set(nameOf(username), { id, username, isDisabled: false, ...hashed(password) });
+    },
+    removeUser: (username) => void byName.delete(nameOf(username)),
+    setPassword: (username, password) => void Object.assign(known(username), hashed(password)),
+    setDisabled: (username, isDisabled) => void Object.assign(known(username), { isDisabled }),
+    setId: (username, id) => void Object.assign(known(username), { id }),
+    data: () => JSON.stringify([...byName]),
+    async stop() {
+      server?.closeAllConnections();
+      server?.close();
+      if (server?.listening) await once(server, "close");
+    },
+    async start() {
+      server = tls ? createTlsServer(tls, listener) : createServer(listener);
+      server.listen(port, "127.0.0.1");
+      await once(server, "listening");
+      ({ port } = server.address() as AddressInfo);
+    },
+  };
+  users.forEach((user) => old.addUser(user));
+  await old.start();
+  return old;
+
+  function known(username: string): Stored {
+    const user = byName.get(nameOf(username));
+    if (user === undefined) throw new Error(`the old server has no ${username}`);
+    return user;
+  }
+
+  function listener(req: IncomingMessage, res: ServerResponse): void {
+    // A client that goes away has its reasons.
+    handle(req, res).catch(() => res.destroy());
+  }
+
+  async function handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const chunks = (await req.toArray()) as Buffer[];
+    const body = Buffer.concat(chunks).toString();
+    const { method = "", url = "", rawHeaders, headers } = req;
+    const path = url.split("?", 1)[0] ?? "";
+    const [username, password] = credentialsOf(path, headers.authorization, body);
+    requests.push({ method, url, rawHeaders, headers, body, username });
+    if (old.delayMs > 0) await sleep(old.delayMs);
+    for (const [name, value] of Object.entries(old.extraHeaders)) res.setHeader(name, value);
+    switch (old.fault) {
+      case "hanging":
+        return;
+      case "reset":
+        req.socket.resetAndDestroy();
+        return;
+      case "half an answer":
+        res.writeHead(200, { "content-type": "application/json", "content-length": "100" });
+        res.write('{"isSuccess":true,"tok');
+        setImmediate(() => req.socket.destroy());
+        return;
+      case "html":
+        return void res.writeHead(200, { "content-type": "text/html" }).end("<h1>Welcome</h1>");
+      case "redirect":
+        return void res.writeHead(302, { location: `${old.url}/sign-in` }).end();
+      case "flood":
+        res.writeHead(200, { "content-type": "application/json" });
+        for (let sent = 0; sent < 4_000_000 && !res.destroyed; sent += 65_536) {
+          if (!res.write(Buffer.alloc(65_536, 32))) await once(res, "drain");
+        }
+        return void res.end();
+      case "no token": {
+        json(res, 200, { isSuccess: true, data: "", token: "" });
+        return;
+      }
+      case "status 500":
+      case "foreign token":
+      case undefined:
+    }
+    if (path === tokenPath) answerToken(req, res, username, password);
+    else if (path === loginPath) answerLogin(req, res, username, password);
+    else res.writeHead(404).end();
+  }
+
+  /** The first old server: Spring Boot. */
+  function answerToken(
+    { method, headers }: IncomingMessage,
+    res: ServerResponse,
+    username?: string,
+    password?: string,
+  ): void {
+    const page = (status: number, error: string) => {
+      const timestamp = new Date().toISOString().replace("Z", "+00:00");
+      json(res, status, { timestamp, status, error, path: tokenPath });
+    };
+    if (old.fault === "status 500") {
+      page(500, "Internal Server Error");
+      return;
+    }
+    if (method !== "POST") {
+      res.setHeader("allow", "POST");
+      page(405, "Method Not Allowed");
+      return;
+    }
+    const bearer = /^bearer +(.+)$/i.exec(headers.authorization ?? "")?.[1];
+    const user = bearer === undefined ? check(username, password) : holderOf(bearer);
+    if (user === undefined) return void res.writeHead(403, { "content-length": "0" }).end();
+    json(res, 200, { isSuccess: true, token: tokenOf(user) }, "CREATED");
+  }
+
+  /** The second one: ColdFusion. */
+  function answerLogin(
+    { method }: IncomingMessage,
+    res: ServerResponse,
+    username?: string,
+    password?: string,
+  ): void {
+    const refuse = (status: number, message: string) =>
+      json(res, status, {
+        data: "",
+        error: true,
+        pagination: { totalPages: 1, maxRows: 0, offset: 0, page: 1, totalRecords: 0 },
+        messages: [message],
+      });
+    if (old.fault === "status 500") {
+      refuse(500, "Internal Server Error");
+      return;
+    }
+    if (method !== "POST") {
+      res.setHeader("allow", "POST");
+      refuse(405, "Method Not Allowed");
+      return;
+    }
+    if (!username || !password) {
+      refuse(400, "Missing parameter");
+      return;
+    }
+    const user = check(username, password);
+    if (user === undefined) {
+      refuse(401, "Invalid Authorization");
+      return;
+    }
+    const token = tokenOf(user);
+    json(res, 200, {
+      message: "Bearer token created and it expires in 120 minutes",
+      data: token,
+      error: false,
+      token_exp: coldFusionDate((decodeJwt(token).exp ?? 0) * 1000),
+    });
+  }
+
+  function check(username = "", password = ""): Stored | undefined {
+    const user = byName.get(nameOf(username));
+    if (user === undefined || user.isDisabled) return undefined;
+    const { hash } = hashed(password, user.salt);
+    return timingSafeEqual(hash, user.hash) ? user : undefined;
+  }
+
+  function holderOf(token: string): Stored | undefined {
+    const [header = "", claims = "", signature = ""] = token.split(".");
+    const expected = sign("sha256", Buffer.from(`${header}.${claims}`), privateKey);
+    if (!expected.equals(Buffer.from(signature, "base64url"))) return undefined;
+    const { sub, exp = 0 } = decodeJwt(token);
+    const user = [...byName.values()].find(({ id }) => id === sub);
+    return exp * 1000 > Date.now() && user && !user.isDisabled ? user : undefined;
+  }
+
+  function tokenOf({ id }: Stored): string {
+    const iat = Math.floor(Date.now() / 1000);
+    const claims = { sub: id, iss: issuer, exp: iat + lifetimeSeconds, iat };
+    const input = [{ typ: "JWT", alg: "RS256" }, claims]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
+      .join(".");
+    const key = old.fault === "foreign token" ? foreign.privateKey : privateKey;
+    return `${input}.${sign("sha256", Buffer.from(input), key).toString("base64url")}`;
+  }
+}
+
+function hashed(password: string, salt: Uint8Array = randomBytes(8)) {
+  return { salt, hash: scryptSync(password, salt, 16, cheap) };
+}
+
+function json(res: ServerResponse, status: number, body: object, reason?: string): void {
+  const text = JSON.stringify(body);
+  const headers = {
+    "Content-Type": "application/json;charset=UTF-8",
+    "Content-Length": String(Buffer.byteLength(text)),
+  };
+  if (reason === undefined) res.writeHead(status, headers);
+  else res.writeHead(status, reason, headers);
+  res.end(text);
+}
+
+function credentialsOf(
+  path: string,
+  authorization: string | undefined,
+  body: string,
+): (string | undefined)[] {
+  if (path === tokenPath) {
+    const basic = /^basic +(\S+)$/i.exec(authorization ?? "")?.[1];
+    const pair = Buffer.from(basic ?? "", "base64").toString();
+    const colon = pair.indexOf(":");
+    return colon === -1 ? [] : [pair.slice(0, colon), pair.slice(colon + 1)];
+  }
+  try {
+    const members = JSON.parse(body) as Record<string, unknown>;
+    return ["username", "password"].map((name) => {
+      const value = members[name];
+      return typeof value === "string" ? value : undefined;
+    });
+  } catch {
+    return [];
+  }
+}
+
+function coldFusionDate(timeMs: number): string {
+  const date = new Date(timeMs);
+  const two = (value: number) => String(value).padStart(2, "0");
+  const time = [date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()].map(two).join(":");
+  const month = months.split(" ")[date.getUTCMonth()] ?? "";
+  return `${month}, ${two(date.getUTCDate())} ${date.getUTCFullYear()} ${time}`;
+}

@@ -1,0 +1,34 @@
+/** Latchkey in front of an old server, for tests. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Environment } from "../../src/config/config.js";
+import { startOldServer, type OldServer, type OldUser } from "./old-server.js";
+
+export const tokenPath = "/api/auth/token";
+export const loginPath = "/api/v1/authentication/login";
+
+export interface OldPlace {
+  readonly old: OldServer;
+  /** What Latchkey needs to know of the old server. */
+  readonly env: Environment;
+  remove(): Promise<void>;
+}
+
+export async function startOldPlace(
+  users: readonly OldUser[],
+  options: Omit<NonNullable<Parameters<typeof startOldServer>[0]>, "users"> = {},
+): Promise<OldPlace> {
+  const old = await startOldServer({ ...options, users });
+  const folder = mkdtempSync(join(tmpdir(), "latchkey-old-"));
+  const keyFile = join(folder, "old.pem");
+  writeFileSync(keyFile, old.publicKeyPem);
+  return {
+    old,
+    env: { UPSTREAM_URL: old.url, TRUSTED_KEYS_FILE: keyFile, UPSTREAM_PATHS: "token,login" },
+    async remove() {
+      await old.stop();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
