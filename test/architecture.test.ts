@@ -37,12 +37,17 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "@opentelemetry/sdk-trace-base",
     ],
   },
+  "src/pages": {
+    parts: ["src/auth", "src/config", "src/gateway", "src/rpc", "src/server"],
+    packages: ["yaml"],
+  },
   "src/app": {
     parts: [
       "src/auth",
       "src/config",
       "src/gateway",
       "src/observability",
+      "src/pages",
       "src/revocations",
       "src/rpc",
       "src/server",

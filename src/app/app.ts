@@ -21,6 +21,7 @@ import { createHomeRoute } from "../gateway/home-route.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
+import { createPageRoutes } from "./pages.js";
 import type { Logs } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createObserver } from "../observability/observer.js";
@@ -155,13 +156,16 @@ export function createApp(deps: AppDeps): App {
     ...createDocumentRoutes(keys, config.TOKEN_ISSUER),
     ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
   ];
+  const documentPaths = documents.map(({ path }) => path);
+  const pages = config.API_PAGE ? createPageRoutes(config, documentPaths) : [];
   const tokenRoute = createTokenRoute(service, clock);
   const loginRoute = createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE);
   const routes = [
     takeover?.route("token", tokenRoute) ?? tokenRoute,
     takeover?.route("login", loginRoute) ?? loginRoute,
-    createHomeRoute(documents.map(({ path }) => path)),
+    createHomeRoute([...documentPaths, ...pages.map(({ path }) => path)]),
     ...documents,
+    ...pages,
   ];
   const clientAddressOf = createClientAddressReader(config.TRUST_PROXY);
   const handler = createRequestHandler({

@@ -15,8 +15,8 @@ export type Authorization =
   | ({ readonly scheme: "basic" } & PasswordCredentials)
   | { readonly scheme: "bearer"; readonly token: string };
 
-const usernameCodePointsMax = 256;
-const passwordBytesMax = 1024;
+export const usernameCodePointsMax = 256;
+export const passwordBytesMax = 1024;
 
 /**
  * @throws AuthError `invalid_argument`: `missing` where one is not a string or is empty, `too_long`

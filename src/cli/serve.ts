@@ -162,6 +162,7 @@ function demoEnv({ PORT, LOG_LEVEL, LOG_FORMAT }: Environment, dataDir: string):
     LOG_LEVEL: LOG_LEVEL ?? "warn",
     LOG_FORMAT,
     AUDIT_LOG: "off",
+    API_PAGE: "on",
   };
 }
 

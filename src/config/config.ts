@@ -423,6 +423,11 @@ export const variables = {
     "where login attempts and key changes go: a file, `stdout` or `off`",
   ),
   REFLECTION: variable(onOff, "on", "whether rpc clients may read the schema by server reflection"),
+  API_PAGE: variable(
+    onOff,
+    "off",
+    "a page at `/` that describes the API and calls it, with the OpenAPI document; the demo has it on",
+  ),
   WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
   SHUTDOWN_DELAY: variable(
     duration(0, 3600),

@@ -26,7 +26,7 @@ import {
   type UniversalServerRequest,
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
-import { errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { AuthError } from "../auth/errors.js";
 import type { AuthService as Service } from "../auth/service.js";
@@ -110,7 +110,11 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
       if (!handlers.has(path) && framing === undefined) return undefined;
       // It was the credential that took so much.
       if (status === 431 && path === issueTokenPath) return refusal(framing, badCredential, 401);
-      return refusal(framing, listenerRefusals[status] ?? listenerRefusals[413], status);
+      return refusal(
+        framing,
+        isListed(status) ? listenerRefusals[status] : listenerRefusals[413],
+        status,
+      );
     },
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
@@ -315,12 +319,30 @@ const issueTokenPath = createMethodUrl("/", AuthService.method.issueToken);
 const badCredential = toConnectError(new AuthError("invalid_credentials", "over-long"), "");
 
 /** By the status that the listener gives over plain HTTP. */
-const listenerRefusals: Readonly<Record<number, ConnectError>> & { 413: ConnectError } = {
+const listenerRefusals = {
   408: new ConnectError("the request took too long to come", Code.DeadlineExceeded),
   413: new ConnectError("the request is too large", Code.ResourceExhausted),
   429: new ConnectError("too many requests were given up, try again later", Code.ResourceExhausted),
   431: new ConnectError("the headers are too large", Code.ResourceExhausted),
+} as const;
+
+const isListed = (status: number): status is keyof typeof listenerRefusals =>
+  status in listenerRefusals;
+
+/** What Connect's JSON makes of a domain error, and of what is too large: for the OpenAPI document. */
+export const connectAnswers = {
+  toError: (error: AuthError) => plainAnswer(toConnectError(error, exampleRequestId)),
+  toLargeMessage: () => plainAnswer(tooLarge()),
+  /** The listener's refusals. */
+  toRefusal: (status: keyof typeof listenerRefusals) =>
+    refusal(undefined, listenerRefusals[status], status),
 };
+const exampleRequestId = "0b0a7d0e-1b7c-4a53-9b1f-6d2f6f3a5c11";
+
+function plainAnswer(error: ConnectError): Answer {
+  const { headers, ...answer } = refusal(undefined, error, codeToHttpStatus(error.code));
+  return { ...answer, headers: { ...headers, ...Object.fromEntries(error.metadata) } };
+}
 
 /** An error in the caller's own protocol. @param status where that is plain HTTP. */
 function refusal(framing: Framing | undefined, error: ConnectError, status: number): Answer {
