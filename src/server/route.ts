@@ -9,8 +9,8 @@ export interface RouteRequest {
   readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array;
   readonly caller: Caller;
-  /** As it came, for who sends it on. */
-  readonly req: NodeRequest;
+  /** As it came, for who sends it on; undefined where nobody has sent it. */
+  readonly req?: NodeRequest;
 }
 
 /** Refusals of the HTTP layer, which every path words in its own way. */

@@ -6,13 +6,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { parse } from "yaml";
-import {
-  rows,
-  rowsOf,
-  rowsOfToken,
-  tokenOf,
-  type ContractRow,
-} from "../../src/cli/contract/rows.js";
+import { rows, rowsOf, rowsOfToken, type ContractRow } from "../../src/cli/contract/rows.js";
+import { tokenOf } from "../../src/contract/aspects.js";
 import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
 import { freePort } from "../support/mongo.js";
 import { createAnswerCheck, type OpenApi } from "../support/openapi.js";
