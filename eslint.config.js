@@ -19,6 +19,10 @@ export default tseslint.config(
       "no-console": "error",
     },
   },
+  {
+    files: ["src/pages/browser/**"],
+    languageOptions: { parserOptions: { projectService: false, project: "tsconfig.browser.json" } },
+  },
   { files: ["*.js", "bench/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
   { files: ["bench/**"], rules: { "no-console": "off" } },
 );

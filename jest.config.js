@@ -6,6 +6,8 @@ export default {
   moduleNameMapper: {
     // A thread loads its file itself, without jest: so the tests run the built one, as it ships.
     "^\\./thread\\.js$": "<rootDir>/dist/src/auth/passwords/thread.js",
+    // The scripts of the pages are served as the build has compiled them.
+    "^\\./browser-scripts\\.js$": "<rootDir>/dist/src/pages/browser-scripts.js",
     "^(\\.{1,2}/.*)\\.js$": "$1",
   },
   transform: {

@@ -21,7 +21,7 @@ import { createHomeRoute } from "../gateway/home-route.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import { createManagedKeys, type KeyMaterial } from "./key-material.js";
-import { createPageRoutes } from "./pages.js";
+import { createPageRoutes, type DemoUser } from "./pages.js";
 import type { Logs } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createObserver } from "../observability/observer.js";
@@ -76,6 +76,8 @@ export interface AppDeps {
   readonly hasManagementPort?: boolean;
   /** Most hashes at once while no token is renewed. Default `HASH_CONCURRENCY`. */
   readonly quietHashConcurrency?: number;
+  /** Whom the API page fills in: everybody knows his password. */
+  readonly demoUser?: DemoUser;
   /** How often the TLS files are looked at. Default 10 s. */
   readonly tlsIntervalMs?: number;
 }
@@ -157,13 +159,16 @@ export function createApp(deps: AppDeps): App {
     ...(config.REVOCATIONS ? [createRevocationsRoute({ config, store, keys, clock })] : []),
   ];
   const documentPaths = documents.map(({ path }) => path);
-  const pages = config.API_PAGE ? createPageRoutes(config, documentPaths) : [];
+  const { demoUser } = deps;
+  const [apiPage, ...pages] = config.API_PAGE
+    ? createPageRoutes({ config, documents: documentPaths, demoUser })
+    : [];
   const tokenRoute = createTokenRoute(service, clock);
   const loginRoute = createLoginRoute(service, config.TOKEN_TTL, config.LEGACY_TIME_ZONE);
   const routes = [
     takeover?.route("token", tokenRoute) ?? tokenRoute,
     takeover?.route("login", loginRoute) ?? loginRoute,
-    createHomeRoute([...documentPaths, ...pages.map(({ path }) => path)]),
+    createHomeRoute(documentPaths, apiPage),
     ...documents,
     ...pages,
   ];

@@ -35,7 +35,7 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
         const env = demoFolder === undefined ? given : demoEnv(given, demoFolder);
         const warnings = [...likelyTypos(env), ...nodeWarnings(terminal.nodeVersion)];
         for (const each of warnings) await warn(terminal, each, json);
-        await serve(env, stop, terminal, async (app, store) => {
+        await serve(env, stop, terminal, demo ? { demoUser } : {}, async (app, store) => {
           if (demo) await writeLine(terminal.stdout, await prepareDemo(app, store, json));
         });
       } finally {
@@ -49,6 +49,7 @@ async function serve(
   env: Environment,
   stop: AbortSignal,
   terminal: Terminal,
+  demo: Pick<AppDeps, "demoUser">,
   onStarted: (app: App, store: Store) => Promise<void>,
 ): Promise<void> {
   const [{ readConfiguration }, { openLogs }, { isWorker, runPrimary, WorkersFailed }] =
@@ -78,7 +79,7 @@ async function serve(
     } else {
       terminal.onHangup(() => undefined);
       const quietHashConcurrency = hashConcurrency(env, config).quiet;
-      const deps = { config, keyMaterial, logs, quietHashConcurrency };
+      const deps = { config, keyMaterial, logs, quietHashConcurrency, ...demo };
       await serveAlone(deps, tracing, stop, onStarted);
     }
   } finally {

@@ -55,6 +55,7 @@ export interface Document {
   readonly type: string;
   /** `Cache-Control` directives beside `public`. */
   readonly caching: string;
+  readonly headers?: Answer["headers"];
 }
 
 export function documentRoute(path: string, read: () => Document | Promise<Document>): Route {
@@ -65,8 +66,8 @@ export function documentRoute(path: string, read: () => Document | Promise<Docum
     methods: ["GET", "HEAD"],
     isPublic: true,
     async handle(request) {
-      const { body, etag, type, caching } = await read();
-      const headers = { "cache-control": `public, ${caching}`, etag };
+      const { body, etag, type, caching, headers: more } = await read();
+      const headers = { "cache-control": `public, ${caching}`, etag, ...more };
       return matches(request.headers["if-none-match"], etag)
         ? { status: 304, headers }
         : { status: 200, headers: { "content-type": type, ...headers }, body };

@@ -5,8 +5,11 @@ import { json, reasonPhrases } from "./answers.js";
 
 const methods = ["GET", "HEAD", "OPTIONS"];
 
-/** @param documents paths of what is published. */
-export function createHomeRoute(documents: readonly string[]): Route {
+/**
+ * @param documents paths of what is published.
+ * @param apiPage what people get to see in place of the text.
+ */
+export function createHomeRoute(documents: readonly string[], apiPage?: Route): Route {
   const body = [
     "This is Latchkey, an authentication service.",
     "",
@@ -24,9 +27,11 @@ export function createHomeRoute(documents: readonly string[]): Route {
   return {
     path: "/",
     methods,
-    handle({ method, headers }) {
+    handle(request) {
+      const { method, headers } = request;
       if (method === "OPTIONS") return { status: 200, headers: { allow: methods.join(", ") } };
-      return wantsJson(headers.accept) ? refusal(404) : page;
+      if (wantsJson(headers.accept)) return refusal(404);
+      return apiPage?.handle(request) ?? page;
     },
     fail: () => refusal(500),
     refuse: refusal,

@@ -1,24 +1,25 @@
-/**
- * What the public port shows to people: the OpenAPI document and the page that is made of it. Depends on its
- * neighbours and on gateway.
- */
-import { createHash } from "node:crypto";
+/** What the public port shows to people: the OpenAPI document and the page that is made of it. Depends on its neighbours. */
 import type { Document } from "../gateway/documents.js";
+import { renderApiPage, type ApiPageOptions } from "./api-page.js";
+import { apiStyle } from "./api-style.js";
+import { asset, icon, page, script, stylesheet } from "./assets.js";
+import { readScript } from "./browser-scripts.js";
 import { createOpenApiDocument, type OpenApiOptions } from "./openapi/document.js";
 import { toYaml } from "./openapi/yaml.js";
 
 /** The documents by path, made once. */
 export async function createApiPages(
-  options: OpenApiOptions,
+  options: OpenApiOptions & ApiPageOptions,
 ): Promise<Readonly<Record<string, Document>>> {
   const document = await createOpenApiDocument(options);
   return {
-    "/openapi.json": asset(JSON.stringify(document), "application/json"),
-    "/openapi.yaml": asset(toYaml(document), "application/yaml"),
+    "/": page(renderApiPage(document, options)),
+    "/openapi.json": asset("application/json", JSON.stringify(document)),
+    "/openapi.yaml": asset("application/yaml", toYaml(document)),
+    "/page/api.css": stylesheet(apiStyle),
+    "/page/icon.svg": icon,
+    "/page/api-page.js": script(await readScript("api-page")),
+    "/page/calls.js": script(await readScript("calls")),
+    "/page/token.js": script(await readScript("token")),
   };
-}
-
-function asset(body: string, type: string): Document {
-  const etag = `"${createHash("sha256").update(body).digest("base64url")}"`;
-  return { body, etag, type, caching: "no-cache" };
 }
