@@ -1,9 +1,10 @@
-/** Every link of every page leads somewhere. */
+/** What the pages and the proto say: every link leads somewhere, and every limit is the code's. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
+import * as limits from "../src/auth/limits.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" })
@@ -34,4 +35,26 @@ test.each(pages)("%s links to what exists", (page) => {
   const links = [...withoutCode(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
   const local = links.filter((link) => !/^[a-z]+:/.test(link));
   expect(local.filter((link) => isBroken(page, link))).toEqual([]);
+});
+
+const textOf = (file: string) => readFileSync(join(root, file), "utf8").replace(/\s+/g, " ");
+const count = (value: number) => value.toLocaleString("en-US");
+
+test("the limits of the proto and of SECURITY.md are those of the code", () => {
+  const { usernameCodePointsMax, passwordBytesMax, tokenBytesMax } = limits;
+  const [body, headers, token] = [limits.requestBytesMax, limits.headerBytesMax, tokenBytesMax].map(
+    (bytes) => `${bytes / 1024} KiB`,
+  );
+  const password = `${count(passwordBytesMax)} bytes`;
+  const proto = textOf("proto/auth/v1/auth.proto");
+  expect(proto).toContain(`larger than ${body}.`);
+  expect(proto).toContain(`1 to ${usernameCodePointsMax} Unicode code points.`);
+  expect(proto).toContain(`max_len: ${usernameCodePointsMax}`);
+  expect(proto).toContain(`1 to ${password} of UTF-8.`);
+  expect(proto).toContain(`max_bytes: ${passwordBytesMax}`);
+  const security = textOf("SECURITY.md");
+  expect(security).toContain(`Body ${body}, headers ${headers} and `);
+  expect(security).toContain(
+    `username ${usernameCodePointsMax} code points, password ${password}, token ${token},`,
+  );
 });

@@ -1,8 +1,9 @@
 /**
  * Reads credentials as callers present them: a username with a password, or an `Authorization`
- * header. Decides their form and their limits for every surface. Depends on errors.
+ * header. Decides their form for every surface. Depends on errors and limits.
  */
 import { AuthError } from "./errors.js";
+import { passwordBytesMax, usernameCodePointsMax } from "./limits.js";
 
 /** A username and password of acceptable form and length, not yet checked. */
 export interface PasswordCredentials {
@@ -14,9 +15,6 @@ export interface PasswordCredentials {
 export type Authorization =
   | ({ readonly scheme: "basic" } & PasswordCredentials)
   | { readonly scheme: "bearer"; readonly token: string };
-
-export const usernameCodePointsMax = 256;
-export const passwordBytesMax = 1024;
 
 /**
  * @throws AuthError `invalid_argument`: `missing` where one is not a string or is empty, `too_long`

@@ -1,6 +1,7 @@
 /**
  * Issues access tokens and verifies those that come back: RS256 JSON Web Tokens in compact
- * serialization (RFC 7519, RFC 7515, RFC 7518 section 3.3). Depends on errors, keys and node:crypto.
+ * serialization (RFC 7519, RFC 7515, RFC 7518 section 3.3). Depends on errors, keys,
+ * limits and node:crypto.
  *
  * Signing and verifying use node:crypto directly: jose takes some 40 us of CPU more for each re-issue
  * (`npm run bench`), and accepts what the contract refuses. The tests hold both directions against jose.
@@ -9,6 +10,7 @@ import { randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { AuthError } from "./errors.js";
 import { parseJson } from "./json.js";
+import { tokenBytesMax } from "./limits.js";
 import type { KeySet, SigningKey, VerificationKey } from "./keys/keys.js";
 import type { Account } from "./users.js";
 
@@ -50,7 +52,6 @@ export interface Tokens {
   verify(token: string): Promise<VerifiedToken>;
 }
 
-const tokenBytesMax = 8192;
 const keyIdsMax = 64;
 
 export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): number }): Tokens {

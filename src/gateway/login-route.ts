@@ -2,10 +2,11 @@
 import type { ArgumentFault } from "../auth/errors.js";
 import { AuthError } from "../auth/errors.js";
 import { parseJsonIgnoringCase } from "../auth/json.js";
+import { requestBytesMax } from "../auth/limits.js";
 import type { AuthService } from "../auth/service.js";
 import { toAttempt } from "../server/caller.js";
 import { decompress } from "../server/compressed-body.js";
-import { requestBytesMax, type Answer } from "../server/exchange.js";
+import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases, statusOf } from "./answers.js";
 

@@ -1,18 +1,16 @@
 /**
  * Messages in envelopes, as gRPC, gRPC-Web and Connect's streams frame them: a byte of flags, four of length,
- * the message. Depends on the HTTP exchange and Connect.
+ * the message. Depends on auth's limits, the HTTP exchange and Connect.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
+import { requestBytesMax } from "../auth/limits.js";
 import { BodyBuffer, type HeadCheck } from "../server/body.js";
 import type { Exchange } from "../server/exchange.js";
-
-/** Largest request message, in bytes, as sent and as decompressed. */
-export const messageBytesMax = 65_536;
 
 export const envelopeBytes = 5;
 
 /** How far a client may send ahead of the answers to it. */
-const aheadBytesMax = 4 * messageBytesMax;
+const aheadBytesMax = 4 * requestBytesMax;
 
 export function envelope(flags: number, bytes: Uint8Array): Uint8Array {
   const enveloped = Buffer.allocUnsafe(envelopeBytes + bytes.length);
@@ -28,12 +26,12 @@ const announcedBytes = (head: Buffer) => head.readUInt32BE(1);
 /** Refuses a message by the length that its envelope announces. */
 export const envelopeCheck: HeadCheck = {
   bytes: envelopeBytes,
-  announcesTooMuch: (head) => announcedBytes(head) > messageBytesMax,
+  announcesTooMuch: (head) => announcedBytes(head) > requestBytesMax,
 };
 
 export function tooLarge(): ConnectError {
   return new ConnectError(
-    `the request message is larger than ${messageBytesMax} bytes`,
+    `the request message is larger than ${requestBytesMax} bytes`,
     Code.ResourceExhausted,
   );
 }
@@ -125,7 +123,7 @@ class EnvelopeReader implements AsyncIterator<Uint8Array, undefined> {
   }
 
   #isTooLarge(): boolean {
-    return this.#wantedBytes() > envelopeBytes + messageBytesMax;
+    return this.#wantedBytes() > envelopeBytes + requestBytesMax;
   }
 
   /** How many bytes the next envelope takes, as far as it is known. */

@@ -1,14 +1,14 @@
 /**
  * gRPC-Web's text format: base64 around the bytes of gRPC-Web, for browsers that cannot read bytes as they
- * come. Whoever sends it may cut it anywhere and pad each piece. Depends on auth's errors, its neighbour `envelopes.ts` and
- * Connect.
+ * come. A sender may cut it anywhere and pad each piece. Depends on auth's limits, its neighbour
+ * `envelopes.ts` and Connect.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { argumentFaultMessages } from "../auth/errors.js";
-import { messageBytesMax } from "./envelopes.js";
+import { requestBytesMax } from "../auth/limits.js";
 
 /** Largest body that is read; base64 takes a third more than the message, padded pieces more again. */
-export const textBytesMax = 2 * messageBytesMax;
+export const textBytesMax = 2 * requestBytesMax;
 
 const typeForm = /^application\/grpc-web-text(?=\+proto$|$)/i;
 

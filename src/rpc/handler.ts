@@ -29,6 +29,7 @@ import {
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { AuthError } from "../auth/errors.js";
+import { requestBytesMax } from "../auth/limits.js";
 import type { AuthService as Service } from "../auth/service.js";
 import { BodyTooLarge, ClientGone } from "../server/body.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
@@ -37,7 +38,7 @@ import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
 import { exchangeKey, exchangeOf, urlOf, webHeadersOf } from "./context.js";
-import { envelopeBytes, messageBytesMax, readEnvelopes, tooLarge } from "./envelopes.js";
+import { envelopeBytes, readEnvelopes, tooLarge } from "./envelopes.js";
 import { toConnectError } from "./errors.js";
 import { binaryTypeOf, decodeText, encodeEach, textBytesMax, textTypeOf } from "./grpc-web-text.js";
 import { createHealthImpl, type Readiness } from "./health.js";
@@ -94,7 +95,7 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
     acceptCompression: [compressionGzip, compressionBrotli],
     // Tokens do not compress, and compressing secrets beside chosen text gives them away (BREACH).
     compressMinBytes: Number.MAX_SAFE_INTEGER,
-    readMaxBytes: messageBytesMax,
+    readMaxBytes: requestBytesMax,
     shutdownSignal: shutdown.signal,
   });
   const unaryRpcs = new Map<string, UnaryRpc>();
@@ -159,7 +160,7 @@ function bodyFor(
 ): AsyncIterable<Uint8Array> {
   if (framing?.text) return readWhole(exchange, textBytesMax, shown, decodeText);
   if (!isUnary(method)) return readEnvelopes(exchange, shown);
-  return readWhole(exchange, messageBytesMax + envelopeBytes, shown, (body) => body);
+  return readWhole(exchange, requestBytesMax + envelopeBytes, shown, (body) => body);
 }
 
 /** Read from the first `next` on: what Connect refuses by its headers is not read at all. */

@@ -41,9 +41,10 @@ import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { argumentFaultMessages } from "../auth/errors.js";
 import { parseJson } from "../auth/json.js";
+import { requestBytesMax } from "../auth/limits.js";
 import { BodyTooLarge, ClientGone } from "../server/body.js";
 import type { Answer, Exchange } from "../server/exchange.js";
-import { envelope, envelopeBytes, envelopeCheck, messageBytesMax, tooLarge } from "./envelopes.js";
+import { envelope, envelopeBytes, envelopeCheck, tooLarge } from "./envelopes.js";
 import { binaryTypeOf, decodeText, encodeText, isText, textBytesMax } from "./grpc-web-text.js";
 import { UnaryContext } from "./unary-context.js";
 
@@ -130,8 +131,8 @@ function readTimeoutMs({ protocol }: Framing, headers: IncomingHttpHeaders): num
 async function readFramed({ protocol, text }: Framing, exchange: Exchange): Promise<Uint8Array> {
   if (text) return decodeText(await exchange.readBody(textBytesMax));
   return protocol === "connect"
-    ? exchange.readBody(messageBytesMax)
-    : exchange.readBody(messageBytesMax + envelopeBytes, envelopeCheck);
+    ? exchange.readBody(requestBytesMax)
+    : exchange.readBody(requestBytesMax + envelopeBytes, envelopeCheck);
 }
 
 const decompressors: Readonly<
@@ -171,9 +172,9 @@ async function readMessageBytes(
   }
   if (isCompressed && decompress === undefined) return undefined;
   if (isCompressed && decompress !== undefined && message.length > 0) {
-    message = await decompress(message, { maxOutputLength: messageBytesMax }).catch(unreadable);
+    message = await decompress(message, { maxOutputLength: requestBytesMax }).catch(unreadable);
   }
-  if (message.length > messageBytesMax) throw tooLarge();
+  if (message.length > requestBytesMax) throw tooLarge();
   return message;
 }
 

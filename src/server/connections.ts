@@ -11,6 +11,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
+import { headerBytesMax } from "../auth/limits.js";
 import type { Answer } from "./exchange.js";
 import { FrameWatch } from "./frame-watch.js";
 import { refusalOf } from "./request-rules.js";
@@ -48,7 +49,7 @@ export interface ListenerLimits {
 }
 
 export const defaultLimits = {
-  headerBytesMax: 16_384,
+  headerBytesMax,
   streamsMax: 128,
   requestTimeoutMs: 10_000,
   answerTimeoutMs: 30_000,

@@ -83,9 +83,6 @@ export interface Answer {
   readonly trailers?: Readonly<Record<string, string>>;
 }
 
-/** Largest request body, in bytes, that any path reads. */
-export const requestBytesMax = 65_536;
-
 /** Writes the whole answer. */
 export function send({ res, headers: common }: Exchange, answer: Answer): void {
   const { status, body = "", trailers } = answer;

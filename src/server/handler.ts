@@ -3,10 +3,10 @@
  * below ends here in an answer that says nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
+import { requestBytesMax } from "../auth/limits.js";
 import { BodyTooLarge, ClientGone, Room } from "./body.js";
 import { acceptedEncodings, UnsupportedEncoding } from "./compressed-body.js";
 import {
-  requestBytesMax,
   send,
   type Answer,
   Exchange,

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createRpcHandler } from "../../src/rpc/handler.js";
-import { messageBytesMax } from "../../src/rpc/envelopes.js";
+import { requestBytesMax } from "../../src/auth/limits.js";
 import { createRequestHandler } from "../../src/server/handler.js";
 import { createListener, type Listener } from "../../src/server/listener.js";
 import { describeWith, goTool, run, setupTimeoutMs } from "../support/toolchain.js";
@@ -52,7 +52,7 @@ const limitSuite = {
         },
       ],
     },
-    expandRequests: [{ sizeRelativeToLimit: messageBytesMax + excess - 200 * 1024 }],
+    expandRequests: [{ sizeRelativeToLimit: requestBytesMax + excess - 200 * 1024 }],
     ...expected,
   })),
 };

@@ -1,8 +1,14 @@
 /**
  * The contract of the two REST paths as data: what is sent, and what the answer must be. Depends on
- * node:crypto and the aspects of an answer.
+ * node:crypto, the domain's limits and the aspects of an answer.
  */
 import { createHash } from "node:crypto";
+import {
+  passwordBytesMax,
+  requestBytesMax,
+  tokenBytesMax,
+  usernameCodePointsMax,
+} from "../../auth/limits.js";
 import type { Aspects } from "../../contract/aspects.js";
 
 export interface ContractRow {
@@ -22,7 +28,7 @@ export interface Credentials {
 
 export const tokenPath = "/api/auth/token";
 const loginPath = "/api/v1/authentication/login";
-const bodyBytesOverMax = 65_537;
+const overlong = (max: number) => "a".repeat(max + 1);
 
 const everyAnswer = { "cache-control": "no-store", "x-request-id": "present" } as const;
 const json = { ...everyAnswer, "content-type": "application/json;charset=UTF-8" } as const;
@@ -90,14 +96,14 @@ export const rows: readonly ContractRow[] = [
   tokenRow("a pair without a colon", basic("TestUser")),
   tokenRow("no password", basic("TestUser:")),
   tokenRow("an unknown user", basic(`${nobody}:password`)),
-  tokenRow("a username over 256 characters", basic(`${"a".repeat(257)}:password`)),
-  tokenRow("a password over 1024 bytes", basic(`${nobody}:${"a".repeat(1025)}`)),
+  tokenRow("a username over 256 characters", basic(`${overlong(usernameCodePointsMax)}:password`)),
+  tokenRow("a password over 1024 bytes", basic(`${nobody}:${overlong(passwordBytesMax)}`)),
   tokenRow("a token that is none", "Bearer a.b.c"),
-  tokenRow("a token over 8 KiB", `Bearer ${"a".repeat(8193)}`),
+  tokenRow("a token over 8 KiB", `Bearer ${overlong(tokenBytesMax)}`),
   tokenRow("a token without a signature", `Bearer ${unsignedToken()}`),
   tokenRow("a body, which is ignored", undefined, { body: '{"username":"TestUser"}' }),
   tokenRow("a body over 64 KiB", undefined, {
-    body: "a".repeat(bodyBytesOverMax),
+    body: overlong(requestBytesMax),
     expected: tokenFault(413, "Content Too Large"),
   }),
   ...otherMethods.map((method) =>
@@ -118,16 +124,19 @@ export const rows: readonly ContractRow[] = [
     ["an empty password", { username: nobody, password: "" }],
     ["a password that is a number", { username: nobody, password: 1 }],
     ["a username that is null", { username: null, password: "password" }],
-    ["an empty password and a long username", { username: "a".repeat(257), password: "" }],
+    [
+      "an empty password and a long username",
+      { username: overlong(usernameCodePointsMax), password: "" },
+    ],
   ].map(([name, body]) => loginRow(name as string, body, loginFault(400, "Missing parameter"))),
   loginRow(
     "a username over 256 characters",
-    { username: "a".repeat(257), password: "password" },
+    { username: overlong(usernameCodePointsMax), password: "password" },
     loginFault(400, "Invalid parameter"),
   ),
   loginRow(
     "a password over 1024 bytes",
-    { username: nobody, password: "é".repeat(513) },
+    { username: nobody, password: "é".repeat(passwordBytesMax / 2 + 1) },
     loginFault(400, "Invalid parameter"),
   ),
   loginRow(
@@ -137,7 +146,7 @@ export const rows: readonly ContractRow[] = [
   ),
   loginRow(
     "a body over 64 KiB",
-    { username: nobody, password: "password", extra: "a".repeat(bodyBytesOverMax) },
+    { username: nobody, password: "password", extra: overlong(requestBytesMax) },
     loginFault(413, "Content Too Large"),
   ),
   ...otherMethods.map((method) => ({

@@ -1,7 +1,8 @@
 /**
  * The fields of a user as operators and import files write them: their form, their limits, and
- * Extended JSON for ids. Depends on the domain's users.
+ * Extended JSON for ids. Depends on the domain's users and limits.
  */
+import { passwordBytesMax } from "../../auth/limits.js";
 import { toUserId, type UserId } from "../../auth/users.js";
 import { CliError } from "../terminal.js";
 
@@ -31,7 +32,6 @@ export function usage<T>(read: () => T): T {
 const textCodePointsMax = 256;
 /** The roles travel in every token, which may have 8 KiB when it comes back. */
 const rolesBytesMax = 2048;
-const passwordBytesMax = 1024;
 
 /** @throws FieldFault */
 export function readText(field: string, value: unknown): string {

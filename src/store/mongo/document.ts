@@ -4,6 +4,7 @@
  */
 import { Binary, DBRef } from "mongodb";
 import type { CollationOptions, Document } from "mongodb";
+import { usernameCodePointsMax } from "../../auth/limits.js";
 import type { Account, User, UserChange, UserRecord, UserRecordFault } from "../../auth/users.js";
 import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../../auth/usernames.js";
 import { plainHash, type HashLayout, type LegacyUuidOrder } from "../../config/presets.js";
@@ -61,7 +62,6 @@ function roleName(role: unknown): unknown {
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
 /** A login refuses a longer one before it looks for it. */
-const usernameCodePointsMax = 256;
 
 /** A hash may be stored as bytes, and have blanks or the padding of a CHAR column around it. */
 function hashText(value: unknown): string | undefined {
