@@ -150,14 +150,18 @@ export class MongoUsers implements UserStore {
   /** Reads that are due in one turn of the event loop are one question, asked when the turn is over. */
   #newBatch(): Batch {
     const subjects = new Set<string>();
-    const find = () => {
-      this.#batch = undefined;
-      const ids = [...subjects].flatMap(userIdsOfSubject).map((id) => this.#mapping.ids.write(id));
-      const projection = this.#mapping.accountProjection;
-      return this.#collection.find({ _id: { $in: ids } }, { projection }).toArray();
-    };
     const found = nextTurn()
-      .then(() => this.#mongo.call(find))
+      .then(() => {
+        // Before the call, which may fail without having begun: a failed batch must not be joined.
+        this.#batch = undefined;
+        const ids = [...subjects]
+          .flatMap(userIdsOfSubject)
+          .map((id) => this.#mapping.ids.write(id));
+        const projection = this.#mapping.accountProjection;
+        return this.#mongo.call(() =>
+          this.#collection.find({ _id: { $in: ids } }, { projection }).toArray(),
+        );
+      })
       .then((documents) => groupBySubject(documents, this.#mapping.ids));
     return { subjects, found };
   }
