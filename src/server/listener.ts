@@ -18,7 +18,7 @@ import {
 } from "node:http2";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import { Server as NetServer, type AddressInfo, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as pollPhase, setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import {
   Connections,
@@ -151,6 +151,8 @@ class PortListener implements Listener {
         this.#connections.closeIdle();
       }
       await sleep(drainPollMs);
+      // A process that was busy runs its timers first: this reads what has come in meanwhile.
+      await pollPhase();
     }
     clearInterval(this.#timer);
     this.#server.close();

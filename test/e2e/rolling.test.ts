@@ -30,7 +30,7 @@ beforeAll(async () => {
   certificate = cert;
   writeFileSync(join(folder, "cert.pem"), cert);
   writeFileSync(join(folder, "key.pem"), key);
-}, 120_000);
+});
 afterEach(async () => {
   balancers.splice(0).forEach((balancer) => balancer.close());
   await Promise.all(servers.splice(0).map((server) => server.stop("SIGKILL")));
@@ -71,13 +71,14 @@ async function tokenOf({ url }: ServerProcess): Promise<string> {
 async function expectNothingLost(load: MixedLoad): Promise<void> {
   await load.stop();
   const rows = [...load.fates].map(([name, { sent, answered, lost }]) => {
-    expect(sent).toBeGreaterThan(100);
+    expect(sent).toBeGreaterThan(20);
     return `${name}: ${sent} sent, ${answered} answered, ${lost.length} lost\n`;
   });
-  process.stderr.write(rows.join(""));
+  process.stderr.write(`${rows.join("")}${load.repeated()} repeated\n`);
   expect([...load.fates].map(([name, { lost }]) => [name, lost])).toEqual(
     [...load.fates.keys()].map((name) => [name, []]),
   );
+  expect(load.repeated()).toBeLessThan(10);
 }
 
 test("a rolling restart of 3 replicas behind a load balancer", async () => {
@@ -109,7 +110,7 @@ test("a rolling restart of 3 replicas behind a load balancer", async () => {
     }
   }
   await expectNothingLost(load);
-}, 90_000);
+});
 
 test("a SIGHUP of a server with 2 workers", async () => {
   if (mongo === undefined) return;
@@ -132,4 +133,4 @@ test("a SIGHUP of a server with 2 workers", async () => {
   // The old workers are told to stop by then, and drain.
   await new Promise((resolve) => setTimeout(resolve, 3000));
   await expectNothingLost(load);
-}, 90_000);
+});
