@@ -16,5 +16,7 @@ export default {
       { jsc: { target: "es2022", parser: { syntax: "typescript" } }, module: { type: "es6" } },
     ],
   },
-  testTimeout: 30_000,
+  // Tests wait for states: this only ends one that hangs, however busy the machine is.
+  testTimeout: 180_000,
+  maxWorkers: "100%",
 };

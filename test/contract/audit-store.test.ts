@@ -23,7 +23,7 @@ let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "latchkey-"));
   mongo = await startTestMongo();
-}, 120_000);
+});
 afterAll(async () => {
   rmSync(folder, { recursive: true });
   await mongo?.dispose();
@@ -95,7 +95,7 @@ describe.each(Object.keys(openers))("%s", (name) => {
     const entries = await entriesSince();
     expect(entries).toHaveLength(entriesMax);
     expect(entries[0]?.target).toBe("user-6");
-  }, 60_000);
+  });
 
   test("entries of one millisecond are all kept", async () => {
     await Promise.all(Array.from({ length: 20 }, () => store.audit.add(entryAt(1))));

@@ -68,7 +68,7 @@ describe("embedded: processes", () => {
     expect(acknowledged.length).toBeGreaterThan(20 * 20);
     expect(await store.users.add(newUser())).toBe("added");
     await store.close();
-  }, 120_000);
+  });
 
   test("of three processes that add the same usernames one adds each", async () => {
     const store = await openEmbeddedStore({ dataDir });
@@ -83,7 +83,7 @@ describe("embedded: processes", () => {
       }
     }
     await store.close();
-  }, 60_000);
+  });
 
   test("a full disk is store_unavailable, and what is stored can still be read", async () => {
     const shell = `trap "" XFSZ; ulimit -f 400; exec "$@"`;
@@ -97,7 +97,7 @@ describe("embedded: processes", () => {
       expect(await store.users.findByUsername(username)).toBeDefined();
     }
     await store.close();
-  }, 60_000);
+  });
 });
 
 describe("embedded: the file", () => {

@@ -14,7 +14,7 @@ import {
 let mongo: TestMongo | undefined;
 beforeAll(async () => {
   mongo = await startTestMongo();
-}, 120_000);
+});
 afterAll(() => mongo?.dispose());
 
 function openAt(uri: string, throttleDocumentsMax?: number): Store {
@@ -109,4 +109,4 @@ test("1,000 logins from a known network are 1,000 finds for the database and not
   expect(commands).toEqual({ find: 1000 });
   await throttle.close();
   await client.close();
-}, 120_000);
+});

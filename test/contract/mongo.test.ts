@@ -400,7 +400,7 @@ describe("mongo: an unreliable server", () => {
   let server: MongoServer | undefined;
   beforeAll(async () => {
     server = await startMongoServer();
-  }, 180_000);
+  });
   afterAll(() => server?.dispose());
 
   const id = { type: "int", value: "1" } as const;
@@ -461,7 +461,7 @@ describe("mongo: an unreliable server", () => {
     }
     await expectRecovery(store);
     await store.close();
-  }, 60_000);
+  });
 
   test("a list that the server stops answering ends", async () => {
     if (!server) return;
@@ -481,7 +481,7 @@ describe("mongo: an unreliable server", () => {
       .rejects.toMatchObject(unavailable)
       .finally(() => frozen.thaw());
     await store.close();
-  }, 60_000);
+  });
 
   test("one that falls silent during an inspection ends it, however long an answer may take", async () => {
     if (!server) return;
@@ -501,7 +501,7 @@ describe("mongo: an unreliable server", () => {
     }
     await expect(inspect("none of them")).resolves.toBeUndefined();
     await store.close();
-  }, 60_000);
+  });
 
   test("one that is frozen does not keep the store from closing", async () => {
     if (!server) return;
@@ -509,7 +509,7 @@ describe("mongo: an unreliable server", () => {
     await expectEventually(() => store.ping());
     server.freeze();
     await store.close().finally(() => server?.thaw());
-  }, 60_000);
+  });
 
   test("one that stops and starts again is found again by the same store", async () => {
     if (!server) return;
@@ -520,7 +520,7 @@ describe("mongo: an unreliable server", () => {
     await server.start();
     await expectRecovery(store);
     await store.close();
-  }, 60_000);
+  });
 
   test("one that is absent at the start may come later, and the index is made then", async () => {
     if (!server) return;
@@ -532,7 +532,7 @@ describe("mongo: an unreliable server", () => {
     await expectRecovery(store);
     expect(await store.warnings()).toEqual([]);
     await store.close();
-  }, 60_000);
+  });
 
   test("one that does not exist is no error at the start, and none at the end", async () => {
     const store = openAt("mongodb://nobody.invalid/latchkey", { deadlineMs: 300 });

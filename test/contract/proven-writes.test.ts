@@ -24,7 +24,7 @@ let databases = 0;
 beforeAll(async () => {
   server = await startMongoServer();
   if (server === undefined) throw new Error("these tests need MongoDB");
-}, 180_000);
+});
 afterAll(() => server?.dispose());
 beforeEach(() => {
   const uri = server?.uri(`proven_${databases++}`) ?? "";
@@ -216,7 +216,7 @@ test("every write asks for a majority, every read the primary, whatever the URI 
       ]);
     }
   }
-}, 60_000);
+});
 
 /** What is neither a read nor a write of documents. */
 const others = ["hello", "buildInfo", "connectionStatus", "explain"];

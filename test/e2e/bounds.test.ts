@@ -1,5 +1,5 @@
 /** What requests may hold together and draw, on every path: past it a clear answer at once. */
-import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, describe, expect, test } from "@jest/globals";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { transformSplitEnvelope } from "@connectrpc/connect/protocol";
 import { connect as connectHttp2 } from "node:http2";
@@ -13,8 +13,6 @@ import { basic, createHttpClient } from "../support/http.js";
 import { flag, frame, frameType, headerBlock, openHttp2, uint32 } from "../support/http2-frames.js";
 import { openSocket, start, until } from "../support/listener.js";
 import { startService, testUser, type RunningService } from "../support/service.js";
-
-jest.setTimeout(120_000);
 
 const watchPath = "/grpc.health.v1.Health/Watch";
 const loginPath = "/auth.v1.AuthService/Login";

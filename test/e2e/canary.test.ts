@@ -164,12 +164,12 @@ describe("no secret leaks", () => {
     const imported = await runCommand(["users", "import", file], store);
     for (const secret of secrets) expect(imported.stdout + imported.stderr).not.toContain(secret);
     await expectNoSecret(store, ["ann", "broken", "hashed"]);
-  }, 120_000);
+  });
 
   test("where the store is not there", async () => {
     const uri = `mongodb://canary:${uriPassword}@127.0.0.1:1/app?authSource=admin`;
     await expectNoSecret({ MONGODB_URI: uri });
-  }, 120_000);
+  });
 
   test.each([
     ["the connection string", { MONGODB_URI: `mongodb://canary:${uriPassword}@localhost` }],

@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { createPrivateKey, randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { decodeProtectedHeader, SignJWT } from "jose";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
 import { startTestMongo, type TestMongo } from "../support/mongo.js";
@@ -13,8 +13,6 @@ import {
   startServerProcess,
   type ServerProcess,
 } from "../support/server-process.js";
-
-jest.setTimeout(60_000);
 
 const vectors = new URL("../support/key-vectors/", import.meta.url).pathname;
 const thumbprints = JSON.parse(readFileSync(`${vectors}thumbprints.json`, "utf8")) as {
@@ -31,7 +29,7 @@ beforeAll(async () => {
   mongo = await startTestMongo();
   folder = mkdtempSync(join(tmpdir(), "latchkey-keys-"));
   [pkcs8, python] = [secretCopy("pkcs8.pem"), secretCopy("python.pem")];
-}, 120_000);
+});
 afterAll(async () => {
   await mongo?.dispose();
   rmSync(folder, { recursive: true });

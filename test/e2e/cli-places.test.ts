@@ -16,7 +16,7 @@ beforeAll(async () => {
   mongo = await startTestMongo();
   if (mongo === undefined) throw new Error("these tests need MongoDB");
   folder = mkdtempSync(join(tmpdir(), "latchkey-"));
-}, 180_000);
+});
 afterAll(async () => {
   rmSync(folder, { recursive: true });
   await mongo?.dispose();

@@ -17,7 +17,7 @@ beforeAll(async () => {
   client = createHttpClient(server.url);
   const added = await runCommand(["users", "add", "ann", "--password-stdin"], env, password);
   expect(added).toMatchObject({ exitCode: 0 });
-}, 60_000);
+});
 afterAll(async () => {
   client.close();
   await server.stop();
@@ -49,7 +49,7 @@ test("the list names users and networks, unlock lets in at once", async () => {
   expect((await latchkey("users", "unlock", "ann")).stdout).toBe("unlocked ann\n");
   expect(await attempt("ann", password)).toBe(200);
   expect((await latchkey("users", "unlock", "nobody-else")).stdout).toContain("no failed logins");
-}, 60_000);
+});
 
 test("without a throttle there is nothing to list", async () => {
   const off = { ...env, THROTTLE_FAILURES: "0" };

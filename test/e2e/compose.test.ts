@@ -19,4 +19,4 @@ test("the second start has the encryption key of the first", async () => {
   expect(kids[0]).toBeDefined();
   expect(statSync(join(folder, ".env")).mode & 0o077).toBe(0);
   rmSync(folder, { recursive: true });
-}, 120_000);
+});

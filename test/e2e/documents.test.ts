@@ -109,7 +109,7 @@ test("with MongoDB down the last known ones are served, and before any are known
   } finally {
     await mongo.dispose();
   }
-}, 60_000);
+});
 
 describe("the key set and the metadata", () => {
   test.each([keySetPath, openidPath, oauthPath])("%s is validated by its tag", async (path) => {

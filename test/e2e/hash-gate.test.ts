@@ -1,12 +1,10 @@
 /** Logins whose hashes take long: who gets in, who waits, and what tokens feel of it. */
-import { afterEach, expect, jest, test } from "@jest/globals";
+import { afterEach, expect, test } from "@jest/globals";
 import { readdirSync, readFileSync } from "node:fs";
 import { platform } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { basic } from "../support/http.js";
 import { keptLogs, startService, testUser, type RunningService } from "../support/service.js";
-
-jest.setTimeout(120_000);
 
 /** bcrypt of `password`, at a cost of some 20 ms, and of some 150 ms. */
 const shortHash = "$2y$08$gklNUrByJdy6WmI2.PM/qeZNSNHJzkVDRK/BSu8kRJXHNqIqtCw5K";

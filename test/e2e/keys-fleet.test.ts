@@ -4,7 +4,7 @@
  */
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { CachingVerifier } from "../support/caching-verifier.js";
 import { basic } from "../support/http.js";
@@ -16,15 +16,13 @@ import {
   type ServerProcess,
 } from "../support/server-process.js";
 
-jest.setTimeout(120_000);
-
 const password = "correct horse battery";
 const rotation = { KEY_ROTATION_INTERVAL: "5s", TOKEN_TTL: "12s", LOG_LEVEL: "info" };
 
 let mongo: MongoServer | undefined;
 beforeAll(async () => {
   mongo = await startMongoServer();
-}, 120_000);
+});
 afterAll(async () => {
   // Only a test that failed has left one.
   await Promise.all(started.map((server) => server.stop("SIGKILL")));

@@ -115,4 +115,4 @@ test("the guide does what it says, from the adopted collection to the old server
     const [said, meant] = shown(token, zone);
     expect(said).toBe(meant);
   }
-}, 120_000);
+});

@@ -49,7 +49,7 @@ test("the chapter on signing keys does what it says", async () => {
     ...["revoked", "signing", "trusted"],
   ]);
   expect(list).toMatch(/^trusted .* imported .* https:\/\/old\.example$/m);
-}, 60_000);
+});
 
 test("the embedded store comes back from its backup: users, passwords and keys", async () => {
   const dataDir = join(folder, "restored");
@@ -85,4 +85,4 @@ test("the embedded store comes back from its backup: users, passwords and keys",
   expect(status).toBe(200);
   const { token } = JSON.parse(body) as { token: string };
   expect(decodeProtectedHeader(token).kid).toBe(before);
-}, 60_000);
+});

@@ -59,7 +59,7 @@ const response: LoginResponse = await client.login({ username: "TestUser", passw
 console.log(response.accessToken.split(".").length, response.expireTime?.seconds !== undefined);
 `,
   );
-}, 60_000);
+});
 
 afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
@@ -83,7 +83,7 @@ test("another service imports the stubs, typed, and calls with them", async () =
   const args = [join(folder, "client.js"), service.url];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   expect(stdout).toBe("3 true\n");
-}, 60_000);
+});
 
 test("a wrong use does not compile", () => {
   writeFileSync(
@@ -93,7 +93,7 @@ export const username = (request: LoginRequest): number => request.username;
 `,
   );
   expect(() => tsc(...options, ...typeRoots, "--noEmit", "wrong.ts")).toThrow();
-}, 60_000);
+});
 
 test("the command runs", () => {
   const main = join(installed, "dist/src/main.js");
@@ -146,4 +146,4 @@ await latchkey.stop();
   tsc(...options, ...typeRoots, "kit.ts");
   const { stdout } = await promisify(execFile)(process.execPath, [join(folder, "kit.js")]);
   expect(stdout).toBe("1 admin expired symbol\n");
-}, 60_000);
+});

@@ -2,7 +2,7 @@
  * Bodies in 60,000 pieces of one byte, on everything that the service answers: they cost their bytes. The
  * server's own CPU time and memory are measured, so that what else runs on the machine does not matter.
  */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,16 +12,14 @@ import { openSocket, until, type RawSocket } from "../support/listener.js";
 import { startServerProcess, type ServerProcess } from "../support/server-process.js";
 import { bodyOf, inChunks, inFrames, issuer, surfaces, type Surface } from "../support/surfaces.js";
 
-jest.setTimeout(120_000);
-
 const pieces = 60_000;
 /** Nobody waits for longer than the server computes. */
 const cpuSecondsMax = 1;
 const bodiesAtOnce = 24;
 const memoryBytesMax = 64 * 1_048_576;
 
-/** Every content type of every path, which takes minutes; else one of each path. */
-const isLong = process.env["CI"] !== undefined;
+/** One content type of each path; all of them in `npm run test:long`. */
+const isLong = Boolean(process.env["LONG"]);
 
 const dataDir = mkdtempSync(join(tmpdir(), "latchkey-"));
 let server: ServerProcess;

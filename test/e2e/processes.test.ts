@@ -14,7 +14,7 @@ let dataDir: string;
 beforeAll(async () => {
   mongo = await startTestMongo();
   dataDir = mkdtempSync(join(tmpdir(), "latchkey-"));
-}, 120_000);
+});
 afterAll(async () => {
   await mongo?.dispose();
   rmSync(dataDir, { recursive: true });

@@ -1,5 +1,5 @@
 /** Guessing at three servers on one MongoDB behind a proxy, over every surface at once. */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { basic } from "../support/http.js";
@@ -11,8 +11,6 @@ import {
   startServerProcess,
   type ServerProcess,
 } from "../support/server-process.js";
-
-jest.setTimeout(180_000);
 
 const password = "correct horse battery";
 const limit = 10;

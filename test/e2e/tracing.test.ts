@@ -235,7 +235,7 @@ describe("a trace", () => {
       "rpc.method": "auth.v1.AuthService/Login",
       "rpc.status_code": "INVALID_ARGUMENT",
     });
-  }, 60_000);
+  });
 });
 
 describe("which requests are traced", () => {

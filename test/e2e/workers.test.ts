@@ -89,7 +89,7 @@ test("SIGHUP replaces them one by one and SIGTERM ends them; no request is lost 
   load.workersEnd();
   expect(await running.stop()).toBe(0);
   expect(await load.ended()).toEqual([]);
-}, 90_000);
+});
 
 test("one that dies is replaced", async () => {
   const running = await start();
@@ -102,7 +102,7 @@ test("one that dies is replaced", async () => {
   );
   await running.ready(25_000);
   expect(await running.stop()).toBe(0);
-}, 60_000);
+});
 
 test("one that dies again and again is replaced each time while another is healthy", async () => {
   const running = await start();
@@ -118,7 +118,7 @@ test("one that dies again and again is replaced each time while another is healt
   await running.ready(25_000);
   expect(workersOf(running)).toContain(healthy);
   expect(await running.stop()).toBe(0);
-}, 180_000);
+});
 
 test("the service ends once no worker can live", async () => {
   const running = await start();
@@ -128,7 +128,7 @@ test("the service ends once no worker can live", async () => {
   };
   await eventually(hasEnded, Boolean, 90_000);
   expect(running.child.exitCode).toBe(1);
-}, 120_000);
+});
 
 test("workers that cannot start end the service with their exit code and their words", async () => {
   const taken = createServer().listen(0, "127.0.0.1");

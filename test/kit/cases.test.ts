@@ -1,6 +1,6 @@
 /** The token source and the verifier of the package, held to the table of clients/cases.json. */
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import {
   createTokenSource,
   TokenSourceError,
@@ -9,8 +9,6 @@ import {
 import { createVerifier, TokenRefused, type Verifier } from "../../src/kit/verify/verify.js";
 import { MovedClock } from "../support/kit-clock.js";
 import { KitHarness, type CaseStart } from "../support/kit-harness.js";
-
-jest.setTimeout(120_000);
 
 type Step = Readonly<Record<string, unknown>>;
 interface Case {

@@ -31,7 +31,7 @@ beforeAll(async () => {
   await promisify(execFile)(process.execPath, [tsc, ...options, ...typeRoots, ...files], {
     cwd: folder,
   });
-}, 60_000);
+});
 afterAll(async () => {
   await service.close();
   rmSync(folder, { recursive: true, force: true });
@@ -60,8 +60,8 @@ test("a client and a service that demands its token", async () => {
   } finally {
     server.kill();
   }
-}, 30_000);
+});
 
 test("a service's own test", async () => {
   expect(await run("testing", {})).toBe("[ 'admin' ]\nexpired\n");
-}, 30_000);
+});

@@ -83,7 +83,7 @@ export async function runCommand(
 export async function eventually<T>(
   call: () => Promise<T>,
   isWanted: (value: T) => boolean,
-  timeoutMs = 10_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

@@ -18,7 +18,7 @@ export function useStores() {
   beforeAll(async () => {
     mongo = await startTestMongo();
     if (mongo === undefined) throw new Error("these tests need MongoDB");
-  }, 120_000);
+  });
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   });

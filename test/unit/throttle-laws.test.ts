@@ -263,4 +263,4 @@ test("the laws hold over random histories", async () => {
       ...(THROTTLE_SEED !== undefined && { seed: Number(THROTTLE_SEED) }),
     },
   );
-}, 120_000);
+});
