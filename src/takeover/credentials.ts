@@ -1,12 +1,12 @@
-/** Whose request it is, as far as it says so. Depends on auth's credentials, the server's types and a neighbour. */
+/** Whose request it is, as far as it says so. Depends on auth, the server's types and a neighbour. */
 import {
   parseAuthorization,
   parsePasswordCredentials,
   type Authorization,
 } from "../auth/credentials.js";
 import { parseJsonIgnoringCase } from "../auth/json.js";
+import { requestBytesMax } from "../auth/limits.js";
 import { decompress } from "../server/compressed-body.js";
-import { requestBytesMax } from "../server/exchange.js";
 import type { RouteRequest } from "../server/route.js";
 import type { PathName } from "./questions.js";
 
