@@ -3,13 +3,14 @@
  * the error table are asked, nothing is written down twice. Depends on auth, gateway, server and rpc.
  */
 import { AuthError, type ArgumentFault, type AuthErrorCode } from "../../auth/errors.js";
+import { requestBytesMax } from "../../auth/limits.js";
 import type { AuthService } from "../../auth/service.js";
 import { createLoginRoute } from "../../gateway/login-route.js";
 import { createTokenRoute } from "../../gateway/token-route.js";
 import { connectAnswers } from "../../rpc/handler.js";
 import { acceptedEncodings } from "../../server/compressed-body.js";
 import { defaultLimits } from "../../server/connections.js";
-import { requestBytesMax, type Answer } from "../../server/exchange.js";
+import type { Answer } from "../../server/exchange.js";
 import type { HttpRefusal, Route, RouteRequest } from "../../server/route.js";
 
 /** One answer of an operation, and when it is given. */

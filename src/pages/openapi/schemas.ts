@@ -1,6 +1,6 @@
 /** The JSON schemas of the OpenAPI document. Depends on auth. */
 import { errorAnswers } from "../../auth/errors.js";
-import { passwordBytesMax, usernameCodePointsMax } from "../../auth/credentials.js";
+import { passwordBytesMax, usernameCodePointsMax } from "../../auth/limits.js";
 
 export type Json =
   | string
