@@ -113,6 +113,9 @@ function withKeys<T>(
   return withStore(session, onStore, options);
 }
 
+const allKeys = "the signing keys";
+const keyCalled = (kid: string) => `the key ${JSON.stringify(kid)}`;
+
 /** As `withKeys`, for one change, which is recorded. */
 function changeKeys<T>(
   session: Session,
@@ -160,14 +163,16 @@ const timeOf = (time: Date | undefined) => time?.toISOString() ?? "-";
 
 async function rotateKeys(session: Session, { now = false, json }: RotateOptions): Promise<void> {
   if (now) {
-    const change = await changeKeys(session, { action: "key_rotated" }, (keys) => keys.rotateNow());
+    const change = await changeKeys(session, { action: "key_rotated", about: allKeys }, (keys) =>
+      keys.rotateNow(),
+    );
     await untilFelt(session);
     await tellSigningChange(session, change, json);
     return;
   }
   const { signingKid = "", at } = await changeKeys(
     session,
-    { action: "key_rotation_asked" },
+    { action: "key_rotation_asked", about: allKeys },
     (keys) => keys.rotate(),
   );
   const due = at.getTime() > session.clock.now() ? `from ${at.toISOString()} on` : "within seconds";
@@ -176,9 +181,8 @@ async function rotateKeys(session: Session, { now = false, json }: RotateOptions
 }
 
 async function revokeKey(session: Session, kid: string, { json }: JsonOption): Promise<void> {
-  const change = await changeKeys(session, { action: "key_revoked", target: kid }, (keys) =>
-    keys.revoke(kid),
-  );
+  const deed = { action: "key_revoked", target: kid, about: keyCalled(kid) };
+  const change = await changeKeys(session, deed, (keys) => keys.revoke(kid));
   await untilFelt(session);
   if (!json) await writeLine(session.terminal.stdout, `revoked ${safe(kid)}`);
   const { acceptedForSeconds } = change;
@@ -221,7 +225,8 @@ async function importKeys(session: Session, file: string, options: ImportOptions
     for (const request of requests) {
       const { kid } = "key" in request ? request.key : request.trusted;
       try {
-        const deed = { action: "key_imported", target: kid, details: { sign } };
+        const about = keyCalled(kid);
+        const deed = { action: "key_imported", target: kid, about, details: { sign } };
         await recorded(session, store, deed, () => keys.import(request));
       } catch (error) {
         // The others of a file may be new.

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Throttle, ThrottleEntry } from "../auth/throttle/throttle.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import type { Store } from "../store/store.js";
-import { recorded } from "./record.js";
+import { recorded, userCalled } from "./record.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 
 export function addThrottleCommands(program: Command, session: Session): void {
@@ -58,7 +58,7 @@ async function unlock(session: Session, name: string, { json = false }: JsonOpti
     recorded(
       session,
       store,
-      { action: "user_unlocked", target: name },
+      { action: "user_unlocked", target: name, about: userCalled(name) },
       () => throttle.unlock(name),
       (isUnlocked) => (isUnlocked ? {} : undefined),
     ),

@@ -3,6 +3,7 @@
  * password through it, and who turns out to have been disabled or removed by others. Depends on auth's
  * ports and its neighbour.
  */
+import { AuthError } from "../auth/errors.js";
 import type {
   Account,
   ImportConflict,
@@ -62,7 +63,7 @@ export class RecordingUsers implements UserStore {
     if (options.dryRun) return outcomes;
     for (const [index, outcome] of outcomes.entries()) {
       const id = users[index]?.id;
-      if (outcome === "replaced" && id) await this.#record(id.value, options.replacedAt.getTime());
+      if (outcome === "replaced" && id) await this.#tell(id.value, options.replacedAt.getTime());
     }
     return outcomes;
   }
@@ -70,14 +71,14 @@ export class RecordingUsers implements UserStore {
   async update(id: UserId, change: UserChange): Promise<boolean> {
     const isFound = await this.#users.update(id, change);
     if (isFound && (change.disabled || change.tokensValidAfter)) {
-      await this.#record(id.value, change.tokensValidAfter?.getTime());
+      await this.#tell(id.value, change.tokensValidAfter?.getTime());
     }
     return isFound;
   }
 
   async remove(id: UserId): Promise<boolean> {
     const isFound = await this.#users.remove(id);
-    if (isFound) await this.#record(id.value);
+    if (isFound) await this.#tell(id.value);
     return isFound;
   }
 
@@ -103,6 +104,18 @@ export class RecordingUsers implements UserStore {
 
   records(): AsyncIterable<UserRecord> {
     return this.#users.records();
+  }
+
+  /** Records what a stored change revokes. @throws AuthError that says so */
+  async #tell(subject: string, atMs?: number): Promise<void> {
+    try {
+      await this.#record(subject, atMs);
+    } catch (error) {
+      const { code, message, cause } = AuthError.from(error);
+      const said =
+        "the change is stored, whether services will hear of the revocation is not known";
+      throw new AuthError(code, `${said}; run the command again: ${message}`, { cause });
+    }
   }
 
   #record(subject: string, atMs = this.#now()): Promise<void> {

@@ -79,7 +79,7 @@ test("1,000 logins from a known network are 1,000 finds for the database and not
   const client = new MongoClient(newUri(), { monitorCommands: true });
   const collection = client.db().collection<StoredThrottleDocument>("latchkey_throttle");
   const throttle = createThrottle({
-    store: new MongoThrottle(collection, (work) => work()),
+    store: new MongoThrottle(collection, { call: (work) => work(), write: (work) => work() }),
     secret: () => Promise.resolve(Buffer.alloc(32, 1)),
     limits: { failures: 10, userFailures: 100, networkFailures: 100, windowSeconds: 900 },
     isExempt: () => false,

@@ -1,11 +1,10 @@
 /** What is said of a write is what is stored, whatever MongoDB answers. */
-import { once } from "node:events";
-import { connect, createServer, type AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { BSON, MongoClient, type Db, type Document } from "mongodb";
+import { MongoClient, type Db, type Document } from "mongodb";
 import { UnfinishedImport } from "../../src/auth/users.js";
 import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
 import type { Store } from "../../src/store/store.js";
+import { commandName, startMongoProxy } from "../support/mongo-proxy.js";
 import { startMongoServer, type MongoServer } from "../support/mongo.js";
 import { newUser } from "../support/users.js";
 
@@ -118,48 +117,23 @@ test("a rule of the collection's own keeps out one user, by name, and no other",
   ]);
 });
 
-/** A way to the server that keeps the commands sent; the driver speaks OP_MSG, one document a message. */
-async function startListeningProxy(uri: string) {
-  const commands: Document[] = [];
-  const url = new URL(uri);
-  const port = Number(url.port);
-  const proxy = createServer((socket) => {
-    const upstream = connect(port, url.hostname);
-    let rest = Buffer.alloc(0);
-    socket.on("data", (chunk: Buffer) => {
-      rest = Buffer.concat([rest, chunk]);
-      while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
-        const message = rest.subarray(0, rest.readInt32LE(0));
-        if (message.readInt32LE(12) === opMsg) commands.push(bodyOf(message));
-        rest = Buffer.from(rest.subarray(message.length));
-      }
-    });
-    socket.pipe(upstream).pipe(socket);
-    for (const each of [socket, upstream]) each.on("error", () => each.destroy());
-  }).listen(0, "127.0.0.1");
-  await once(proxy, "listening");
-  url.port = String((proxy.address() as AddressInfo).port);
-  // Else the driver goes on to where the server says that it is.
-  url.search = "?directConnection=true&w=1&readPreference=secondary&retryWrites=true";
-  return { uri: url.href, commands, close: () => proxy.close() };
-}
-
 async function drained(items: AsyncIterable<unknown>): Promise<void> {
   const iterator = items[Symbol.asyncIterator]();
   while (!(await iterator.next()).done);
 }
 
-const opMsg = 2013;
-const bodyOf = (message: Buffer) =>
-  BSON.deserialize(message.subarray(21, 21 + message.readInt32LE(21)));
-
 const writes = ["insert", "update", "delete", "findAndModify", "createIndexes"];
 const reads = ["find", "aggregate", "getMore", "listIndexes", "count"];
 
 test("every write asks for a majority, every read the primary, whatever the URI says", async () => {
-  const proxy = await startListeningProxy(server?.uri("watched") ?? "");
+  const proxy = await startMongoProxy(server?.uri("watched") ?? "");
+  const commands: Document[] = [];
+  proxy.onCommand = (command) => {
+    commands.push(command);
+    return "given";
+  };
   const watched = openMongoStore({
-    uri: proxy.uri,
+    uri: proxy.uri("watched", "&w=1&readPreference=secondary&retryWrites=true"),
     usersCollection: "users",
     fields,
     deadlineMs: 20_000,
@@ -196,22 +170,21 @@ test("every write asks for a majority, every read the primary, whatever the URI 
   await drained(watched.inspect({ fix: true, now: Date.now }));
   await watched.close();
   proxy.close();
-  const nameOf = (command: Document) => Object.keys(command)[0] ?? "";
-  const sent = proxy.commands.filter((command) => command["$db"] === "watched");
-  const names = sent.map(nameOf);
+  const sent = commands.filter((command) => command["$db"] === "watched");
+  const names = sent.map(commandName);
   expect(names.filter((name) => ![...writes, ...reads, ...others].includes(name))).toEqual([]);
   expect(names).toEqual(
     expect.arrayContaining(["insert", "update", "delete", "find", "aggregate"]),
   );
   for (const command of sent) {
-    expect([nameOf(command), command["txnNumber"]]).toEqual([nameOf(command), undefined]);
-    if (writes.includes(nameOf(command))) {
+    expect([commandName(command), command["txnNumber"]]).toEqual([commandName(command), undefined]);
+    if (writes.includes(commandName(command))) {
       expect(command).toMatchObject({ writeConcern: { w: "majority" } });
     } else {
       const { mode = "primary" } = (command["$readPreference"] ?? {}) as { mode?: string };
       // To a single server the driver writes primaryPreferred, since it may be none.
-      expect([nameOf(command), ["primary", "primaryPreferred"]]).toEqual([
-        nameOf(command),
+      expect([commandName(command), ["primary", "primaryPreferred"]]).toEqual([
+        commandName(command),
         expect.arrayContaining([mode]),
       ]);
     }

@@ -2,13 +2,10 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough, Readable } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import type { Command } from "commander";
 import { MongoClient } from "mongodb";
-import { createProgram, run } from "../../src/cli/program.js";
 import { startTestMongo, type TestMongo } from "../support/mongo.js";
+import { allCommands, runProgram } from "../support/program.js";
 
 let mongo: TestMongo | undefined;
 let folder: string;
@@ -22,30 +19,10 @@ afterAll(async () => {
   await mongo?.dispose();
 });
 
-function terminalOf(env: object) {
-  const stdout = new PassThrough({ encoding: "utf8" });
-  const stderr = new PassThrough({ encoding: "utf8" });
-  const stdin = Readable.from([Buffer.from("a password that is long enough\n")]);
-  const terminal = {
-    ...{ env: { ...env }, stdin, stdout, stderr },
-    nodeVersion: process.versions.node,
-    interruption: () => new AbortController().signal,
-    onHangup: () => undefined,
-  };
-  return { terminal, said: () => String(stdout.read() ?? "") + String(stderr.read() ?? "") };
-}
-
-const clock = { now: () => Date.now(), sleep };
-
 async function runIn(env: object, argv: readonly string[]) {
-  const { terminal, said } = terminalOf(env);
-  const code = await run(argv, terminal, clock);
-  return { code, said: said() };
-}
-
-function leavesOf(command: Command, path: readonly string[] = []): string[] {
-  if (command.commands.length === 0) return [path.join(" ")];
-  return command.commands.flatMap((each) => leavesOf(each, [...path, each.name()]));
+  const input = "a password that is long enough\n";
+  const { code, stdout, stderr } = await runProgram(argv, { env, input });
+  return { code, said: stdout + stderr };
 }
 
 /** Those that make a store where there is none. */
@@ -81,7 +58,8 @@ const recorded: Readonly<Record<string, readonly string[]>> = {
   "keys rotate": ["latchkey_audit", "latchkey_keys"],
   "keys revoke": ["latchkey_audit"],
 };
-const leaves = leavesOf(createProgram({ terminal: terminalOf({}).terminal, clock, exitCode: 0 }))
+const leaves = allCommands()
+  .map(([path]) => path)
   .filter((leaf) => !storeless.includes(leaf))
   .filter((leaf) => !(leaf in makers));
 

@@ -4,51 +4,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { generateKeyPairSync } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough, Readable } from "node:stream";
 import type { Command } from "commander";
-import { createProgram, run } from "../../src/cli/program.js";
-import type { Terminal } from "../../src/cli/terminal.js";
+import { allCommands, newQuickClock, runProgram } from "../support/program.js";
 
 const folder = mkdtempSync(join(tmpdir(), "latchkey-program-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-let nowMs = Date.now();
-const clock = {
-  now: () => nowMs,
-  sleep: (milliseconds: number) => Promise.resolve((nowMs += milliseconds)),
-};
+const clock = newQuickClock();
+const latchkey = (args: readonly string[], { env = {}, input = "" } = {}) =>
+  runProgram(args, { env: { DATA_DIR: join(folder, "data"), ...env }, input, clock });
 
-function terminalWith(env: object, input: string) {
-  const stdout = new PassThrough({ encoding: "utf8" });
-  const stderr = new PassThrough({ encoding: "utf8" });
-  const terminal: Terminal = {
-    env: { DATA_DIR: join(folder, "data"), ...env },
-    nodeVersion: "24.18.1",
-    stdin: Readable.from([Buffer.from(input)]),
-    stdout,
-    stderr,
-    interruption: () => new AbortController().signal,
-    onHangup: () => undefined,
-  };
-  const text = (stream: PassThrough) => String(stream.read() ?? "");
-  return { terminal, output: () => ({ stdout: text(stdout), stderr: text(stderr) }) };
-}
-
-async function latchkey(args: readonly string[], { env = {}, input = "" } = {}) {
-  const { terminal, output } = terminalWith(env, input);
-  const code = await run(args, terminal, clock);
-  return { code, ...output() };
-}
-
-/** The commands that do something, by their words. */
-const commands = leavesOf(
-  createProgram({ terminal: terminalWith({}, "").terminal, clock, exitCode: 0 }),
-);
-
-function leavesOf(command: Command, path: readonly string[] = []): [string, Command][] {
-  if (command.commands.length === 0) return [[path.join(" "), command]];
-  return command.commands.flatMap((each) => leavesOf(each, [...path, each.name()]));
-}
+const commands = allCommands();
 
 const operandsOf = (command: Command) =>
   command.registeredArguments.filter(({ required }) => required).map((argument) => argument.name());

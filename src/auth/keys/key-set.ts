@@ -55,7 +55,7 @@ export interface KeyStore {
   /**
    * Writes the document as version `expectedVersion + 1`, only if `expectedVersion` is what is
    * stored. False, and nothing written, if not. A call that throws `store_unavailable` may have
-   * written.
+   * written; a store that can find out whether it has does so first.
    */
   save(document: string, expectedVersion: number): Promise<boolean>;
 }

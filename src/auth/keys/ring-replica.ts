@@ -141,6 +141,16 @@ export class RingReplica {
     throw new AuthError("store_unavailable", "the key ring did not stop changing");
   }
 
+  async #save(document: string, version: number): Promise<boolean> {
+    try {
+      return await this.#store.save(document, version);
+    } catch (error) {
+      // If it was written after all, a later load tells of it as of another replica's write.
+      this.#written = undefined;
+      throw error;
+    }
+  }
+
   #load(): Promise<View> {
     this.#loading ??= this.#read().finally(() => (this.#loading = undefined));
     return this.#loading;
@@ -160,15 +170,6 @@ export class RingReplica {
       return view;
     } catch (error) {
       this.#failedAt = this.#instant();
-      throw error;
-    }
-  }
-
-  async #save(document: string, version: number): Promise<boolean> {
-    try {
-      return await this.#store.save(document, version);
-    } catch (error) {
-      if ((await this.#store.load()).document === document) return true;
       throw error;
     }
   }

@@ -57,7 +57,8 @@ export async function importUsers(
       const details = { file: basename(file), onConflict: options.onConflict };
       const result = ({ added, replaced, skipped, rejected }: ImportCounts) =>
         added + replaced === 0 ? undefined : { added, replaced, skipped, rejected };
-      return recorded(session, store, { action: "users_imported", details }, run, result);
+      const deed = { action: "users_imported", about: `the import of ${file}`, details };
+      return recorded(session, store, deed, run, result);
     };
     await withStore(session, work, { deadlineMs: batchMsMax, mayCreate: !options.dryRun });
   } finally {

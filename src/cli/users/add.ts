@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { toUserId, type UserId, type UserIdType } from "../../auth/users.js";
 import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
-import { recorded } from "../record.js";
+import { recorded, userCalled } from "../record.js";
 import type { Config } from "../../config/config.js";
 import type { Store } from "../../store/store.js";
 import { hashNewPassword } from "./new-password.js";
@@ -35,7 +35,8 @@ export async function addUser(session: Session, name: string, options: AddOption
       options.passwordStdin,
       PASSWORD_MIN_LENGTH,
     );
-    const deed = { action: "user_added", target: username, details: { _id: writeId(id), roles } };
+    const details = { _id: writeId(id), roles };
+    const deed = { action: "user_added", target: username, about: userCalled(username), details };
     await recorded(session, store, deed, async () => {
       const tokensValidAfter = new Date(clock.now());
       const user = { id, username, passwordHash, disabled: false, roles, tokensValidAfter };

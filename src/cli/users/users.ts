@@ -21,7 +21,7 @@ import {
   type Session,
 } from "../command.js";
 import type { Store } from "../../store/store.js";
-import { recorded } from "../record.js";
+import { recorded, userCalled } from "../record.js";
 import { importFormats } from "../import/objects.js";
 import { addUnlockCommand } from "../throttle.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "../terminal.js";
@@ -209,7 +209,8 @@ function changeUser(
   options: JsonOption,
 ): Promise<void> {
   return withUser(session, name, async (user, store) => {
-    const deed = { action, target: user.username, ...(details && { details }) };
+    const { username: target } = user;
+    const deed = { action, target, about: userCalled(target), ...(details && { details }) };
     await recorded(session, store, deed, async () => {
       if (!(await change(store.users, user, session))) throw unknownUser(name);
     });
@@ -232,7 +233,8 @@ function addPasswdCommand(users: Command, session: Session): void {
           options.passwordStdin,
           PASSWORD_MIN_LENGTH,
         );
-        const deed = { action: "user_password_set", target: user.username };
+        const { username: target } = user;
+        const deed = { action: "user_password_set", target, about: userCalled(target) };
         await recorded(session, store, deed, async () => {
           if (!(await updateAndRevoke(session, store.users, user.id, { passwordHash }))) {
             throw unknownUser(name);

@@ -72,6 +72,7 @@ export function hasNoServers(error: unknown): boolean {
 
 /** Makes an error of the driver one of ours; any other one stays what it is. */
 export function translate(error: unknown): unknown {
+  if (error instanceof AuthError) return error;
   if (isDocumentFault(error)) {
     const { codeName = "" } = error as MongoServerError;
     return new AuthError("internal", `MongoDB refused a document: ${codeName}`, { cause: error });
@@ -96,6 +97,11 @@ export function translate(error: unknown): unknown {
       error,
     );
   }
+  const answer = chainOf(error).find(
+    (each): each is MongoServerError => each instanceof MongoServerError && each.code !== undefined,
+  );
+  if (answer)
+    return storeUnavailable(`MongoDB answers with the error ${String(answer.code)}`, error);
   // Name resolution and certificate files fail with errors of the system.
   const isSystem = error instanceof Error && "syscall" in error;
   return error instanceof MongoError || isSystem
@@ -117,10 +123,16 @@ const faults: readonly (readonly [RegExp, string])[] = [
 
 /** Written, but not by as many members as was asked for. */
 export function isUnconfirmed(error: unknown): boolean {
-  return error instanceof MongoBulkWriteError
-    ? error.result.getWriteConcernError() !== undefined
-    : error instanceof MongoWriteConcernError;
+  if (error instanceof MongoBulkWriteError) {
+    return error.result.getWriteConcernError() !== undefined;
+  }
+  return (
+    error instanceof MongoWriteConcernError ||
+    (error instanceof MongoServerError && error.code === writeConcernFailed)
+  );
 }
+
+const writeConcernFailed = 64;
 
 /** Server errors that another attempt, perhaps at another member, need not meet. */
 const passingCodes: unknown[] = [

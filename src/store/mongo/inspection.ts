@@ -8,7 +8,7 @@ import type { Finding, InspectionOptions } from "../inspection.js";
 import { unlisted, type UsernameIndex } from "./username-index.js";
 import { overriddenOptions, type MongoAccess } from "./connection.js";
 import type { UserDocument, UserMapping } from "./document.js";
-import { refusalOf } from "./failures.js";
+import { asAuthError, refusalOf } from "./failures.js";
 
 const clockWarningMs = 1000;
 const clockErrorMs = 10_000;
@@ -211,19 +211,34 @@ async function uniquenessFinding(
       : `${unlisted}; whether there is a unique index on ${where} is not known`;
     return { level: "warning", check, message, remedy: "run doctor --fix" };
   }
-  const refusal = await call(() => index.create());
-  if (refusal === undefined) {
+  const failure = await makeIndex(inspected);
+  if (failure === undefined) {
     return { level: "ok", check, message: `made the unique index on ${where}` };
   }
   const others = await call(() => index.unusable());
   return {
     level: "error",
     check,
-    message: `no unique index on ${where}, and MongoDB refuses to make one: ${refusal}`,
+    message: `making the unique index on ${where} has failed: ${failure}`,
     ...(others.length > 0 && {
       remedy: `these indexes on it do not help, drop them and run doctor --fix: ${others.join(", ")}`,
     }),
   };
+}
+
+/** Why there is no index, as far as is known. */
+async function makeIndex({ index, mongo }: InspectedMongo): Promise<string | undefined> {
+  let refusal: string | undefined;
+  try {
+    const isMade = await mongo.write(
+      async () => (refusal = await index.create()) === undefined,
+      () => index.isUnique(),
+    );
+    // What is there need not be refused.
+    return isMade || (await mongo.call(() => index.isUnique())) ? undefined : refusal;
+  } catch (error) {
+    return asAuthError(error).message;
+  }
 }
 
 function planFinding(plan: Document, good: string, bad: string, remedy: string): Finding {

@@ -70,7 +70,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), mongo),
     throttle: new MongoThrottle(
       db.collection<StoredThrottleDocument>("latchkey_throttle"),
-      call,
+      mongo,
       options.throttleDocumentsMax,
     ),
     audit: new MongoAudit(
@@ -80,7 +80,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     ),
     revocations: new MongoRevocations(
       db.collection<RevocationDocument>("latchkey_revocations"),
-      call,
+      mongo,
     ),
     takeover: new MongoTakeover(
       db.collection<LearnedDocument>("latchkey_learned"),

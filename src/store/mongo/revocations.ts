@@ -1,7 +1,8 @@
 /** What was revoked, in a collection of our own. Depends on mongodb and the port. */
-import type { Collection } from "mongodb";
+import { randomUUID } from "node:crypto";
+import type { Collection, UpdateFilter } from "mongodb";
 import type { Revocation, RevocationStore } from "../../revocations/store.js";
-import type { MongoCall } from "./connection.js";
+import { proven, type MongoAccess } from "./connection.js";
 
 /** A revocation by its subject, or with `changes` how often any was added. */
 export interface RevocationDocument {
@@ -9,42 +10,64 @@ export interface RevocationDocument {
   readonly at?: Date;
   readonly expiresAt?: Date;
   readonly count?: number;
+  /** Which addition was the last to count. */
+  readonly change?: string;
 }
 
 export class MongoRevocations implements RevocationStore {
   readonly #collection: Collection<RevocationDocument>;
-  readonly #call: MongoCall;
+  readonly #mongo: MongoAccess;
   #hasIndex = false;
 
-  constructor(collection: Collection<RevocationDocument>, call: MongoCall) {
+  constructor(collection: Collection<RevocationDocument>, mongo: MongoAccess) {
     this.#collection = collection;
-    this.#call = call;
+    this.#mongo = mongo;
   }
 
   async add({ subject, atMs }: Revocation, expiresAtMs: number): Promise<void> {
     const latest = { at: new Date(atMs), expiresAt: new Date(expiresAtMs) };
-    const upsert = { upsert: true };
-    await this.#call(async () => {
-      // Applied twice it says the same.
-      await this.#collection.updateOne({ _id: { subject } }, { $max: latest }, upsert);
-      await this.#collection.updateOne({ _id: "changes" }, { $inc: { count: 1 } }, upsert);
-    });
+    await this.#write(
+      { subject },
+      { $max: latest },
+      ({ at }) => at !== undefined && at >= latest.at,
+    );
+    const change = randomUUID();
+    const counted = { $inc: { count: 1 }, $set: { change } };
+    await this.#write("changes", counted, (stored) => stored.change === change);
     if (this.#hasIndex) return;
     this.#hasIndex = true;
     // It only tidies up: what has expired is not listed.
-    await this.#call(() =>
-      this.#collection.createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 }, undefined),
-    ).catch(() => (this.#hasIndex = false));
+    await this.#mongo
+      .call(() =>
+        this.#collection.createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 }, undefined),
+      )
+      .catch(() => (this.#hasIndex = false));
+  }
+
+  /** Applied twice, an update says the same. */
+  async #write(
+    _id: RevocationDocument["_id"],
+    update: UpdateFilter<RevocationDocument>,
+    isDone: (stored: RevocationDocument) => boolean,
+  ): Promise<void> {
+    await this.#mongo.write(
+      async () =>
+        (await this.#collection.updateOne({ _id }, update, { upsert: true })).acknowledged,
+      async () => {
+        const stored = await this.#collection.findOne({ _id }, proven);
+        return stored !== null && isDone(stored);
+      },
+    );
   }
 
   async version(): Promise<string> {
-    const changes = await this.#call(() => this.#collection.findOne({ _id: "changes" }));
+    const changes = await this.#mongo.call(() => this.#collection.findOne({ _id: "changes" }));
     return String(changes?.count ?? 0);
   }
 
   async list(nowMs: number, most: number): Promise<readonly Revocation[]> {
     const current = { expiresAt: { $gt: new Date(nowMs) } };
-    const documents = await this.#call(() =>
+    const documents = await this.#mongo.call(() =>
       this.#collection.find(current).sort({ at: -1 }).limit(most).toArray(),
     );
     return documents.flatMap(({ _id, at }) =>

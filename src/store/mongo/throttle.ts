@@ -2,9 +2,10 @@
  * The throttle's documents in MongoDB, expired by it. Depends on mongodb and the domain's port.
  */
 import { randomUUID } from "node:crypto";
-import { MongoServerError, type Collection } from "mongodb";
+import type { Collection } from "mongodb";
 import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
-import type { MongoCall } from "./connection.js";
+import { proven, type MongoAccess } from "./connection.js";
+import { isDuplicateKey } from "./failures.js";
 
 export interface StoredThrottleDocument {
   readonly _id: string;
@@ -15,36 +16,35 @@ export interface StoredThrottleDocument {
   readonly expiresAt?: Date;
 }
 
-const duplicateKey = 11_000;
 /** How many new documents a process adds until it looks whether there are too many. */
 const insertsPerSweep = 1000;
 
 export class MongoThrottle implements ThrottleStore {
   readonly #collection: Collection<StoredThrottleDocument>;
-  readonly #call: MongoCall;
+  readonly #mongo: Pick<MongoAccess, "call" | "write">;
   readonly #documentsMax: number;
   #prepared: Promise<unknown> | undefined;
   #insertsUntilSweep: number;
 
   constructor(
     collection: Collection<StoredThrottleDocument>,
-    call: MongoCall,
+    mongo: Pick<MongoAccess, "call" | "write">,
     documentsMax = 100_000,
   ) {
     this.#collection = collection;
-    this.#call = call;
+    this.#mongo = mongo;
     this.#documentsMax = documentsMax;
     this.#insertsUntilSweep = Math.min(insertsPerSweep, documentsMax);
   }
 
   async read(keys: readonly string[]) {
-    const found = await this.#call(() =>
+    const found = await this.#mongo.call(() =>
       this.#collection.find({ _id: { $in: [...keys] } }).toArray(),
     );
     return keys.map((key) => found.find(({ _id }) => _id === key));
   }
 
-  write(
+  async write(
     key: string,
     version: string | undefined,
     { document, expiresAtMs, isDisposable }: ThrottleDocument,
@@ -55,26 +55,40 @@ export class MongoThrottle implements ThrottleStore {
       isDisposable,
       ...(expiresAtMs !== undefined && { expiresAt: new Date(expiresAtMs) }),
     };
-    return this.#call(async () => {
-      if (version !== undefined) {
-        const { matchedCount } = await this.#collection.replaceOne({ _id: key, version }, next);
-        return matchedCount === 1 ? next.version : undefined;
-      }
-      try {
-        await this.#collection.insertOne({ _id: key, ...next });
-        this.#tidy();
-        return next.version;
-      } catch (error) {
-        if (error instanceof MongoServerError && error.code === duplicateKey) return undefined;
-        throw error;
-      }
-    });
+    const wrote = await this.#mongo.write(
+      () =>
+        version === undefined
+          ? this.#insert({ _id: key, ...next })
+          : this.#replace({ _id: key, version }, next),
+      // Nobody else writes a document of that version.
+      async () =>
+        (await this.#collection.findOne({ _id: key, version: next.version }, proven)) !== null,
+    );
+    if (wrote && version === undefined) this.#tidy();
+    return wrote ? next.version : undefined;
+  }
+
+  async #insert(document: StoredThrottleDocument): Promise<boolean> {
+    try {
+      await this.#collection.insertOne(document);
+      return true;
+    } catch (error) {
+      if (isDuplicateKey(error)) return false;
+      throw error;
+    }
+  }
+
+  async #replace(
+    previous: Pick<StoredThrottleDocument, "_id" | "version">,
+    next: Omit<StoredThrottleDocument, "_id">,
+  ): Promise<boolean> {
+    return (await this.#collection.replaceOne(previous, next)).matchedCount === 1;
   }
 
   async *list(): AsyncIterable<{ key: string; document: string }> {
     let after = "";
     for (;;) {
-      const page = await this.#call(() =>
+      const page = await this.#mongo.call(() =>
         this.#collection
           .find({ _id: { $gt: after } })
           .sort({ _id: 1 })
@@ -90,15 +104,17 @@ export class MongoThrottle implements ThrottleStore {
 
   /** Holds up no write; what fails is tried again after a later one. */
   #tidy(): void {
-    this.#prepared ??= this.#call(() =>
-      this.#collection.createIndexes([
-        { key: { expiresAt: 1 }, expireAfterSeconds: 0 },
-        { key: { isDisposable: 1, expiresAt: 1 } },
-      ]),
-    ).catch(() => (this.#prepared = undefined));
+    this.#prepared ??= this.#mongo
+      .call(() =>
+        this.#collection.createIndexes([
+          { key: { expiresAt: 1 }, expireAfterSeconds: 0 },
+          { key: { isDisposable: 1, expiresAt: 1 } },
+        ]),
+      )
+      .catch(() => (this.#prepared = undefined));
     if (--this.#insertsUntilSweep > 0) return;
     this.#insertsUntilSweep = Math.min(insertsPerSweep, this.#documentsMax);
-    void this.#call(() => this.#removeSurplus()).catch(() => undefined);
+    void this.#mongo.call(() => this.#removeSurplus()).catch(() => undefined);
   }
 
   async #removeSurplus(): Promise<void> {

@@ -74,12 +74,12 @@ export class MongoUserImport {
       if (options.dryRun) return (await this.#plan(users, options)).outcomes;
       await this.#mongo.call(() => this.#index.prepare());
       let failure = await this.#addAtOnce(users, outcomes);
-      if (failure !== undefined && !isPassing(failure)) throw asAuthError(failure);
+      if (isFinal(failure, outcomes, true)) throw asAuthError(failure);
       for (let attempt = 1; attempt <= importAttempts; attempt++) {
         if (!outcomes.includes(undefined)) break;
         const isFirst = failure === undefined;
         failure = await this.#writePlanned(users, options, outcomes);
-        if (failure !== undefined && !(isFirst && isPassing(failure))) throw asAuthError(failure);
+        if (isFinal(failure, outcomes, isFirst)) throw asAuthError(failure);
       }
       await this.#explain(users, outcomes);
       return outcomes as ImportOutcome[];
@@ -301,6 +301,17 @@ export class MongoUserImport {
       ? "is refused by another unique index of the collection"
       : `is refused by a unique index of the collection: ${names.join(" or ")}`;
   }
+}
+
+/** Whether a failure ends the import. One that has left nothing open does not, whatever was answered. */
+function isFinal(
+  failure: unknown,
+  outcomes: readonly (ImportOutcome | undefined)[],
+  mayTryAgain: boolean,
+): boolean {
+  if (failure === undefined) return false;
+  if (isUnconfirmed(failure)) return true;
+  return outcomes.includes(undefined) && !(mayTryAgain && isPassing(failure));
 }
 
 const inParts = (users: readonly User[]) =>

@@ -3,7 +3,7 @@ import { MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document, IndexDescriptionInfo } from "mongodb";
 import { withDeadline } from "../unavailable.js";
 import type { UserDocument, UserMapping } from "./document.js";
-import { duplicateKey, isPassing } from "./failures.js";
+import { duplicateKey, isPassing, isUnconfirmed } from "./failures.js";
 
 const namespaceNotFound = 26;
 const unauthorized = 13;
@@ -67,7 +67,9 @@ export class UsernameIndex {
         await this.#collection.createIndex(spec, { unique: true, ...options }, undefined);
         return undefined;
       } catch (error) {
-        if (!(error instanceof MongoServerError) || isPassing(error)) throw error;
+        if (!(error instanceof MongoServerError) || isPassing(error) || isUnconfirmed(error)) {
+          throw error;
+        }
         refusal ??= refusalOf(error);
       }
     }

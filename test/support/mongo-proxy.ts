@@ -1,0 +1,93 @@
+/** A way to MongoDB that sees every command, and may keep or change its answer. */
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { BSON, type Document } from "mongodb";
+
+/** What becomes of an answer: it arrives, the connection is dropped in its place, or it is another one. */
+export type Answer = "given" | "dropped" | Document;
+
+export interface MongoProxy {
+  /** @param options of the connection string, without which the driver would go round the proxy */
+  uri(database: string, options?: string): string;
+  /** Asked before a command is passed on. */
+  onCommand: (command: Document) => Answer | Promise<Answer>;
+  close(): void;
+}
+
+const opMsg = 2013;
+const headerBytes = 16;
+/** Flags, and the kind of the one section that the driver sends. */
+const preludeBytes = 5;
+
+export const commandName = (command: Document) => Object.keys(command)[0] ?? "";
+
+export async function startMongoProxy(server: string): Promise<MongoProxy> {
+  const { hostname, port } = new URL(server);
+  const sockets = new Set<Socket>();
+  const proxy: MongoProxy & { port: number } = {
+    port: 0,
+    onCommand: () => "given",
+    uri: (database, options = "") =>
+      `mongodb://127.0.0.1:${proxy.port}/${database}?directConnection=true${options}`,
+    close() {
+      listener.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+  const listener = createServer((client) => {
+    const upstream = connect(Number(port), hostname);
+    const answers = new Map<number, Answer>();
+    const end = () => {
+      for (const each of [client, upstream]) {
+        sockets.delete(each);
+        each.destroy();
+      }
+    };
+    for (const each of [client, upstream]) {
+      sockets.add(each);
+      each.on("error", end).on("close", end);
+    }
+    onMessages(client, async (message) => {
+      const command = bodyOf(message);
+      const answer = command ? await proxy.onCommand(command) : "given";
+      if (answer !== "given") answers.set(message.readInt32LE(4), answer);
+      upstream.write(message);
+    });
+    onMessages(upstream, (message) => {
+      const answer = answers.get(message.readInt32LE(8)) ?? "given";
+      if (answer === "dropped") end();
+      else client.write(answer === "given" ? message : withBody(message, answer));
+    });
+  }).listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  proxy.port = (listener.address() as AddressInfo).port;
+  return proxy;
+}
+
+/** Calls `use` for each message, one after the other. */
+function onMessages(socket: Socket, use: (message: Buffer) => void | Promise<void>): void {
+  let rest = Buffer.alloc(0);
+  let last = Promise.resolve();
+  socket.on("data", (chunk: Buffer) => {
+    rest = Buffer.concat([rest, chunk]);
+    while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
+      const message = rest.subarray(0, rest.readInt32LE(0));
+      rest = Buffer.from(rest.subarray(message.length));
+      last = last.then(() => use(message)).catch(() => void socket.destroy());
+    }
+  });
+}
+
+function bodyOf(message: Buffer): Document | undefined {
+  if (message.readInt32LE(12) !== opMsg) return undefined;
+  // A sequence of documents may come after it.
+  const body = message.subarray(headerBytes + preludeBytes);
+  return BSON.deserialize(body.subarray(0, body.readInt32LE(0)));
+}
+
+function withBody(message: Buffer, body: Document): Buffer {
+  const head = Buffer.from(message.subarray(0, headerBytes + preludeBytes));
+  const changed = Buffer.concat([head, BSON.serialize(body)]);
+  changed.writeInt32LE(changed.length, 0);
+  return changed;
+}
