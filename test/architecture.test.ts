@@ -38,7 +38,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
     ],
   },
   "src/pages": {
-    parts: ["src/auth", "src/config", "src/gateway", "src/rpc", "src/server"],
+    parts: ["src/auth", "src/config", "src/gateway", "src/observability", "src/rpc", "src/server"],
     packages: ["yaml"],
   },
   "src/app": {

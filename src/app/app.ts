@@ -25,6 +25,7 @@ import { createPageRoutes, type DemoUser } from "./pages.js";
 import type { Logs } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
 import { createObserver } from "../observability/observer.js";
+import type { ProcessStatus } from "../pages/status.js";
 import type { Tracing } from "../observability/tracing.js";
 import type { RpcHandler } from "../rpc/handler.js";
 import { baseUrl } from "../server/base-url.js";
@@ -41,6 +42,8 @@ import { watchTlsFiles } from "../server/tls.js";
 import type { Store } from "../store/store.js";
 import { createHashWidth } from "./hash-width.js";
 import { createRevocationsRoute } from "./revocations.js";
+import { countFamilies } from "./hash-sample.js";
+import { createStatusPages, readStatus } from "./status.js";
 import { createTakeover } from "./takeover.js";
 import { watchStore } from "./store-watch.js";
 import { createConfiguredThrottle } from "./throttling.js";
@@ -60,6 +63,7 @@ export interface App {
   readonly readiness: Readiness;
   /** What the management port shows, as data. */
   metrics(): Promise<MetricSnapshot>;
+  status(): ProcessStatus;
 }
 
 export interface AppDeps {
@@ -114,8 +118,9 @@ export function createApp(deps: AppDeps): App {
     onEvent: observer.onTakeoverEvent,
   });
   const users = takeover?.users ?? store.users;
+  const families = countFamilies(users, () => clock.now());
   const census = createDecoyCensus({
-    users,
+    users: families.users,
     decoy,
     secret: () => store.secret(),
     onError: (error) => logger.warn({ event: "census_failed", err: error }, "no sample of hashes"),
@@ -138,11 +143,9 @@ export function createApp(deps: AppDeps): App {
     now: () => clock.monotonic(),
     observeVerify: observer.observeVerify,
   });
-  const service = createAuthService({
-    users,
-    gate,
-    tokens: hashWidth.noticing(tokens),
-  });
+  const service = observer.observeService(
+    createAuthService({ users, gate, tokens: hashWidth.noticing(tokens) }),
+  );
   let rpc: RpcHandler | undefined;
   const servesRpc = (path: string) => rpc?.serves(path) ?? false;
   let loading: Promise<RpcHandler> | undefined;
@@ -201,8 +204,23 @@ export function createApp(deps: AppDeps): App {
     onRefused: observer.onRefused,
   });
   const management = hasManagementPort
-    ? createManagementServer({ readiness, metrics: metricsPage })
+    ? createManagementServer({
+        ...{ readiness, metrics: metricsPage },
+        page: createStatusPages(() => Promise.resolve([status()]), readiness),
+      })
     : undefined;
+
+  const startedAt = clock.now();
+  const status = () =>
+    readStatus(
+      {
+        ...{ hour: observer.hour, hashes: () => hashes.depth(), keys, sample: families.look },
+        hashLimits: { running: hashWidth.max, waiting: config.HASH_QUEUE_MAX },
+        throttle: { isOn: config.THROTTLE_FAILURES > 0 },
+        takeover: () => takeover?.state(),
+      },
+      startedAt,
+    );
 
   function onRehashError(error: unknown): void {
     // Whoever logs in again when it is quieter gets it then.
@@ -263,6 +281,7 @@ export function createApp(deps: AppDeps): App {
   return {
     readiness,
     metrics: () => observer.metrics(),
+    status,
     get url() {
       return url;
     },

@@ -15,6 +15,8 @@ export interface HashWidthOptions {
 export interface HashWidth {
   /** Most hashes at once at present. */
   current(): number;
+  /** The most that there may ever be. */
+  readonly max: number;
   /** The tokens; each one that is verified is noticed as a renewal. */
   noticing(tokens: Tokens): Tokens;
 }
@@ -25,6 +27,7 @@ const quietMs = 1000;
 export function createHashWidth({ busy, quiet, now }: HashWidthOptions): HashWidth {
   let renewedAtMs = -Infinity;
   return {
+    max: Math.max(busy, quiet),
     current: () => (now() - renewedAtMs < quietMs ? busy : quiet),
     noticing: (tokens) => ({
       ...tokens,

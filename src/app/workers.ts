@@ -11,15 +11,21 @@ import { workerCount, type Config } from "../config/config.js";
 import { version } from "../config/version.js";
 import type { Logger } from "../observability/log.js";
 import type { MetricSnapshot } from "../observability/metrics.js";
+import type { ProcessStatus } from "../pages/status.js";
 import { createManagementServer, type ManagementServer } from "../server/management.js";
+import { createStatusPages } from "./status.js";
 
 /** From the primary. */
-type Command = { readonly type: "stop" } | { readonly type: "metrics"; readonly id: number };
+type Command =
+  | { readonly type: "stop" }
+  | { readonly type: "metrics"; readonly id: number }
+  | { readonly type: "status"; readonly id: number };
 /** From a worker. */
 type Report =
   | { readonly type: "started"; readonly url: string }
   | { readonly type: "readiness"; readonly problems: Readonly<Record<string, string>> }
-  | { readonly type: "metrics"; readonly id: number; readonly metrics: MetricSnapshot };
+  | { readonly type: "metrics"; readonly id: number; readonly metrics: MetricSnapshot }
+  | { readonly type: "status"; readonly id: number; readonly status: ProcessStatus };
 
 export const isWorker = cluster.isWorker;
 
@@ -45,8 +51,10 @@ export function reportToPrimary(app: App): void {
     if (worker.isConnected()) worker.send(report);
   };
   worker.on("message", (command: Command) => {
-    if (command.type !== "metrics") return;
-    void app.metrics().then((metrics) => send({ type: "metrics", id: command.id, metrics }));
+    if (command.type === "stop") return;
+    const { id } = command;
+    if (command.type === "status") send({ type: "status", id, status: app.status() });
+    else void app.metrics().then((metrics) => send({ type: "metrics", id, metrics }));
   });
   async function watchReadiness(): Promise<void> {
     while (worker?.isConnected()) {
@@ -90,7 +98,7 @@ const backOffMaxMs = 10_000;
 const deathsMax = 6;
 /** A worker that has lived for this long was healthy: its death is the first of its row. */
 const settledMs = 60_000;
-const metricsMs = 2_000;
+const answerMs = 2_000;
 const readyMs = 30_000;
 
 /**
@@ -146,6 +154,7 @@ class Primary {
     this.#management = createManagementServer({
       readiness: { problems, isReady: () => Object.keys(problems()).length === 0 },
       metrics: () => this.#metrics(),
+      page: createStatusPages(() => this.#statuses(), { problems }),
     });
   }
 
@@ -299,23 +308,33 @@ class Primary {
     return sumCounters(await before, member.metrics);
   }
 
+  /** Of those that answer in time. */
+  async #statuses(): Promise<ProcessStatus[]> {
+    const running = [...this.#running];
+    const reports = await Promise.all(running.map(({ worker }) => this.#ask(worker, "status")));
+    return reports.flatMap((report) => (report?.type === "status" ? report.status : []));
+  }
+
   async #askForMetrics(member: Member): Promise<void> {
-    const { worker } = member;
-    if (!worker.isConnected()) return;
+    const report = await this.#ask(member.worker, "metrics");
+    if (report?.type === "metrics") member.metrics = report.metrics;
+  }
+
+  /** Undefined where it does not answer in time. */
+  #ask(worker: Worker, type: "metrics" | "status"): Promise<Report | undefined> {
+    if (!worker.isConnected()) return Promise.resolve(undefined);
     const id = ++this.#requests;
-    await new Promise<void>((resolve) => {
-      const settle = () => {
+    return new Promise((resolve) => {
+      const settle = (report?: Report) => {
         clearTimeout(timer);
         worker.off("message", onReport);
-        resolve();
+        resolve(report);
       };
       const onReport = (report: Report) => {
-        if (report.type !== "metrics" || report.id !== id) return;
-        member.metrics = report.metrics;
-        settle();
+        if (report.type === type && report.id === id) settle(report);
       };
-      const timer = setTimeout(settle, metricsMs);
-      worker.on("message", onReport).send({ type: "metrics", id } satisfies Command);
+      const timer = setTimeout(settle, answerMs);
+      worker.on("message", onReport).send({ type, id } satisfies Command);
     });
   }
 }

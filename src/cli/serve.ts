@@ -180,10 +180,12 @@ async function prepareDemo(app: App, store: Store, json: boolean): Promise<strin
     tokensValidAfter: undefined,
   });
   const pair = JSON.stringify({ username, password });
-  const { url } = app;
-  if (json) return toJson({ url, username, password });
-  return `Latchkey listens on ${url} with the user ${username} and the password ${password}.
-Everything is gone when it stops (Ctrl-C). Try, in another terminal:
+  const { url, managementUrl } = app;
+  if (json) return toJson({ url, managementUrl, username, password });
+  return `Open ${url} to try every call and see its token verified, ${managementUrl} to see how the server does.
+
+Latchkey listens on ${url} with the user ${username} and the password ${password}.
+Everything is gone when it stops (Ctrl-C). Or try, in another terminal:
 
 # REST, the first old server's way: a password, then the token that came of it
 curl -i -X POST -u ${username}:${password} ${url}/api/auth/token

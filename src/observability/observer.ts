@@ -2,8 +2,11 @@
  * Everything that the service tells of itself: log lines, audit events, metrics and traces. The rest of
  * the code calls the observer and knows none of them. Depends on auth, the server's types, the take-over's and the log.
  */
+import { AuthError } from "../auth/errors.js";
 import type { AttemptEvent } from "../auth/gate/gate.js";
 import type { KeyEvent } from "../auth/keys/keys.js";
+import type { AuthService } from "../auth/service.js";
+import { LastHour, type HourCounts } from "./last-hour.js";
 import type { Logs } from "./log.js";
 import type { Refusal } from "../server/connections.js";
 import type { AccessEntry } from "../server/handler.js";
@@ -27,6 +30,10 @@ export interface Observer {
   readonly observeHashes: Tracing["traceHashes"];
   readonly observeVerify: Tracing["traceVerify"] | undefined;
   readonly observeRequests: Tracing["traceRequests"];
+  /** The service, whose renewals are counted. */
+  observeService(service: AuthService): AuthService;
+  /** What the last hour's logins and renewals came to. */
+  hour(): HourCounts;
   /** Loads what metrics need; what has happened before is counted too. */
   startMetrics(sources: Omit<MetricSources, "dropped">): Promise<void>;
   /** Empty before the metrics have started. */
@@ -39,6 +46,7 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
   const { logger, access, audit, dropped } = logs;
   let early: Observation[] = [];
   let metrics: Metrics | undefined;
+  const hour = new LastHour(Date.now);
   function record(observation: Observation): void {
     if (metrics === undefined) early.push(observation);
     else metrics.record(observation);
@@ -56,6 +64,7 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
     onAttempt(event) {
       const { labels, ...fields } = event;
       audit({ event: "attempt", ...fields, ...labels });
+      hour.count(event.reason);
       record({ kind: "attempt", event });
     },
     onRefused(refusal) {
@@ -105,11 +114,26 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
     observe: (store) =>
       observeStore(store, (call) => {
         record({ kind: "store", call });
+        if (call.error) hour.count("store_failed");
         tracing?.onStoreCall(call);
       }),
     observeHashes: tracing?.traceHashes ?? ((queue) => queue),
     observeVerify: tracing?.traceVerify,
     observeRequests: tracing?.traceRequests ?? ((handler) => handler),
+    observeService: (service) => ({
+      ...service,
+      issueToken(authorization, attempt) {
+        const issued = service.issueToken(authorization, attempt);
+        if (authorization !== undefined && bearer.test(authorization)) {
+          issued.then(
+            () => hour.countRenewal(undefined),
+            (error: unknown) => hour.countRenewal(AuthError.from(error).code),
+          );
+        }
+        return issued;
+      },
+    }),
+    hour: () => hour.read(),
     async startMetrics(sources) {
       const { createMetrics } = await import("./metrics.js");
       metrics = createMetrics({ ...sources, dropped });
@@ -120,6 +144,9 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
     close: (waitMs) => tracing?.close(waitMs) ?? Promise.resolve(),
   };
 }
+
+/** A token that is to be renewed; a password is an attempt. */
+const bearer = /^bearer /i;
 
 const breakerTexts = {
   open: "the old server counts as down",

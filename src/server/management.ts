@@ -1,6 +1,11 @@
-/** The management port: `/livez`, `/readyz` and `/metrics`, for those who run the service. */
+/** The management port: `/livez`, `/readyz`, `/metrics` and a page, for those who run the service. */
 import { once } from "node:events";
-import { createServer, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerOptions,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { baseUrl } from "./base-url.js";
 import type { Readiness } from "./readiness.js";
@@ -9,6 +14,14 @@ import { pathOf, refusalOf } from "./request-rules.js";
 export interface ManagementOptions {
   readonly readiness: Pick<Readiness, "isReady" | "problems">;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
+  /** What people get to see under a path, undefined where there is nothing. */
+  readonly page?: (path: string) => Promise<ManagementPage | undefined>;
+}
+
+export interface ManagementPage {
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: OutgoingHttpHeaders | undefined;
 }
 
 export interface ManagementServer {
@@ -25,8 +38,10 @@ const serverOptions: ServerOptions = {
   requireHostHeader: false,
 };
 
+const isRead = ({ method }: IncomingMessage) => method === "GET" || method === "HEAD";
+
 export function createManagementServer(options: ManagementOptions): ManagementServer {
-  const { readiness, metrics } = options;
+  const { readiness, metrics, page } = options;
   const server = createServer(serverOptions, (req, res) => {
     const path = pathOf(req.url)?.split("?", 1)[0];
     const refusal = refusalOf(req);
@@ -47,6 +62,14 @@ export function createManagementServer(options: ManagementOptions): ManagementSe
         ({ contentType, body }) => answer(200, contentType, body),
         () => answerJson(500, { status: "error" }),
       );
+    } else if (page !== undefined && path !== undefined && isRead(req)) {
+      page(path).then(
+        (found) => {
+          if (found === undefined) answerJson(404, { status: "not found" });
+          else answer(200, found.type, found.body, found.headers);
+        },
+        () => answerJson(500, { status: "error" }),
+      );
     } else {
       answerJson(404, { status: "not found" });
     }
@@ -55,8 +78,14 @@ export function createManagementServer(options: ManagementOptions): ManagementSe
       answer(status, "application/json", JSON.stringify(body));
     }
 
-    function answer(status: number, contentType: string, body: string): void {
-      res.writeHead(status, { "content-type": contentType, "cache-control": "no-store" });
+    function answer(
+      status: number,
+      contentType: string,
+      body: string,
+      headers?: OutgoingHttpHeaders,
+    ): void {
+      const own = { "content-type": contentType, "cache-control": "no-store" };
+      res.writeHead(status, { ...headers, ...own });
       res.end(body);
     }
   });

@@ -202,6 +202,12 @@ export class ManagedKeys implements KeySet {
     return (this.#replica.ring?.revoked ?? []).flatMap(({ kid, at }) => (at > since ? kid : []));
   }
 
+  /** As `list` knew it last: from memory, and empty before the store has answered. */
+  known(): KeyListing[] {
+    const { ring } = this.#replica;
+    return ring === undefined ? [] : listingOf(ring, this.#files, this.#policy);
+  }
+
   /** Every key, from files too, and those that were revoked. */
   async list(): Promise<KeyListing[]> {
     return listingOf(await this.#replica.load(), this.#files, this.#policy);

@@ -1,0 +1,57 @@
+/** What the status page shows, of one process or of several. Depends on observability. */
+import { sumHours, type HourCounts } from "../observability/last-hour.js";
+
+/** What one process tells of itself, as plain data: it comes from another process. */
+export interface ProcessStatus {
+  readonly startedAt: number;
+  readonly hour: HourCounts;
+  readonly hashes: { readonly running: number; readonly waiting: number };
+  readonly hashLimits: { readonly running: number; readonly waiting: number };
+  readonly throttle: { readonly isOn: boolean };
+  readonly keys: readonly StatusKey[];
+  readonly sample:
+    { readonly at: number; readonly families: Readonly<Record<string, number>> } | undefined;
+  readonly takeover: StatusTakeover | undefined;
+}
+
+/** Times in milliseconds since the epoch. */
+export interface StatusKey {
+  readonly kid: string;
+  readonly state: string;
+  readonly since: number | undefined;
+  readonly next: { readonly step: string; readonly at: number } | undefined;
+}
+
+export interface StatusTakeover {
+  /** Per cent of the usernames; undefined while the store does not tell. */
+  readonly lead: number | undefined;
+  readonly breaker: string;
+}
+
+export interface Status {
+  readonly version: string;
+  readonly now: number;
+  readonly processes: number;
+  readonly problems: Readonly<Record<string, string>>;
+  /** Undefined where no process has told of itself. */
+  readonly status: ProcessStatus | undefined;
+}
+
+/** Undefined where no process has told of itself. */
+export function mergeStatuses(all: readonly ProcessStatus[]): ProcessStatus | undefined {
+  const [first, ...others] = all;
+  if (first === undefined || others.length === 0) return first;
+  const sum = (read: (each: ProcessStatus) => { running: number; waiting: number }) => ({
+    running: all.reduce((total, each) => total + read(each).running, 0),
+    waiting: all.reduce((total, each) => total + read(each).waiting, 0),
+  });
+  return {
+    ...first,
+    startedAt: Math.min(...all.map(({ startedAt }) => startedAt)),
+    hour: sumHours(all.map(({ hour }) => hour)),
+    hashes: sum(({ hashes }) => hashes),
+    hashLimits: sum(({ hashLimits }) => hashLimits),
+    keys: all.find(({ keys }) => keys.length > 0)?.keys ?? [],
+    sample: all.find(({ sample }) => sample !== undefined)?.sample,
+  };
+}
