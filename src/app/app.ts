@@ -214,7 +214,10 @@ export function createApp(deps: AppDeps): App {
   const status = () =>
     readStatus(
       {
-        ...{ hour: observer.hour, hashes: () => hashes.depth(), keys, sample: families.look },
+        keys,
+        hour: () => observer.hour(),
+        hashes: () => hashes.depth(),
+        sample: families.look,
         hashLimits: { running: hashWidth.max, waiting: config.HASH_QUEUE_MAX },
         throttle: { isOn: config.THROTTLE_FAILURES > 0 },
         takeover: () => takeover?.state(),

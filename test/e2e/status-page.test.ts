@@ -67,7 +67,7 @@ describe("one process", () => {
     const text = await textOf(service.managementUrl);
     for (const { kid } of keys) expect(text).toContain(kid);
     expect(text).toMatch(/ signing .* retired, in 30 days, at 20/);
-    await says(service.managementUrl, /1 drawn at random, 0 minutes ago argon2id 100 %/);
+    await says(service.managementUrl, /a sample, 0 minutes ago argon2id 100 %/);
     expect(text).toMatch(/Running 0 of \d+ Waiting 0 of 256/);
     expect(text).not.toContain("Take-over");
   });
@@ -183,7 +183,8 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
 
   test("refreshes itself without a reload, and says when nobody answers any more", async () => {
     const service = await startService({}, [testUser]);
-    const { page, faults, close } = await openPage(browser, service.managementUrl);
+    const opened = await openPage(browser, service.managementUrl);
+    const { page, faults } = opened;
     await page.evaluate("window.isStillThere = true");
     expect(await page.locator("h1").innerText()).toBe("Ready");
     await login(service.url);
@@ -196,13 +197,14 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
       .getByRole("alert")
       .getByText(/^No answer since/)
       .waitFor();
-    await close();
+    await opened.close();
   });
 
   test("fits 360 pixels in the dark, and its table is reached with the keyboard", async () => {
     const service = await startService();
     const narrow = { viewport: { width: 360, height: 740 }, colorScheme: "dark" } as const;
-    const { page, faults, close } = await openPage(browser, service.managementUrl, narrow);
+    const opened = await openPage(browser, service.managementUrl, narrow);
+    const { page, faults } = opened;
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(360);
     const names: string[] = [];
     for (let presses = 0; presses < 3; presses++) {
@@ -214,7 +216,7 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     expect(names).toEqual(["metrics", "readyz", "Signing keys as a table"]);
     expect(await seriousFindings(page)).toEqual([]);
     expect(faults).toEqual([]);
-    await close();
+    await opened.close();
     await service.close();
   });
 });
