@@ -29,6 +29,12 @@ export interface User {
   readonly tokensValidAfter: Date | undefined;
 }
 
+/** A user of an import. What it leaves open stays as it is stored; a new user is enabled and has no roles. */
+export interface UserToImport extends Omit<User, "disabled" | "roles"> {
+  readonly disabled: boolean | undefined;
+  readonly roles: readonly string[] | undefined;
+}
+
 /** A stored record as a login reads it, for the operator. */
 export interface UserRecord {
   /** Undefined where the record can be nobody's. */
@@ -119,12 +125,12 @@ export interface UserStore {
   add(user: User): Promise<"added" | "id_taken" | "username_taken">;
   /**
    * Adds or, with `replace`, overwrites users; one outcome each, in order. Each user is written whole
-   * or not at all. A `replace` by a user without a hash keeps the stored one; one that changes it sets
-   * `tokensValidAfter` to `replacedAt`, else it keeps what is stored. With `dryRun` the outcomes are those a real call would have had, but for what
-   * rules of the store's own refuse.
+   * or not at all. A `replace` that changes the hash sets `tokensValidAfter` to `replacedAt`, else it keeps
+   * what is stored, as it keeps what the user leaves open. With `dryRun` the outcomes are those that a real
+   * call would have had, but for what rules of the store's own refuse.
    * @throws UnfinishedImport where the store fails on the way
    */
-  import(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]>;
+  import(users: readonly UserToImport[], options: ImportOptions): Promise<ImportOutcome[]>;
   /** Changes a user in place; false where there is none. Fields we do not know stay as they are. */
   update(id: UserId, change: UserChange): Promise<boolean>;
   /** Compare-and-set: writes `newHash` only while `oldHash` is what is stored. True if it wrote. */

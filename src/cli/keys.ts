@@ -13,7 +13,7 @@ import type {
 import { duration, type Config } from "../config/config.js";
 import { describeCommand, withStore, type JsonOption, type Session } from "./command.js";
 import type { Store } from "../store/store.js";
-import { recorded, type Deed } from "./record.js";
+import { recorded } from "./record.js";
 import { CliError, formatTable, note, safe, toJson, warn, writeLine } from "./terminal.js";
 
 export function addKeysCommands(program: Command, session: Session): void {
@@ -113,16 +113,25 @@ function withKeys<T>(
   return withStore(session, onStore, options);
 }
 
-const allKeys = "the signing keys";
 const keyCalled = (kid: string) => `the key ${JSON.stringify(kid)}`;
 
-/** As `withKeys`, for one change, which is recorded. */
+/** As `withKeys`, for a change of the keys that there are, which is recorded. */
 function changeKeys<T>(
   session: Session,
-  deed: Deed,
+  action: string,
   work: (keys: ManagedKeys) => Promise<T>,
 ): Promise<T> {
-  return withKeys(session, (keys, _, store) => recorded(session, store, deed, () => work(keys)));
+  return withKeys(session, async (keys, { MONGODB_URI, SIGNING_KEY_FILE }, store) => {
+    // Refused, as long as that key signs.
+    if (SIGNING_KEY_FILE !== undefined) return work(keys);
+    const { document } = await store.keys.load();
+    if (document === undefined) {
+      const place = MONGODB_URI === undefined ? "DATA_DIR" : "MONGODB_URI";
+      const message = `there are no signing keys yet: check ${place}, or start the service, which makes them`;
+      throw new CliError("no_keys", message);
+    }
+    return recorded(session, store, { action, about: "the signing keys" }, () => work(keys));
+  });
 }
 
 /** Waits until no running server goes by what it read before a change. */
@@ -163,17 +172,13 @@ const timeOf = (time: Date | undefined) => time?.toISOString() ?? "-";
 
 async function rotateKeys(session: Session, { now = false, json }: RotateOptions): Promise<void> {
   if (now) {
-    const change = await changeKeys(session, { action: "key_rotated", about: allKeys }, (keys) =>
-      keys.rotateNow(),
-    );
+    const change = await changeKeys(session, "key_rotated", (keys) => keys.rotateNow());
     await untilFelt(session);
     await tellSigningChange(session, change, json);
     return;
   }
-  const { signingKid = "", at } = await changeKeys(
-    session,
-    { action: "key_rotation_asked", about: allKeys },
-    (keys) => keys.rotate(),
+  const { signingKid = "", at } = await changeKeys(session, "key_rotation_asked", (keys) =>
+    keys.rotate(),
   );
   const due = at.getTime() > session.clock.now() ? `from ${at.toISOString()} on` : "within seconds";
   const text = `${safe(signingKid)} signs ${due}: a running server sees to it`;
@@ -182,7 +187,13 @@ async function rotateKeys(session: Session, { now = false, json }: RotateOptions
 
 async function revokeKey(session: Session, kid: string, { json }: JsonOption): Promise<void> {
   const deed = { action: "key_revoked", target: kid, about: keyCalled(kid) };
-  const change = await changeKeys(session, deed, (keys) => keys.revoke(kid));
+  const change = await withKeys(session, async (keys, _, store) => {
+    // Nothing is recorded, or made, where there is nothing to do.
+    if (!(await keys.list()).some((key) => key.kid === kid)) {
+      throw new CliError("unknown_key", `there is no key ${kid}`);
+    }
+    return recorded(session, store, deed, () => keys.revoke(kid));
+  });
   await untilFelt(session);
   if (!json) await writeLine(session.terminal.stdout, `revoked ${safe(kid)}`);
   const { acceptedForSeconds } = change;

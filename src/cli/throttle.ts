@@ -54,17 +54,20 @@ async function* rows(throttle: Throttle): AsyncGenerator<readonly string[]> {
 
 async function unlock(session: Session, name: string, { json = false }: JsonOption): Promise<void> {
   const { stdout } = session.terminal;
-  const unlocked = await withThrottle(session, (throttle, store) =>
-    recorded(
-      session,
-      store,
-      { action: "user_unlocked", target: name, about: userCalled(name) },
-      () => throttle.unlock(name),
-      (isUnlocked) => (isUnlocked ? {} : undefined),
-    ),
-  );
+  const deed = { action: "user_unlocked", target: name, about: userCalled(name) };
+  const unlocked = await withThrottle(session, async (throttle, store) => {
+    // Nothing is recorded, or made, where nothing is counted.
+    if (await isEmpty(store.throttle.list())) return false;
+    const unlock = () => throttle.unlock(name);
+    return recorded(session, store, deed, unlock, (isDone) => (isDone ? {} : undefined));
+  });
   const sentence = unlocked ? `unlocked ${safe(name)}` : `${safe(name)} had no failed logins`;
   await writeLine(stdout, json ? toJson({ username: name, unlocked }) : sentence);
+}
+
+async function isEmpty(items: AsyncIterable<unknown>): Promise<boolean> {
+  for await (const item of items) return item === undefined;
+  return true;
 }
 
 async function withThrottle<T>(

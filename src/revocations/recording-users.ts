@@ -13,6 +13,7 @@ import type {
   UserId,
   UserRecord,
   UserStore,
+  UserToImport,
 } from "../auth/users.js";
 import type { RevocationStore } from "./store.js";
 
@@ -56,7 +57,7 @@ export class RecordingUsers implements UserStore {
   }
 
   async import(
-    users: readonly User[],
+    users: readonly UserToImport[],
     options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
   ): Promise<ImportOutcome[]> {
     const outcomes = await this.#users.import(users, options);

@@ -2,7 +2,7 @@
  * What an import does with each user, decided once for every store. Depends on the domain's users.
  */
 import type { UsernameKey } from "../auth/usernames.js";
-import type { ImportConflict, ImportOutcome, User, UserId } from "../auth/users.js";
+import type { ImportConflict, ImportOutcome, User, UserId, UserToImport } from "../auth/users.js";
 
 export const idKey = (id: UserId) => `${id.type}:${id.value}`;
 
@@ -13,8 +13,17 @@ export interface Occupant {
   readonly passwordHash: string | undefined;
   /** What the store itself has for the hash, by path, where that is more than one string. */
   readonly hashFields?: Readonly<Record<string, unknown>>;
+  readonly disabled: boolean;
+  readonly roles: readonly string[];
   readonly tokensValidAfter: Date | undefined;
 }
+
+/** The user as he is stored where nobody is yet. */
+const asNew = ({ disabled = false, roles = [], ...user }: UserToImport): User => ({
+  ...user,
+  disabled,
+  roles,
+});
 
 export interface PlannedWrite {
   /** What it replaces, or undefined where it adds. */
@@ -29,7 +38,7 @@ export interface PlannedWrite {
  * same import meets the earlier ones as if they were stored already.
  */
 export function planImport(
-  users: readonly User[],
+  users: readonly UserToImport[],
   stored: readonly Occupant[],
   { onConflict, replacedAt }: { onConflict: ImportConflict; replacedAt: Date },
   usernameKey: UsernameKey,
@@ -56,23 +65,27 @@ export function planImport(
     const sameId = byId.get(idKey(user.id));
     const sameUsername = byUsername.get(usernameKey(user.username));
     if (sameId === undefined && sameUsername === undefined) {
-      write(user, undefined, position);
+      write(asNew(user), undefined, position);
       return "added";
     }
-    if (sameId !== sameUsername) return sameId === undefined ? "username_taken" : "id_taken";
+    if (sameId === undefined) return "username_taken";
+    if (sameId !== sameUsername) return "id_taken";
     if (onConflict !== "replace") return onConflict === "skip" ? "skipped" : "exists";
-    // A line without a hash says nothing of the password.
-    const passwordHash = user.passwordHash ?? sameId?.passwordHash;
+    const { passwordHash = sameId.passwordHash, disabled = sameId.disabled } = user;
+    const { roles = sameId.roles } = user;
     const tokensValidAfter =
-      sameId?.passwordHash === passwordHash ? sameId?.tokensValidAfter : replacedAt;
-    write({ ...user, passwordHash, tokensValidAfter }, sameId, position);
+      sameId.passwordHash === passwordHash ? sameId.tokensValidAfter : replacedAt;
+    write({ ...user, passwordHash, disabled, roles, tokensValidAfter }, sameId, position);
     return "replaced";
   });
   return { outcomes, writes: [...writes.values()] };
 }
 
 /** One write for each user who shares neither `_id` nor username with another one of the import. */
-export function planLoneUsers(users: readonly User[], usernameKey: UsernameKey): PlannedWrite[] {
+export function planLoneUsers(
+  users: readonly UserToImport[],
+  usernameKey: UsernameKey,
+): PlannedWrite[] {
   const counts = new Map<string, number>();
   const keys = users.map(({ id, username }) => [
     `id ${idKey(id)}`,
@@ -81,7 +94,7 @@ export function planLoneUsers(users: readonly User[], usernameKey: UsernameKey):
   for (const key of keys.flat()) counts.set(key, (counts.get(key) ?? 0) + 1);
   return users.flatMap((user, position) =>
     keys[position]?.every((key) => counts.get(key) === 1)
-      ? { previous: undefined, user, positions: [position] }
+      ? { previous: undefined, user: asNew(user), positions: [position] }
       : [],
   );
 }

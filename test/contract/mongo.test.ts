@@ -323,7 +323,7 @@ describeMongo("mongo: adopted documents", () => {
     const user = newUser({ id: { type: "int", value: "1" }, passwordHash: "old", roles: ["a"] });
     const options = { onConflict: "replace", replacedAt: new Date(), dryRun: false } as const;
     expect(await adopt().import([user], options)).toEqual(["replaced"]);
-    expect(await documents.findOne()).toEqual({ ...document, disabled: false, roles: ["a"] });
+    expect(await documents.findOne()).toEqual({ ...document, roles: ["a"] });
   });
 
   test("the user of the old server, as that one wrote him", async () => {

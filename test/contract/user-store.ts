@@ -393,6 +393,22 @@ function importContract(users: () => Store["users"], another: () => Promise<Stor
     expect(await users().findByUsername("alice")).toEqual(alice);
   });
 
+  test("a replacement keeps what it leaves open, and a new user is enabled without roles", async () => {
+    await users().add(newUser({ disabled: true, roles: ["old"] }));
+    const options = { onConflict: "replace", replacedAt, dryRun: false } as const;
+    const open = { disabled: undefined, roles: undefined };
+    const bob = newUser({ id: intId(8), username: "bob" });
+    const lines = [
+      { ...newUser({ passwordHash: "new" }), ...open },
+      { ...bob, ...open },
+    ];
+    expect(await users().import(lines, options)).toEqual(["replaced", "added"]);
+    expect(await users().findByUsername("alice")).toMatchObject({
+      ...{ passwordHash: "new", disabled: true, roles: ["old"] },
+    });
+    expect(await users().findByUsername("bob")).toMatchObject({ disabled: false, roles: [] });
+  });
+
   test("a replacement without a change of hash revokes nothing", async () => {
     const user = newUser();
     await users().add(user);

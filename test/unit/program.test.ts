@@ -70,6 +70,37 @@ describe("unknown commands", () => {
   });
 });
 
+test("an import that replaces a hash ends the tokens of the second in which it was written", async () => {
+  const env = { DATA_DIR: join(folder, "replaced") };
+  const hashes = [
+    "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+    "$2b$12$EXRkfkdmXn2gzds2SSitu.MW9.gAVqa9eLS1//RYtYCmB1eLHg.9q",
+  ];
+  const lines = (hash = "") =>
+    [
+      { _id: 1, username: "ann", passwordHash: hash },
+      { _id: 2, username: "bob", passwordHash: hashes[0] },
+    ]
+      .map((user) => `${JSON.stringify(user)}\n`)
+      .join("");
+  await latchkey(["users", "import", "-"], { env, input: lines(hashes[0]) });
+  let nowMs = Date.UTC(2026, 0, 1);
+  // The second turns between any two looks.
+  const slow = { ...clock, now: () => (nowMs += 1000) };
+  const args = ["users", "import", "-", "--on-conflict", "replace"];
+  const startMs = nowMs;
+  const input = lines(hashes[1]);
+  expect(await runProgram(args, { env, input, clock: slow })).toMatchObject({ code: 0 });
+  const users = (await latchkey(["users", "list", "--json"], { env })).stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as { username: string; tokensValidAfter: string | null });
+  const endOf = (name: string) =>
+    users.find(({ username }) => username === name)?.tokensValidAfter ?? null;
+  expect(Date.parse(endOf("ann") ?? "")).toBeGreaterThan(startMs + 2000);
+  expect(endOf("bob")).toBeNull();
+});
+
 describe("names and key ids that begin with -", () => {
   const password = "correct horse battery";
   const kid = `-${"x".repeat(42)}`;

@@ -6,10 +6,17 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
+import { AuthError } from "../../auth/errors.js";
 import { UnfinishedImport } from "../../auth/users.js";
-import type { ImportConflict, ImportOutcome, User, UserStore } from "../../auth/users.js";
+import type { ImportConflict, ImportOutcome, UserStore, UserToImport } from "../../auth/users.js";
 import type { Config } from "../../config/config.js";
-import { waitForNextSecond, withStore, type JsonOption, type Session } from "../command.js";
+import {
+  isSameSecond,
+  waitForNextSecond,
+  withStore,
+  type JsonOption,
+  type Session,
+} from "../command.js";
 import { importFormatOf, type ImportFormat } from "./formats.js";
 import { readLines, type ImportedUser, type Line } from "./lines.js";
 import { readObjects, type ImportFormatName } from "./objects.js";
@@ -50,7 +57,7 @@ export async function importUsers(
     const work = async (store: Store, config: Config) => {
       const format = await importFormatOf(options.format, options.firebaseConfig, config);
       const run = () =>
-        withTarget(store.users, options, config, (write) =>
+        withTarget(session, store.users, options, config, (write) =>
           importSource(session, options, format, source, write, interrupted),
         );
       if (options.dryRun) return run();
@@ -95,7 +102,7 @@ async function importSource(
         bar.clear();
         await note(terminal, describeRejection(line, fault, options));
       }
-      if (summary.counts.replaced > 0 && !options.dryRun) replacedAtMs = nowMs;
+      if (summary.counts.replaced > 0 && !options.dryRun) replacedAtMs = clock.now();
       if (failure) throw failure;
       bar.show(source.share(), `${batch.at(-1)?.line ?? 0} lines`);
     }
@@ -114,7 +121,7 @@ async function importSource(
 }
 
 /** What is known of a batch, and what went wrong with the rest of it. */
-async function writeBatch(write: Write, users: readonly User[], replacedAt: Date) {
+async function writeBatch(write: Write, users: readonly UserToImport[], replacedAt: Date) {
   try {
     return { known: await write(users, replacedAt), failure: undefined };
   } catch (error) {
@@ -238,22 +245,54 @@ function readEntry({ bytes }: Line, format: ImportFormat): ImportedUser | FieldF
   }
 }
 
-type Write = (users: readonly User[], replacedAt: Date) => Promise<ImportOutcome[]>;
+/** Users who are asked for together. */
+const endedTogether = 100;
+
+/** Where the second has turned meanwhile, tokens issued since the batch began may be by a replaced hash. */
+async function endTokensSince(
+  stored: UserStore,
+  replaced: readonly UserToImport[],
+  replacedAt: Date,
+  now: Date,
+): Promise<void> {
+  if (isSameSecond(replacedAt.getTime(), now.getTime())) return;
+  const end = async ({ id }: UserToImport) => {
+    const account = await stored.findBySubject(id.value);
+    const { tokensValidAfter } = account ?? {};
+    // Whose hash stayed as it was keeps his tokens.
+    if (tokensValidAfter && isSameSecond(tokensValidAfter.getTime(), replacedAt.getTime())) {
+      await stored.update(id, { tokensValidAfter: now });
+    }
+  };
+  for (let start = 0; start < replaced.length; start += endedTogether) {
+    await Promise.all(replaced.slice(start, start + endedTogether).map(end));
+  }
+}
+
+type Write = (users: readonly UserToImport[], replacedAt: Date) => Promise<ImportOutcome[]>;
 
 /**
  * Runs `work` with what a batch is written by. In a dry run the users that would be added go to a
  * store of their own, so that a later batch meets them as it would have.
  */
 async function withTarget(
+  { clock }: Session,
   stored: UserStore,
   { dryRun, onConflict }: ImportOptions,
   { USERNAME_MATCH: usernameMatch }: Config,
   work: (write: Write) => Promise<ImportCounts>,
 ): Promise<ImportCounts> {
   if (!dryRun) {
-    return work((users, replacedAt) =>
-      stored.import(users, { onConflict, replacedAt, dryRun: false }),
-    );
+    return work(async (users, replacedAt) => {
+      const outcomes = await stored.import(users, { onConflict, replacedAt, dryRun: false });
+      const replaced = users.filter((_, index) => outcomes[index] === "replaced");
+      try {
+        await endTokensSince(stored, replaced, replacedAt, new Date(clock.now()));
+      } catch (error) {
+        throw new UnfinishedImport(outcomes, AuthError.from(error));
+      }
+      return outcomes;
+    });
   }
   const dataDir = await mkdtemp(join(tmpdir(), "latchkey-dry-run-"));
   const { openEmbeddedStore } = await import("../../store/embedded/embedded-store.js");

@@ -4,7 +4,7 @@
  */
 import { parseJson } from "../../auth/json.js";
 import { inspectHash, marksNoPassword } from "../../auth/passwords/passwords.js";
-import type { User } from "../../auth/users.js";
+import type { UserToImport } from "../../auth/users.js";
 import { FieldFault, readId, readInstant, readRoles, readText } from "../users/fields.js";
 
 export interface Line {
@@ -51,7 +51,7 @@ function withoutMark(bytes: Buffer): Buffer {
 }
 
 export interface ImportedUser {
-  readonly user: User;
+  readonly user: UserToImport;
   /** Undefined where there is no hash. */
   readonly hashFamily: string | undefined;
   readonly unknownFields: readonly string[];
@@ -71,12 +71,12 @@ export function readFields(fields: Readonly<Record<string, unknown>>): ImportedU
   if (disabled !== undefined && typeof disabled !== "boolean") {
     throw new FieldFault("disabled", "is neither true nor false");
   }
-  const user: User = {
+  const user: UserToImport = {
     id: readId(_id),
     username: readText("username", username),
     passwordHash: hash as string | undefined,
-    disabled: disabled ?? false,
-    roles: roles === undefined ? [] : readRoles(roles),
+    disabled,
+    roles: roles === undefined ? undefined : readRoles(roles),
     tokensValidAfter: readInstant("tokensValidAfter", tokensValidAfter),
   };
   return { user, hashFamily, unknownFields: Object.keys(unknown) };

@@ -77,7 +77,10 @@ function addImportCommand(users: Command, session: Session): void {
   )
     .option("--dry-run", "write no user, say what would be done", false)
     .addOption(
-      new Option("--on-conflict <policy>", "what to do with a user who is stored already")
+      new Option(
+        "--on-conflict <policy>",
+        "a user who is stored already; replace keeps what the line leaves out",
+      )
         .choices(["fail", "skip", "replace"])
         .default("fail"),
     )

@@ -10,6 +10,7 @@ import type {
   UserId,
   UserRecord,
   UserStore,
+  UserToImport,
 } from "../../auth/users.js";
 import { planImport } from "../import-plan.js";
 import type { StoreFile } from "./databases.js";
@@ -51,7 +52,7 @@ export class EmbeddedUsers implements UserStore {
   }
 
   import(
-    users: readonly User[],
+    users: readonly UserToImport[],
     options: { onConflict: ImportConflict; replacedAt: Date; dryRun: boolean },
   ): Promise<ImportOutcome[]> {
     const plan = () => {

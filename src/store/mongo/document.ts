@@ -218,11 +218,14 @@ export class UserMapping {
   /** What of a document matters to an import, be it a user of ours or not. */
   occupant(document: Document, hashes: Document = document): Occupant {
     const username = at(document, this.fields.username);
+    const account = this.account(document);
     return {
       id: this.ids.read(document["_id"]),
       username: typeof username === "string" ? username : undefined,
       passwordHash: this.passwordHash(hashes),
       hashFields: this.hashFields(hashes),
+      disabled: account?.disabled ?? false,
+      roles: account?.roles ?? [],
       tokensValidAfter: toInstant(at(document, this.fields.tokensValidAfter)),
     };
   }
@@ -327,10 +330,14 @@ export class UserMapping {
     return {
       [this.fields.username]: this.askedUsername(user.username),
       [this.fields.password]: user.passwordHash && this.#marked(user.passwordHash),
-      ...this.#flag.values(user.disabled),
+      ...this.flagValues(user.disabled),
       [this.fields.roles]: this.#rolesValue(user.roles),
       [this.fields.tokensValidAfter]: user.tokensValidAfter,
     };
+  }
+
+  flagValues(disabled: boolean): Record<string, unknown> {
+    return this.#flag.values(disabled);
   }
 
   /** A new document for the user. */

@@ -7,7 +7,7 @@ import { MongoBulkWriteError, MongoServerError } from "mongodb";
 import type { Collection, Document, Filter, FindOptions } from "mongodb";
 import { AuthError } from "../../auth/errors.js";
 import { UnfinishedImport } from "../../auth/users.js";
-import type { ImportOptions, ImportOutcome, User } from "../../auth/users.js";
+import type { ImportOptions, ImportOutcome, UserToImport } from "../../auth/users.js";
 import { planImport, planLoneUsers } from "../import-plan.js";
 import type { Occupant, PlannedWrite } from "../import-plan.js";
 import { outcomeUnknown, proven, type MongoAccess } from "./connection.js";
@@ -68,7 +68,7 @@ export class MongoUserImport {
   }
 
   /** @throws UnfinishedImport */
-  async run(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]> {
+  async run(users: readonly UserToImport[], options: ImportOptions): Promise<ImportOutcome[]> {
     const outcomes = new Array<ImportOutcome | undefined>(users.length).fill(undefined);
     try {
       if (options.dryRun) return (await this.#plan(users, options)).outcomes;
@@ -88,12 +88,12 @@ export class MongoUserImport {
     }
   }
 
-  async #plan(users: readonly User[], options: ImportOptions) {
+  async #plan(users: readonly UserToImport[], options: ImportOptions) {
     return planImport(users, await this.#occupants(users), options, this.#mapping.usernameKey);
   }
 
   /** Whoever has an `_id` or username of the batch. */
-  async #occupants(batch: readonly User[]): Promise<Occupant[]> {
+  async #occupants(batch: readonly UserToImport[]): Promise<Occupant[]> {
     // A collation would compare ids by its own rules too, hence two questions.
     const questions = inParts(batch).map((part) => [
       this.#find({ _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } }),
@@ -107,7 +107,7 @@ export class MongoUserImport {
     return Array.from(unique.values(), (each) => this.#mapping.occupant(each));
   }
 
-  async #storedIds(batch: readonly User[]): Promise<Set<string>> {
+  async #storedIds(batch: readonly UserToImport[]): Promise<Set<string>> {
     const questions = inParts(batch).map((part) => {
       const filter = { _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } };
       return this.#find(filter, { projection: { _id: 1 } });
@@ -133,7 +133,7 @@ export class MongoUserImport {
    * because then their order counts.
    */
   async #addAtOnce(
-    users: readonly User[],
+    users: readonly UserToImport[],
     outcomes: (ImportOutcome | undefined)[],
   ): Promise<unknown> {
     // An account may be allowed to write and not to list indexes.
@@ -156,7 +156,7 @@ export class MongoUserImport {
 
   /** Plans for those without an outcome, and writes; those in whose way somebody got have none yet. */
   async #writePlanned(
-    users: readonly User[],
+    users: readonly UserToImport[],
     options: ImportOptions,
     outcomes: (ImportOutcome | undefined)[],
   ): Promise<unknown> {
@@ -269,22 +269,34 @@ export class MongoUserImport {
   }
 
   #replacement({ user, previous }: PlannedWrite) {
-    const { password, tokensValidAfter } = this.#mapping.fields;
-    const { [password]: hash, [tokensValidAfter]: instant, ...values } = this.#mapping.values(user);
-    if (user.passwordHash !== previous?.passwordHash) values[password] = hash;
-    if (user.tokensValidAfter !== previous?.tokensValidAfter) values[tokensValidAfter] = instant;
+    const { password, tokensValidAfter, roles } = this.#mapping.fields;
+    const same = [
+      ...(user.passwordHash === previous?.passwordHash ? [password] : []),
+      ...(user.tokensValidAfter === previous?.tokensValidAfter ? [tokensValidAfter] : []),
+      ...(isEqual(user.roles, previous?.roles) ? [roles] : []),
+      ...(user.disabled === previous?.disabled
+        ? Object.keys(this.#mapping.flagValues(user.disabled))
+        : []),
+    ];
+    // What does not change is not written: it may be stored in a form of its own.
+    const changes = Object.entries(this.#mapping.values(user)).filter(
+      ([path]) => !same.includes(path),
+    );
     return {
       filter: {
         _id: this.#mapping.ids.write(user.id),
         ...this.#mapping.nameFilter({ $eq: previous?.username ?? user.username }),
         ...previous?.hashFields,
       },
-      update: toUpdate(values) ?? {},
+      update: toUpdate(Object.fromEntries(changes)) ?? {},
     };
   }
 
   /** Finds what is in the way of users whom every plan called free. */
-  async #explain(users: readonly User[], outcomes: (ImportOutcome | undefined)[]): Promise<void> {
+  async #explain(
+    users: readonly UserToImport[],
+    outcomes: (ImportOutcome | undefined)[],
+  ): Promise<void> {
     for (const [position, user] of users.entries()) {
       if (outcomes[position] !== undefined) continue;
       const name = this.#mapping.queriedUsername(user.username);
@@ -314,7 +326,7 @@ function isFinal(
   return outcomes.includes(undefined) && !(mayTryAgain && isPassing(failure));
 }
 
-const inParts = (users: readonly User[]) =>
+const inParts = (users: readonly UserToImport[]) =>
   Array.from({ length: Math.ceil(users.length / questionUsers) }, (_, i) =>
     users.slice(i * questionUsers, (i + 1) * questionUsers),
   );

@@ -15,6 +15,7 @@ import type {
   UserId,
   UserRecord,
   UserStore,
+  UserToImport,
 } from "../../auth/users.js";
 import { proven, type MongoAccess } from "./connection.js";
 import type { UserDocument, UserMapping } from "./document.js";
@@ -173,7 +174,7 @@ export class MongoUsers implements UserStore {
     return outcome === "added" || outcome === "username_taken" ? outcome : "id_taken";
   }
 
-  async import(users: readonly User[], options: ImportOptions): Promise<ImportOutcome[]> {
+  async import(users: readonly UserToImport[], options: ImportOptions): Promise<ImportOutcome[]> {
     if (this.#hashes) {
       throw new AuthError("internal", "users of this preset are added by their own framework");
     }
