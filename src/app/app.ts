@@ -12,9 +12,9 @@ import { createDecoy, hashPassword } from "../auth/passwords/passwords.js";
 import { createRehasher, noRehasher } from "../auth/passwords/rehash.js";
 import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
-import { usernameKeyOf } from "../auth/usernames.js";
 import { createTokens, type TokenPolicy } from "../auth/tokens.js";
 import { configWarnings, type Config } from "../config/config.js";
+import { usernameKeyFor } from "../config/presets.js";
 import { version } from "../config/version.js";
 import { createDocumentRoutes } from "../gateway/documents.js";
 import { createHomeRoute } from "../gateway/home-route.js";
@@ -97,8 +97,12 @@ export function createApp(deps: AppDeps): App {
   const keys = createManagedKeys({ ...deps, store }, clock, onKeyEvent);
   const policy = tokenPolicyOf(config);
   const tokens = createTokens(policy, keys, clock);
-  const throttle = createConfiguredThrottle(config, store, clock) ?? noThrottle;
-  const decoy = createDecoy(usernameKeyOf(config.USERNAME_MATCH));
+  const throttle =
+    createConfiguredThrottle(config, store, {
+      ...(deps.clock && { clock: deps.clock }),
+      checksMax: deps.quietHashConcurrency ?? config.HASH_CONCURRENCY,
+    }) ?? noThrottle;
+  const decoy = createDecoy(usernameKeyFor(config));
   const { HASH_CONCURRENCY } = config;
   const hashWidth = createHashWidth({
     busy: HASH_CONCURRENCY,

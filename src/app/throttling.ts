@@ -1,18 +1,17 @@
 /** The throttle that a configuration stands for. Depends on auth, the server's networks and config. */
-import { createThrottle, type Throttle } from "../auth/throttle/throttle.js";
-import type { ThrottleStore } from "../auth/throttle/throttle.js";
-import { usernameKeyOf } from "../auth/usernames.js";
+import { Throttle, type ThrottleOptions, type ThrottleStore } from "../auth/throttle/throttle.js";
 import type { Config } from "../config/config.js";
+import { usernameKeyFor } from "../config/presets.js";
 import { createExemption } from "../server/client-address.js";
 
 /** Undefined where throttling is off. */
 export function createConfiguredThrottle(
   config: Config,
   store: { readonly throttle: ThrottleStore; secret(): Promise<Uint8Array> },
-  clock: { now(): number },
+  options: Pick<ThrottleOptions, "clock" | "checksMax"> = {},
 ): Throttle | undefined {
   if (config.THROTTLE_FAILURES === 0) return undefined;
-  return createThrottle({
+  return new Throttle({
     store: store.throttle,
     secret: () => store.secret(),
     limits: {
@@ -22,7 +21,7 @@ export function createConfiguredThrottle(
       windowSeconds: config.THROTTLE_WINDOW,
     },
     isExempt: createExemption(config.THROTTLE_EXEMPT_NETWORKS ?? []),
-    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
-    clock,
+    usernameKey: usernameKeyFor(config),
+    ...options,
   });
 }

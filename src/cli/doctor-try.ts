@@ -8,9 +8,9 @@ import { Gate, HashQueue, type AttemptReason } from "../auth/gate/gate.js";
 import { createDecoy, inspectHash } from "../auth/passwords/passwords.js";
 import { noRehasher } from "../auth/passwords/rehash.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
-import { usernameKeyOf } from "../auth/usernames.js";
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
+import { usernameKeyFor } from "../config/presets.js";
 import { createConfiguredThrottle } from "../app/throttling.js";
 import type { Finding } from "../store/inspection.js";
 import type { Store } from "../store/store.js";
@@ -46,7 +46,7 @@ async function reasonOf({ store, config, username, password }: Trial): Promise<A
   const queue = new HashQueue({ concurrency: () => 1, waitingMax: 1, now });
   const gate = new Gate({
     users: store.users,
-    decoy: createDecoy(usernameKeyOf(config.USERNAME_MATCH)),
+    decoy: createDecoy(usernameKeyFor(config)),
     queue,
     rehasher: noRehasher,
     throttle: noThrottle,
@@ -118,8 +118,8 @@ function hashProblem({ passwordHash }: User): Problem {
 }
 
 /** Where the user would have to wait at present; from which network he comes is not known here. */
-async function* throttled({ store, config, clock, username }: Trial): AsyncGenerator<Problem> {
-  const throttle = createConfiguredThrottle(config, store, clock);
+async function* throttled({ store, config, username }: Trial): AsyncGenerator<Problem> {
+  const throttle = createConfiguredThrottle(config, store);
   if (throttle === undefined) return;
   const user = await store.users.findByUsername(username);
   for await (const entry of throttle.list()) {

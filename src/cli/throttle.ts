@@ -76,7 +76,7 @@ async function withThrottle<T>(
 ): Promise<T> {
   const { createConfiguredThrottle } = await import("../app/throttling.js");
   return withStore(session, (store, config) => {
-    const throttle = createConfiguredThrottle(config, store, session.clock);
+    const throttle = createConfiguredThrottle(config, store);
     if (throttle === undefined) {
       throw new CliError("throttle_off", "throttling is off: THROTTLE_FAILURES is 0");
     }

@@ -1,6 +1,6 @@
 /**
  * What the frameworks left in MongoDB: the table behind `USERS_PRESET`. Depends on the domain's hash
- * encodings.
+ * encodings and usernames.
  */
 import {
   betterAuthHash,
@@ -9,6 +9,7 @@ import {
   passportLocalMongooseHash,
   payloadHash,
 } from "../auth/passwords/encodings.js";
+import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
 
 /** A place that a hash may be in. */
 export interface HashSource {
@@ -170,4 +171,18 @@ export function presetOf(name: string | undefined): Preset | undefined {
   return name !== undefined && Object.hasOwn(presets, name)
     ? presets[name as PresetName]
     : undefined;
+}
+
+/** What all spellings have in common that find one user. */
+export function usernameKeyFor(config: {
+  readonly USERNAME_MATCH: UsernameMatch;
+  readonly USERS_PRESET: PresetName | undefined;
+}): UsernameKey {
+  const preset = presetOf(config.USERS_PRESET);
+  const key = usernameKeyOf(config.USERNAME_MATCH);
+  const isCaseFree = preset?.usernameCase !== undefined || preset?.findsOtherCase === true;
+  return (username) => {
+    const name = preset?.trimsUsername ? username.trim() : username;
+    return key(isCaseFree ? name.toLowerCase() : name);
+  };
 }

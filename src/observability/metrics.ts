@@ -127,7 +127,7 @@ const storeOperations = [
     sampleHashes: 0,
   }).map((method) => `users.${method}`),
   ...namesOf<keyof KeyStore>({ load: 0, save: 0 }).map((method) => `keys.${method}`),
-  ...namesOf<Exclude<keyof ThrottleStore, "list">>({ read: 0, write: 0 }).map(
+  ...namesOf<Exclude<keyof ThrottleStore, "list" | "now">>({ read: 0, write: 0 }).map(
     (method) => `throttle.${method}`,
   ),
 ];

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { createThrottle } from "../../src/auth/throttle/throttle.js";
+import { Throttle } from "../../src/auth/throttle/throttle.js";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import {
   runThrottleContract,
@@ -51,7 +51,7 @@ test("12,000 junk usernames from as many networks take bounded space", async () 
   const dataDir = newFolder();
   const store = await openEmbeddedStore({ dataDir, throttleDocumentsMax: 1000 });
   const limits = { failures: 10, userFailures: 100, networkFailures: 100, windowSeconds: 900 };
-  const throttle = createThrottle({
+  const throttle = new Throttle({
     store: store.throttle,
     secret: () => store.secret(),
     limits,

@@ -74,6 +74,7 @@ test("while failures cannot be counted no password is checked, and tokens are re
     read: (keys) => (isLost ? lost() : store.throttle.read(keys)),
     write: (...write) => (isLost ? lost() : store.throttle.write(...write)),
     list: () => store.throttle.list(),
+    now: () => store.throttle.now(),
   };
   service = await startService({}, [], { store: { ...store, throttle } });
   const client = createHttpClient(service.url);

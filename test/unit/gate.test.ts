@@ -53,9 +53,10 @@ function setUp(
     now: () => performance.now(),
   });
   const permit: Permit = {
+    isException: false,
     settle(...args) {
       settled.push(args);
-      return Promise.resolve();
+      return Promise.resolve(undefined);
     },
   };
   const gate = new Gate({
@@ -120,7 +121,7 @@ describe("a gate", () => {
 
   test("tells no outcome that could not be counted", async () => {
     const settle = () => Promise.reject(unavailable);
-    const { gate, events } = setUp({ admit: () => Promise.resolve({ settle }) });
+    const { gate, events } = setUp({ admit: () => Promise.resolve({ isException: false, settle }) });
     for (const given of [password, "wrong"]) {
       const check = gate.check({ username: "alice", password: given }, attempt);
       await expect(check).rejects.toBe(unavailable);

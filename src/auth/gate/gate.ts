@@ -93,7 +93,7 @@ interface Checked {
   /** Who may log in. */
   readonly accepted: User | undefined;
   /** The answer to a wrong password in place of the usual one. */
-  readonly refusal: AuthError | undefined;
+  readonly refusal: Throttled | undefined;
 }
 
 export class Gate {
@@ -130,10 +130,8 @@ export class Gate {
         rehasher.loggedIn(accepted, credentials.password);
         return accepted;
       }
-      if (refusal) {
-        await this.#untilTold(turnMs ?? startMs, place.signal);
-        throw refusal;
-      }
+      if (refusal?.isLifted) await this.#untilTold(turnMs ?? startMs, place.signal);
+      if (refusal) throw refusal;
     } catch (error) {
       if (turnMs === undefined || !isLifted(error)) tell(reasonOfError(error, attempt.signal));
       if (turnMs === undefined && place && isLifted(error)) {
@@ -168,7 +166,7 @@ export class Gate {
         onTurn();
         return this.#verify(user?.passwordHash, password, decoy.hashFor(username));
       });
-      const mayAsk = permit.refusal === undefined;
+      const mayAsk = !permit.isException;
       const own = { user, matches, network: clientNetwork, surface, mayAsk };
       accepted = await secondOpinion.decide(credentials, own);
     } catch (error) {
@@ -176,8 +174,8 @@ export class Gate {
       throw error;
     }
     const { username: label } = accepted ?? user ?? {};
-    await budget.during(permit.settle(accepted ? "right" : "wrong", label));
-    return { user, matches, accepted, refusal: permit.refusal };
+    const refusal = await budget.during(permit.settle(accepted ? "right" : "wrong", label));
+    return { user, matches, accepted, refusal };
   }
 
   /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */
@@ -201,8 +199,7 @@ export class Gate {
 }
 
 /** Whether trust in a network lifts such a refusal. */
-const isLifted = (error: unknown) =>
-  error instanceof Throttled && error.scope !== "username_and_network";
+const isLifted = (error: unknown) => error instanceof Throttled && error.isLifted;
 
 function reasonOf({ user, matches, accepted }: Checked): AttemptReason {
   if (accepted) return "accepted";

@@ -1,11 +1,12 @@
 /**
  * Changes the throttle's records one after the other: within a process by turns, between processes by
- * compare-and-set, all that is asked for at one time in one write. Depends on store and record.
+ * compare-and-set, all that is asked for at one time in one write. Depends on its neighbours and auth.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
 import type { StoreBudget } from "../store-budget.js";
+import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
 import type { ThrottleStore } from "./store.js";
+import { formatRecord, parseRecord } from "./stored-record.js";
 
 /** A record as it was seen in the store; a change may start from it without another look. */
 export interface Seen {
@@ -16,193 +17,232 @@ export interface Seen {
 /** What a change comes to. It is written if there is a `record`, and retried later with `wait`. */
 export type Step<T> = { readonly result: T; readonly record?: ThrottleRecord } | "wait";
 
-export interface Ledger {
+/** May be called several times; pure. */
+export type Change<T> = (record: ThrottleRecord, nowMs: number) => Step<T>;
+
+export interface ChangeOptions {
+  /** Where the change may start from. */
+  readonly seen?: Seen | undefined;
+  /** Drops the change while it waits; one that was begun is finished. */
+  readonly signal?: AbortSignal | undefined;
+  /** Paused while the change waits for places. */
+  readonly budget?: StoreBudget | undefined;
+}
+
+interface LedgerOptions {
+  readonly store: ThrottleStore;
+  readonly windowMs: number;
+  readonly clock: { now(): number };
+}
+
+export class Ledger {
+  readonly #options: LedgerOptions;
+  readonly #queues = new Map<string, RecordQueue>();
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+  }
+
   /** The records of these keys, in one round trip. */
-  read(keys: readonly string[]): Promise<Seen[]>;
+  async read(keys: readonly string[]): Promise<Seen[]> {
+    const found = await this.#options.store.read(keys);
+    return found.map((stored) => ({
+      version: stored?.version,
+      record: stored ? parseRecord(stored.document) : emptyRecord,
+    }));
+  }
+
   /**
    * Settles once what `change` made of the newest record is written, and with what it is now. A step
-   * without a record is decided on one read after the call. A call whose signal aborts is dropped
-   * while it waits; one that was begun is finished.
+   * without a record is decided on one read after the call.
    *
-   * @param change may be called several times; pure.
-   * @param budget is paused while the change waits for places.
    * @throws AuthError `store_unavailable`; then it may have been written all the same.
    * @throws the signal's reason.
    */
-  change<T>(
+  async change<T>(
     key: string,
-    seen: Seen | undefined,
-    change: (record: ThrottleRecord, nowMs: number) => Step<T>,
-    signal?: AbortSignal,
-    budget?: StoreBudget,
-  ): Promise<{ readonly result: T; readonly seen: Seen }>;
-}
+    change: Change<T>,
+    { seen, signal, budget }: ChangeOptions = {},
+  ): Promise<{ readonly result: T; readonly seen: Seen }> {
+    signal?.throwIfAborted();
+    const queue = this.#queues.get(key) ?? this.#open(key, seen);
+    let onAbort: (() => void) | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const task = { change, resolve, reject, signal, budget };
+        onAbort = () => queue.abort(task);
+        signal?.addEventListener("abort", onAbort);
+        queue.add(task);
+      });
+    } finally {
+      if (onAbort) signal?.removeEventListener("abort", onAbort);
+    }
+  }
 
-interface Task {
-  readonly change: (record: ThrottleRecord, nowMs: number) => Step<unknown>;
-  readonly resolve: (value: { result: never; seen: Seen }) => void;
-  readonly reject: (reason: unknown) => void;
-  readonly signal: AbortSignal | undefined;
-  /** Paused while the task waits for places. */
-  readonly budget: StoreBudget | undefined;
+  #open(key: string, seen: Seen | undefined): RecordQueue {
+    const { windowMs, clock } = this.#options;
+    const queue = new RecordQueue({
+      read: async () => (await this.read([key]))[0] ?? { version: undefined, record: emptyRecord },
+      write: (record, version) => this.#write(key, record, version),
+      prune: (record, nowMs) => prune(record, nowMs, windowMs),
+      now: () => clock.now(),
+      onIdle: () => this.#queues.delete(key),
+      seen,
+    });
+    this.#queues.set(key, queue);
+    return queue;
+  }
+
+  async #write(
+    key: string,
+    record: ThrottleRecord,
+    version: string | undefined,
+  ): Promise<Seen | undefined> {
+    const written = await this.#options.store.write(key, version, {
+      document: formatRecord(record),
+      expiresAtMs: expiryOf(record, this.#options.windowMs),
+      isDisposable: Object.keys(record.trusted).length === 0,
+    });
+    return written === undefined ? undefined : { version: written, record };
+  }
 }
 
 /** How often those who wait for places look whether other processes have given some back. */
 const pollMs = 100;
 const backoffMaxMs = 50;
 
-export function createLedger(options: {
-  readonly store: ThrottleStore;
-  readonly windowMs: number;
-  readonly clock: { now(): number };
-}): Ledger {
-  const { store, windowMs, clock } = options;
-  const desks = new Map<string, Desk>();
+interface Task {
+  readonly change: Change<unknown>;
+  readonly resolve: (value: { result: never; seen: Seen }) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly budget: StoreBudget | undefined;
+}
 
-  async function read(keys: readonly string[]): Promise<Seen[]> {
-    const found = await store.read(keys);
-    return found.map((stored) => ({
-      version: stored?.version,
-      record: stored ? (JSON.parse(stored.document) as ThrottleRecord) : emptyRecord,
-    }));
+interface QueueOptions {
+  readonly read: () => Promise<Seen>;
+  /** Undefined where another process was first. */
+  readonly write: (
+    record: ThrottleRecord,
+    version: string | undefined,
+  ) => Promise<Seen | undefined>;
+  readonly prune: (record: ThrottleRecord, nowMs: number) => ThrottleRecord;
+  readonly now: () => number;
+  readonly onIdle: () => void;
+  readonly seen: Seen | undefined;
+}
+
+/** The changes of one record, in the order in which they were asked for. */
+class RecordQueue {
+  readonly #options: QueueOptions;
+  #seen: Seen | undefined;
+  #tasks: Task[] = [];
+  #waiting: Task[] = [];
+  #isBusy = false;
+  #poll: NodeJS.Timeout | undefined;
+
+  constructor(options: QueueOptions) {
+    this.#options = options;
+    this.#seen = options.seen;
   }
 
-  async function write(key: string, { version, record }: Seen): Promise<Seen | undefined> {
-    const written = await store.write(key, version, {
-      document: JSON.stringify(record),
-      expiresAtMs: expiryOf(record, windowMs),
-      isDisposable: Object.keys(record.known).length === 0,
-    });
-    return written === undefined ? undefined : { version: written, record };
+  add(task: Task): void {
+    this.#tasks.push(task);
+    void this.#work();
   }
 
-  /** Where the changes of one record queue up. */
-  class Desk {
-    readonly #key: string;
-    #seen: Seen | undefined;
-    #tasks: Task[] = [];
-    #waiting: Task[] = [];
-    #isBusy = false;
-    #poll: NodeJS.Timeout | undefined;
+  /** Ends a wait. What has been begun goes on. */
+  abort(task: Task): void {
+    const index = this.#waiting.indexOf(task);
+    if (index === -1) return;
+    this.#waiting.splice(index, 1);
+    task.reject(task.signal?.reason);
+    this.#closeIfIdle();
+  }
 
-    constructor(key: string, seen: Seen | undefined) {
-      this.#key = key;
-      this.#seen = seen;
+  #wait(task: Task): void {
+    if (task.signal?.aborted) task.reject(task.signal.reason);
+    else {
+      task.budget?.pause();
+      this.#waiting.push(task);
     }
+  }
 
-    add(task: Task): void {
-      this.#tasks.push(task);
-      void this.#work();
-    }
+  #endWaits(): Task[] {
+    const tasks = this.#waiting.splice(0);
+    for (const { budget } of tasks) budget?.resume();
+    return tasks;
+  }
 
-    /** Ends a wait. What has been begun goes on. */
-    abort(task: Task): void {
-      const index = this.#waiting.indexOf(task);
-      if (index === -1) return;
-      this.#waiting.splice(index, 1);
-      task.reject(task.signal?.reason);
-      this.#closeIfIdle();
-    }
-
-    #wait(task: Task): void {
-      if (task.signal?.aborted) task.reject(task.signal.reason);
-      else {
-        task.budget?.pause();
-        this.#waiting.push(task);
+  async #work(): Promise<void> {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    clearTimeout(this.#poll);
+    while (this.#tasks.length > 0) {
+      const batch = this.#tasks.splice(0);
+      try {
+        if (await this.#settle(batch)) this.#tasks.push(...this.#endWaits());
+      } catch (error) {
+        this.#seen = undefined;
+        for (const { reject } of [...batch, ...this.#waiting.splice(0)]) reject(error);
       }
     }
+    this.#isBusy = false;
+    this.#closeIfIdle();
+    if (this.#waiting.length > 0) this.#poll = setTimeout(() => this.#look(), pollMs);
+  }
 
-    #endWaits(): Task[] {
-      const tasks = this.#waiting.splice(0);
-      for (const { budget } of tasks) budget?.resume();
-      return tasks;
-    }
+  #look(): void {
+    this.#seen = undefined;
+    this.#tasks.push(...this.#endWaits());
+    void this.#work();
+  }
 
-    async #work(): Promise<void> {
-      if (this.#isBusy) return;
-      this.#isBusy = true;
-      clearTimeout(this.#poll);
-      while (this.#tasks.length > 0) {
-        const batch = this.#tasks.splice(0);
-        try {
-          if (await this.#settle(batch)) this.#tasks.push(...this.#endWaits());
-        } catch (error) {
-          this.#seen = undefined;
-          for (const { reject } of [...batch, ...this.#waiting.splice(0)]) reject(error);
-        }
+  /** Applies all of the batch. True if the record has changed. */
+  async #settle(batch: readonly Task[]): Promise<boolean> {
+    let isFresh = false;
+    for (let attempt = 0; ; attempt++) {
+      if (this.#seen === undefined) {
+        this.#seen = await this.#options.read();
+        isFresh = true;
       }
-      this.#isBusy = false;
-      this.#closeIfIdle();
-      if (this.#waiting.length > 0) this.#poll = setTimeout(() => this.#look(), pollMs);
-    }
-
-    #look(): void {
-      this.#seen = undefined;
-      this.#tasks.push(...this.#endWaits());
-      void this.#work();
-    }
-
-    /** Applies all of the batch. True if the record has changed. */
-    async #settle(batch: readonly Task[]): Promise<boolean> {
-      let isFresh = false;
-      for (let attempt = 0; ; attempt++) {
+      const seen = this.#seen;
+      const { record, steps } = this.#apply(batch, seen.record);
+      const isChanged = steps.some(({ isWritten }) => isWritten);
+      if (!isFresh && steps.some(({ isWritten }) => !isWritten)) {
+        this.#seen = undefined;
+        continue;
+      }
+      if (isChanged) {
+        this.#seen = await this.#options.write(record, seen.version);
         if (this.#seen === undefined) {
-          [this.#seen] = await read([this.#key]);
-          isFresh = true;
-        }
-        const seen = this.#seen ?? { version: undefined, record: emptyRecord };
-        const nowMs = clock.now();
-        let record = prune(seen.record, nowMs, windowMs);
-        const steps = batch.map((task) => {
-          const step = task.change(record, nowMs);
-          const change = step === "wait" ? undefined : step.record;
-          record = change ?? record;
-          return { task, step, isWritten: change !== undefined };
-        });
-        const isChanged = steps.some(({ isWritten }) => isWritten);
-        if (!isFresh && steps.some(({ isWritten }) => !isWritten)) {
-          this.#seen = undefined;
+          await sleep(Math.random() * Math.min(2 ** attempt, backoffMaxMs));
           continue;
         }
-        if (isChanged) {
-          this.#seen = await write(this.#key, { version: seen.version, record });
-          if (this.#seen === undefined) {
-            await sleep(Math.random() * Math.min(2 ** attempt, backoffMaxMs));
-            continue;
-          }
-        }
-        for (const { task, step } of steps) {
-          if (step === "wait") this.#wait(task);
-          else task.resolve({ result: step.result as never, seen: this.#seen ?? seen });
-        }
-        return isChanged;
       }
-    }
-
-    #closeIfIdle(): void {
-      if (this.#isBusy || this.#waiting.length > 0) return;
-      clearTimeout(this.#poll);
-      desks.delete(this.#key);
+      for (const { task, step } of steps) {
+        if (step === "wait") this.#wait(task);
+        else task.resolve({ result: step.result as never, seen: this.#seen });
+      }
+      return isChanged;
     }
   }
 
-  return {
-    read,
-    async change(key, seen, change, signal, budget) {
-      signal?.throwIfAborted();
-      const desk = desks.get(key) ?? new Desk(key, seen);
-      desks.set(key, desk);
-      let onAbort: (() => void) | undefined;
-      try {
-        return await new Promise((resolve, reject) => {
-          const task = { change, resolve, reject, signal, budget };
-          onAbort = () => desk.abort(task);
-          signal?.addEventListener("abort", onAbort);
-          desk.add(task);
-        });
-      } finally {
-        if (onAbort) signal?.removeEventListener("abort", onAbort);
-      }
-    },
-  };
+  #apply(batch: readonly Task[], seen: ThrottleRecord) {
+    const nowMs = this.#options.now();
+    let record = this.#options.prune(seen, nowMs);
+    const steps = batch.map((task) => {
+      const step = task.change(record, nowMs);
+      const change = step === "wait" ? undefined : step.record;
+      record = change ?? record;
+      return { task, step, isWritten: change !== undefined };
+    });
+    return { record, steps };
+  }
+
+  #closeIfIdle(): void {
+    if (this.#isBusy || this.#waiting.length > 0) return;
+    clearTimeout(this.#poll);
+    this.#options.onIdle();
+  }
 }

@@ -12,11 +12,11 @@ export interface ThrottleDocument {
 
 /**
  * Small documents by key, each written by compare-and-set, so that every change is decided once for
- * all processes and replicas. Every method
+ * all processes and replicas. `read`, `write` and `list`
  *
- * - answers within the store's own deadline, or throws an `AuthError` with the code
+ * - answer within the store's own deadline, or throw an `AuthError` with the code
  *   `store_unavailable`, after which a write may have happened;
- * - sees what any process wrote before the call began, and what it wrote itself survives the process
+ * - see what any process wrote before the call began, and what they wrote themselves survives the process
  *   and the machine once the promise has resolved.
  *
  * Keys are at most 64 characters of ASCII.
@@ -37,4 +37,9 @@ export interface ThrottleStore {
   ): Promise<string | undefined>;
   /** All documents, in no particular order, in memory that does not grow with their number. */
   list(): AsyncIterable<{ readonly key: string; readonly document: string }>;
+  /**
+   * What time it is where the store is, in milliseconds since the epoch, within a second or two of what every
+   * other process on this store is told, however wrong this machine's clock is. Asks nobody.
+   */
+  now(): number;
 }

@@ -1,100 +1,135 @@
 /**
- * Bounds how many wrong passwords are checked: per username and client network, per username over the
- * networks that the user has not logged in from, and per network; over all processes and replicas
- * that share the store. Depends on errors, node:crypto and the throttle's own modules.
+ * Bounds how many wrong passwords are checked: per username and client network, per username over all
+ * networks, and per network; over all processes and replicas that share the store. The door of this folder:
+ * nothing outside imports another of its files. Depends on node:crypto, auth and its neighbours.
  *
- * A login from a known network that nobody has failed on is checked without a write beforehand. Each
- * process may have one such check for a username and network at a time, and only if it holds one of
- * half as many seats as the limit allows failures. Attempts that only trust lets pass have the other
- * half: so at most twice the limit are ever checked, however many processes there are.
+ * Every attempt runs through the same counters, whoever it is for, so that nothing in them or in the answers
+ * tells a name. Trust, that the account has logged in from the network, is laid over them: the attempt may be
+ * checked before it takes its places, or although it is refused. If the password is right it is in, and
+ * nothing was written; if not, it goes the way of all and is answered as they are.
+ *
+ * Why no more than twice the limit L of a pair is checked: L have places. Besides them processes check
+ * `L/2 + 1` at a time before they take places, each no more once one of its own was wrong and is not in the store
+ * yet; and past the limits of a name or network `L/2` are counted out of sight, while the pair has fewer than L
+ * failures. So L and one more at most are checked that the counters do not let through, the last of them a minute
+ * after the first.
  */
-import { createHmac } from "node:crypto";
-import { AuthError } from "../errors.js";
-import { createLedger, type Seen, type Step } from "./ledger.js";
+import { randomBytes } from "node:crypto";
+import type { StoreBudget } from "../store-budget.js";
+import type { UserId } from "../users.js";
+import { Keys, type AttemptKeys, type KeyOptions } from "./keys.js";
+import { checkMaxMs, Lease } from "./lease.js";
+import { Ledger, type Seen } from "./ledger.js";
+import { listEntries, type ThrottleEntry } from "./listing.js";
 import {
-  addKnown,
-  claim,
+  addTrust,
   countFailure,
   giveBack,
-  isKnownStale,
+  hasPlace,
+  isTrustStale,
   prune,
-  slotMs,
-  type Claim,
-  type Decision,
+  takePlaces,
+  type Limit,
+  type Taking,
   type ThrottleRecord,
 } from "./record.js";
-import { createSeat } from "./seat.js";
+import { Retries } from "./retries.js";
 import type { ThrottleStore } from "./store.js";
-import { foldUsername } from "./username-fold.js";
-import type { StoreBudget } from "../store-budget.js";
-import type { UsernameKey } from "../usernames.js";
-import type { UserId } from "../users.js";
+import { all, scopeOf, Throttled, type ThrottleLimits } from "./throttled.js";
+import { Turns, type Turn } from "./turns.js";
 
+export type { ThrottleEntry } from "./listing.js";
 export type { ThrottleDocument, ThrottleStore } from "./store.js";
+export { Throttled, type ThrottleLimits, type ThrottleScope } from "./throttled.js";
 export { foldUsername } from "./username-fold.js";
 
-export interface ThrottleLimits {
-  /** Failures of one username from one network. */
-  readonly failures: number;
-  /** Failures of one username from all networks that the user has not logged in from. */
-  readonly userFailures: number;
-  /** Failures from one network. */
-  readonly networkFailures: number;
-  /** Time without a failure after which failures are forgotten. */
-  readonly windowSeconds: number;
-}
-
-export interface ThrottleOptions {
+export interface ThrottleOptions extends KeyOptions {
   readonly store: ThrottleStore;
-  /** Random bytes, the same for all that share the store: what names and networks are hashed with. */
-  readonly secret: () => Promise<Uint8Array>;
   readonly limits: ThrottleLimits;
-  /** Networks that have no limit of their own. */
-  readonly isExempt: (network: string) => boolean;
-  /** What two names of one user have in common. */
-  readonly usernameKey: UsernameKey;
-  readonly clock: { now(): number };
+  /** Default: the store's. */
+  readonly clock?: { now(): number };
+  /** How many passwords this process checks at once, of all names together. Default 1. */
+  readonly checksMax?: number;
+  /** Time until what the store did not confirm is done again, the first time. Default 250 ms. */
+  readonly retryMs?: number;
 }
 
-/** Which limit an attempt met. */
-export type ThrottleScope = "username_and_network" | "username" | "network";
-
-/** The refusal of an attempt; its code is `rate_limited`. */
-export class Throttled extends AuthError {
-  readonly scope: ThrottleScope;
-
-  constructor(scope: ThrottleScope, waitMs: number) {
-    const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1000));
-    super("rate_limited", `throttled by ${scope}`, { retryAfterSeconds });
-    this.scope = scope;
-  }
-}
+type Outcome = "right" | "wrong" | "unchecked";
 
 /** The leave to check one password. It must be settled once, before the outcome is told to anybody. */
 export interface Permit {
+  /** Whether trust alone lets it pass: any other name is refused there and then. */
+  readonly isException: boolean;
   /**
-   * Set where only the account's trust in the network lets it pass: what the attempt is answered if
-   * the password is wrong, as every other name is there and then.
-   */
-  readonly refusal?: Throttled | undefined;
-  /**
+   * Resolves with what a wrong password is answered, where any other name would be refused there and then.
+   *
    * @param username that of the user, where there is one: what an operator sees in the list.
    * @throws AuthError `store_unavailable`: then the outcome must not be told.
    */
-  settle(outcome: "right" | "wrong" | "unchecked", username?: string): Promise<void>;
+  settle(outcome: Outcome, username?: string): Promise<Throttled | undefined>;
 }
 
-export interface ThrottleEntry {
-  /** Undefined where there is no such user, and for a network. */
-  readonly username: string | undefined;
-  readonly network: string | undefined;
-  readonly scope: ThrottleScope;
-  readonly failures: number;
-  /** Whole seconds until the next attempt is let through; 0 while that is below the limit. */
-  readonly retryAfterSeconds: number;
+/** Lets everything through: `THROTTLE_FAILURES=0`. */
+export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
+  admit: () => Promise.resolve({ isException: false, settle: () => Promise.resolve(undefined) }),
+  open: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+};
+
+/** What the name of a pair's counter has before it that counts out of sight. */
+const hidden = "trusted:";
+
+/** The places that an attempt has, or may have, in one record. */
+interface Held {
+  readonly key: string;
+  readonly id: string;
+  readonly counters: readonly string[];
+  /** What an operator sees of a record that is not a user's. */
+  readonly label: string | undefined;
+  seen?: Seen;
 }
 
-export interface Throttle {
+/** What is known of an attempt once the records and the account have been read. */
+interface Visit {
+  readonly keys: AttemptKeys;
+  readonly clientNetwork: string;
+  readonly seen: Records;
+  /** The account's trust in this network, whether it is there yet or not; undefined without account. */
+  readonly trust: string | undefined;
+  readonly turn: Turn;
+  readonly signal: AbortSignal;
+  readonly budget: StoreBudget | undefined;
+}
+
+interface Records {
+  readonly user: Seen;
+  readonly trust: Seen;
+  readonly network: Seen | undefined;
+}
+
+export class Throttle {
+  readonly #options: ThrottleOptions;
+  readonly #clock: { now(): number };
+  readonly #windowMs: number;
+  readonly #ledger: Ledger;
+  readonly #lease: Lease;
+  readonly #turns: Turns;
+  readonly #keys: Keys;
+  readonly #retries: Retries;
+
+  constructor(options: ThrottleOptions) {
+    const { store, limits, clock = store, checksMax = 1 } = options;
+    this.#options = options;
+    this.#clock = clock;
+    this.#windowMs = limits.windowSeconds * 1000;
+    this.#ledger = new Ledger({ store, windowMs: this.#windowMs, clock });
+    const max = Math.floor(limits.failures / 2) + 1;
+    this.#lease = new Lease({ store, max, wanted: checksMax, clock });
+    this.#turns = new Turns(() => this.#lease.count());
+    this.#keys = new Keys(options);
+    this.#retries = new Retries(options.retryMs);
+  }
+
   /**
    * Waits while it is not clear yet whether other attempts leave room for one more.
    *
@@ -103,391 +138,374 @@ export interface Throttle {
    * @throws AuthError `store_unavailable`.
    * @throws the signal's reason.
    */
-  admit(
+  async admit(
     username: string,
     network: string,
     account: Promise<UserId | undefined>,
     signal: AbortSignal,
     budget?: StoreBudget,
-  ): Promise<Permit>;
+  ): Promise<Permit> {
+    // Its failure is thrown once the records have been read.
+    account.catch(() => undefined);
+    const keys = await this.#keys.of(username, network);
+    const turn = this.#turns.enter(keys.pair);
+    try {
+      const looked = Promise.all([this.#read(keys), account]);
+      const [seen, id] = await (budget?.during(looked) ?? looked);
+      signal.throwIfAborted();
+      const trust = id && keys.trustOf(id);
+      const visit = { keys, clientNetwork: network, seen, trust, turn, signal, budget };
+      return await this.#admit(visit);
+    } catch (error) {
+      turn.leave();
+      throw error;
+    }
+  }
+
   /** Forgets the failures of a username. False where there were none. */
-  unlock(username: string): Promise<boolean>;
+  async unlock(username: string): Promise<boolean> {
+    const { user } = await this.#keys.of(username, "");
+    const { result } = await this.#ledger.change(user, (record) =>
+      Object.keys(record.counters).length === 0
+        ? { result: false }
+        : { result: true, record: { ...record, counters: {} } },
+    );
+    return result;
+  }
+
   /** What is counted at present, in no particular order. */
-  list(): AsyncIterable<ThrottleEntry>;
-  /** Takes the process's seat and keeps it until `close`. Never throws. */
-  open(): Promise<void>;
-  close(): Promise<void>;
-}
+  list(): AsyncIterable<ThrottleEntry> {
+    return listEntries(this.#options.store, this.#options.limits, this.#clock);
+  }
 
-/** Lets everything through: `THROTTLE_FAILURES=0`. */
-export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
-  admit: () => Promise.resolve({ settle: () => Promise.resolve() }),
-  open: () => Promise.resolve(),
-  close: () => Promise.resolve(),
-};
+  /** Takes the process's lease and keeps it until `close`. Never throws. */
+  open(): Promise<void> {
+    return this.#lease.open();
+  }
 
-/** The counter of a user's record over all networks that are not known, and that of a network's. */
-const all = "all";
-/** What the name of a pair's counter has before it where only trust lets its attempts pass. */
-const trusted = "trusted:";
+  async close(): Promise<void> {
+    this.#retries.close();
+    await this.#lease.close();
+  }
 
-type RecordKind = "user" | "network";
+  async #read(keys: AttemptKeys): Promise<Records> {
+    const names = [keys.user, keys.trust, ...(keys.network === undefined ? [] : [keys.network])];
+    const [user, trust, network] = await this.#ledger.read(names);
+    if (user === undefined || trust === undefined) throw new Error("the store left out a record");
+    return { user, trust, network };
+  }
 
-/** One attempt: where its failures are counted. */
-interface Subject {
-  readonly userKey: string;
-  /** Undefined for an exempt network. */
-  readonly networkKey: string | undefined;
-  /** The network's name within the user's record. */
-  readonly pair: string;
-  /** The name of that account's trust in the network. */
-  readonly trustOf: (account: UserId) => string;
-  readonly network: string;
-}
+  async #admit(visit: Visit): Promise<Permit> {
+    const { keys, seen, turn, signal } = visit;
+    const user = this.#pruned(seen.user);
+    const isTrusted = this.#trustedBy(visit) !== undefined;
+    // A look at the records spares the writes where one of them refuses.
+    const refusal = this.#refusalBy(visit, user);
+    if (isTrusted && this.#mayGoFirst(user, keys.pair) && (await turn.first(signal)))
+      return this.#permitFirst(visit, refusal !== undefined);
+    const held = refusal ?? (await this.#inTime(this.#takePlaces(visit, newId()), visit));
+    if (!(held instanceof Throttled)) return this.#permit(visit, held);
+    if (!isTrusted || !held.isLifted) throw held;
+    const out = await this.#inTime(this.#takeOutOfSight(visit, newId()), visit);
+    if (out === undefined) throw held;
+    return this.#permit(visit, [out], held);
+  }
 
-export function createThrottle(options: ThrottleOptions): Throttle {
-  const { store, limits, clock } = options;
-  const windowMs = limits.windowSeconds * 1000;
-  const ledger = createLedger({ store, windowMs, clock });
-  const seat = createSeat({ store, seats: Math.floor(limits.failures / 2), clock });
-  const secret = once(options.secret);
-  /** The pairs that a check is under way for without a place taken. */
-  const unreserved = new Set<string>();
+  #pruned({ record }: Seen): ThrottleRecord {
+    return prune(record, this.#clock.now(), this.#windowMs);
+  }
 
-  async function subjectOf(username: string, network: string): Promise<Subject> {
-    const key = await secret();
-    const name = foldUsername(options.usernameKey(username));
-    const hash = (...parts: string[]) =>
-      createHmac("sha256", key).update(JSON.stringify(parts)).digest("base64url");
+  /** The name of the trust that is there, and the record that has it. */
+  #trustedBy({ keys, seen, trust }: Visit): { name: string; record: ThrottleRecord } | undefined {
+    if (trust === undefined) return undefined;
+    const record = this.#pruned(seen.trust);
+    if (record.trusted[trust]) return { name: trust, record };
+    // Earlier versions kept it with the name; the first of them for all accounts of a name.
+    const older = this.#pruned(seen.user);
+    const name = [trust, keys.pair].find((name) => older.trusted[name]);
+    return name === undefined ? undefined : { name, record: older };
+  }
+
+  #mayGoFirst({ counters }: ThrottleRecord, pair: string): boolean {
+    const failures = counters[pair]?.failures ?? 0;
+    return failures < this.#options.limits.failures && !(counters[hidden + pair]?.failures ?? 0);
+  }
+
+  #limitsOf(pair: string): { user: readonly Limit[]; network: readonly Limit[] } {
+    const { failures, userFailures, networkFailures } = this.#options.limits;
     return {
-      userKey: `user:${hash("user", name)}`,
-      networkKey: options.isExempt(network) ? undefined : `network:${hash("network", network)}`,
-      pair: hash("pair", name, network).slice(0, 16),
-      trustOf: ({ type, value }) =>
-        [hash("account", type, value), hash("known", type, value, network)]
-          .map((part) => part.slice(0, 16))
-          .join("."),
-      network,
+      user: [
+        { counter: pair, max: failures },
+        { counter: all, max: userFailures },
+      ],
+      network: [{ counter: all, max: networkFailures }],
     };
   }
 
-  async function admit(
-    subject: Subject,
-    account: Promise<UserId | undefined>,
-    signal: AbortSignal,
-    budget?: StoreBudget,
-  ): Promise<Permit> {
-    const { userKey, networkKey, pair } = subject;
-    // Claimed before the record is read, so that what is read holds every failure of the last one.
-    const mayGoUnreserved = seat.isHeld() && !unreserved.has(pair);
-    if (mayGoUnreserved) unreserved.add(pair);
-    let permit: Permit | undefined;
-    try {
-      const looked = Promise.all([
-        ledger.read(networkKey ? [userKey, networkKey] : [userKey]),
-        account,
-      ]);
-      const [found, id] = await (budget?.during(looked) ?? looked);
-      const seen = toSeen(subject, found);
-      signal.throwIfAborted();
-      const nowMs = clock.now();
-      const record = prune(seen.user.record, nowMs, windowMs);
-      const trust = id && subject.trustOf(id);
-      const known = [trust, pair].find((name) => name !== undefined && record.known[name]);
-      // A look at the records spares the writes where one of them refuses.
-      const refusal = refusalOf(seen, claimsOf("stranger", record, pair), nowMs);
-      const kind = refusal ? "trusted" : "known";
-      if (id === undefined || known === undefined) {
-        if (refusal) throw refusal;
-        return await inTime(
-          reserve(subject, trust, seen, "stranger", signal, undefined, budget),
-          budget,
-        );
-      }
-      const own = refusalOf(seen, claimsOf("known", record, pair), nowMs);
-      if (own) throw refusal ?? own;
-      const isClean = record.counters[pair] === undefined && refusal === undefined;
-      if (mayGoUnreserved && isClean) {
-        const isStale = known !== trust || isKnownStale(record, known, nowMs);
-        return (permit = unreservedPermit(subject, trust, seen, isStale));
-      }
-      const reserved = reserve(subject, trust, seen, kind, signal, refusal, budget);
-      return { ...(await inTime(reserved, budget)), refusal };
-    } finally {
-      if (mayGoUnreserved && permit === undefined) unreserved.delete(pair);
-    }
-  }
-
-  /** What an attempt has to claim. */
-  function claimsOf(kind: Footing, record: ThrottleRecord, pair: string): Claims {
-    const own = { counter: pair, limit: limits.failures };
-    const hasFailed = (record.counters[pair]?.failures ?? 0) > 0;
-    const network = { counter: all, limit: limits.networkFailures };
-    const unlimited = { counter: all, limit: Infinity };
-    switch (kind) {
-      case "stranger":
-        return {
-          user: [own, { counter: all, limit: limits.userFailures }],
-          network: [network],
-          hasFailed,
-        };
-      case "known":
-        // What strangers do on a known network keeps its user out no more than what they do elsewhere.
-        return { user: [own], network: [unlimited], hasFailed };
-      case "trusted": {
-        // Counted where nobody sees it: to all others this attempt was refused and left no trace.
-        const counter = trusted + pair;
-        const isFailed = (record.counters[counter]?.failures ?? 0) > 0;
-        return {
-          user: [{ counter, limit: Math.ceil(limits.failures / 2) }],
-          network: [],
-          hasFailed: isFailed,
-        };
-      }
-      case "counted":
-        return {
-          user: [{ counter: pair, limit: Infinity }],
-          network: [unlimited],
-          hasFailed: true,
-        };
-    }
-  }
-
-  /** Why those claims are refused, if they are. */
-  function refusalOf(seen: SeenRecords, claims: Claims, nowMs: number): Throttled | undefined {
-    const { user, network, hasFailed } = claims;
-    const check = (kind: RecordKind, { record }: Seen, of: readonly Claim[]) =>
-      toRefusal(kind, claim(prune(record, nowMs, windowMs), of, nowMs, hasFailed));
+  #refusalBy({ keys, seen }: Visit, user: ThrottleRecord): Throttled | undefined {
+    const { pair } = keys;
+    const limits = this.#limitsOf(pair);
+    const hasFailed = failed(user, pair);
+    const nowMs = this.#clock.now();
     return (
-      check("user", seen.user, user) ?? (seen.network && check("network", seen.network, network))
+      refusalOf("user", takePlaces(user, limits.user, "", nowMs, hasFailed)) ??
+      (seen.network &&
+        refusalOf(
+          "network",
+          takePlaces(this.#pruned(seen.network), limits.network, "", nowMs, hasFailed),
+        ))
     );
   }
 
   /**
-   * Takes the places, the user's first: in one order for all, so that none wait for one another.
-   *
-   * @param refusal what is thrown instead of a refusal of these claims.
+   * Takes the places that every attempt needs, the user's first: in one order for all, so that none wait for
+   * one another.
    */
-  async function reserve(
-    subject: Subject,
-    trust: string | undefined,
-    seen: SeenRecords,
-    kind: Footing,
-    signal?: AbortSignal,
-    refusal?: Throttled,
-    budget?: StoreBudget,
-  ): Promise<Permit> {
-    const { userKey, networkKey, pair } = subject;
-    const user = await ledger.change(
-      userKey,
-      seen.user,
-      (record, nowMs) => {
-        const claims = claimsOf(kind, record, pair);
-        return toStep(claim(record, claims.user, nowMs, claims.hasFailed), claims);
-      },
-      signal,
-      budget,
-    );
-    const refused = toRefusal("user", user.result.decision);
-    if (refused) throw refusal ?? refused;
-    const { claims } = user.result;
-    const places = [placeOf(userKey, claims.user, user)];
+  async #takePlaces(
+    { keys, clientNetwork, seen, signal, budget }: Visit,
+    id: string,
+  ): Promise<Held[] | Throttled> {
+    const { pair } = keys;
+    const limits = this.#limitsOf(pair);
+    const ask = { signal, budget };
+    const user = heldIn(keys.user, id, limits.user);
+    const held = [user];
     try {
-      if (networkKey !== undefined && claims.network.length > 0) {
-        const network = await ledger.change(
-          networkKey,
-          seen.network,
-          (record, nowMs) => toStep(claim(record, claims.network, nowMs, claims.hasFailed), claims),
-          signal,
-          budget,
+      let hasFailed = false;
+      const ofUser = await this.#take(user, seen.user, ask, (record, nowMs) => {
+        hasFailed = failed(record, pair);
+        return takePlaces(record, limits.user, id, nowMs, hasFailed);
+      });
+      if (ofUser) return new Throttled(scopeOf("user", ofUser.counter), ofUser.waitMs);
+      if (keys.network !== undefined) {
+        const network = heldIn(keys.network, id, limits.network, clientNetwork);
+        held.push(network);
+        const ofNetwork = await this.#take(network, seen.network, ask, (record, nowMs) =>
+          takePlaces(record, limits.network, id, nowMs, hasFailed),
         );
-        const refused = toRefusal("network", network.result.decision);
-        if (refused) throw refused;
-        places.push(placeOf(networkKey, claims.network, network));
+        if (ofNetwork) {
+          await this.#settle([user], "unchecked");
+          return new Throttled("network", ofNetwork.waitMs);
+        }
       }
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
+      return held;
     } catch (error) {
-      await settleAll(subject, undefined, places, "unchecked");
+      this.#giveBackLater(held);
       throw error;
     }
-    return { settle: (outcome, username) => settleAll(subject, trust, places, outcome, username) };
   }
 
-  function unreservedPermit(
-    subject: Subject,
-    trust: string | undefined,
-    seen: SeenRecords,
-    isStale: boolean,
-  ): Permit {
-    const { userKey, pair } = subject;
+  /** Takes a place that no other name's attempt sees, while the pair has failures left; undefined where refused. */
+  async #takeOutOfSight(
+    { keys, seen, signal, budget }: Visit,
+    id: string,
+  ): Promise<Held | undefined> {
+    const { failures } = this.#options.limits;
+    const own = [{ counter: keys.pair, max: failures }];
+    const limits = [{ counter: hidden + keys.pair, max: Math.ceil(failures / 2) }];
+    const held = heldIn(keys.user, id, limits);
+    try {
+      const refused = await this.#take(held, seen.user, { signal, budget }, (record, nowMs) => {
+        const visible = takePlaces(record, own, id, nowMs, failed(record, keys.pair));
+        if (visible.verdict !== "taken") return visible;
+        return takePlaces(record, limits, id, nowMs, failed(record, hidden + keys.pair));
+      });
+      return refused ? undefined : held;
+    } catch (error) {
+      this.#giveBackLater([held]);
+      throw error;
+    }
+  }
+
+  /** Takes places in one record; resolves with the refusal, if it is one. */
+  async #take(
+    held: Held,
+    seen: Seen | undefined,
+    ask: { readonly signal?: AbortSignal | undefined; readonly budget?: StoreBudget | undefined },
+    take: (record: ThrottleRecord, nowMs: number) => Taking,
+  ) {
+    const { result, seen: now } = await this.#ledger.change(
+      held.key,
+      (record, nowMs) => {
+        const taking = take(record, nowMs);
+        if (taking.verdict === "wait") return "wait";
+        return taking.verdict === "taken"
+          ? { result: undefined, record: taking.record }
+          : { result: taking };
+      },
+      { seen, ...ask },
+    );
+    held.seen = now;
+    return result;
+  }
+
+  /** For an attempt that has places. */
+  async #permit(visit: Visit, held: readonly Held[], refusal?: Throttled): Promise<Permit> {
+    const { turn, signal } = visit;
+    try {
+      await turn.next(signal);
+    } catch (error) {
+      this.#giveBackLater(held);
+      throw error;
+    }
     return {
-      async settle(outcome, username) {
-        try {
-          if (outcome === "wrong") {
-            // In the same steps as for others, so that nobody sees by the time who is known here.
-            const permit = await reserve(subject, trust, seen, "counted");
-            await permit.settle(outcome, username);
-          } else if (outcome === "right" && isStale) {
-            const place = { key: userKey, seen: seen.user, counters: [], slots: [] };
-            await settleAll(subject, trust, [place], outcome, username);
-          }
-        } finally {
-          unreserved.delete(pair);
-        }
+      isException: refusal !== undefined,
+      settle: async (outcome, username) => {
+        turn.leave();
+        const settled = this.#settle(held, outcome, username);
+        await Promise.all([settled, outcome === "right" && this.#noteTrust(visit)]);
+        return refusal;
       },
     };
   }
 
-  async function settleAll(
-    { userKey, network }: Subject,
-    trust: string | undefined,
-    places: readonly Place[],
-    outcome: "right" | "wrong" | "unchecked",
-    username?: string,
+  /** For an attempt that has none: only a wrong one takes them. */
+  #permitFirst(visit: Visit, isException: boolean): Permit {
+    const { turn } = visit;
+    const startMs = this.#clock.now();
+    return {
+      isException,
+      settle: async (outcome, username) => {
+        if (outcome === "wrong") return this.#countFirst(visit, username);
+        turn.leave();
+        if (outcome === "unchecked") return undefined;
+        if (this.#clock.now() - startMs >= checkMaxMs) {
+          // Others may have its lease by now: it has to be one of those that were let through.
+          const held = await this.#takePlaces(visit, newId());
+          if (held instanceof Throttled) throw held;
+          await this.#settle(held, outcome, username);
+        }
+        await this.#noteTrust(visit);
+        return undefined;
+      },
+    };
+  }
+
+  /** Counts a wrong password that was checked first, in the steps that every other one is counted in. */
+  async #countFirst(visit: Visit, username?: string): Promise<Throttled | undefined> {
+    const { turn } = visit;
+    const id = newId();
+    // Whether its caller is still there or not.
+    const { signal } = new AbortController();
+    const count = async () => {
+      const held = await this.#takePlaces({ ...visit, signal }, id);
+      if (!(held instanceof Throttled)) await this.#settle(held, "wrong", username);
+      else if (held.isLifted) await this.#countOutOfSight(visit.keys, id);
+      return held instanceof Throttled ? held : undefined;
+    };
+    const end = () => {
+      turn.counted();
+      turn.leave();
+    };
+    turn.endWrong();
+    try {
+      const refusal = await count();
+      end();
+      return refusal;
+    } catch (error) {
+      this.#retries.add(count, end);
+      throw error;
+    }
+  }
+
+  async #countOutOfSight({ user, pair }: AttemptKeys, id: string): Promise<void> {
+    const limits = [{ counter: hidden + pair, max: Infinity }];
+    const held = heldIn(user, id, limits);
+    await this.#take(held, undefined, {}, (record, nowMs) =>
+      takePlaces(record, limits, id, nowMs, true),
+    );
+    await this.#settle([held], "wrong");
+  }
+
+  /** Notes the login of an account from a network, unless that is noted and recent. */
+  async #noteTrust(visit: Visit): Promise<void> {
+    const { keys, seen, trust } = visit;
+    if (trust === undefined) return;
+    const trusted = this.#trustedBy(visit);
+    const isNoted = trusted?.name === trust;
+    if (isNoted && !isTrustStale(trusted.record, trust, this.#clock.now())) return;
+    await this.#ledger.change(
+      keys.trust,
+      (record, nowMs) => ({ result: undefined, record: addTrust(record, trust, nowMs) }),
+      { seen: seen.trust },
+    );
+  }
+
+  /** @throws AuthError `store_unavailable`; it is done later then. */
+  async #settle(held: readonly Held[], outcome: Outcome, username?: string): Promise<void> {
+    try {
+      await this.#writeOutcome(held, outcome, username, false);
+    } catch (error) {
+      this.#retries.add(() => this.#writeOutcome(held, outcome, username, true));
+      throw error;
+    }
+  }
+
+  /** For places that may have been taken, or not. */
+  #giveBackLater(held: readonly Held[]): void {
+    const give = () => this.#writeOutcome(held, "unchecked", undefined, true);
+    give().catch(() => this.#retries.add(give));
+  }
+
+  /** @param isRepeated whether it may have been done before: then places that are gone were settled. */
+  async #writeOutcome(
+    held: readonly Held[],
+    outcome: Outcome,
+    username: string | undefined,
+    isRepeated: boolean,
   ): Promise<void> {
     await Promise.all(
-      places.map(({ key, seen, counters, slots }) =>
-        ledger.change(key, seen, (record, nowMs) => {
-          const label = key === userKey ? username : network;
-          const labelled = label === undefined ? record : { ...record, label };
-          const settled =
-            outcome === "wrong"
-              ? countFailure(labelled, counters, nowMs)
-              : giveBack(labelled, counters, slots, nowMs);
-          const isLogin = outcome === "right" && key === userKey && trust !== undefined;
-          return { result: undefined, record: isLogin ? addKnown(settled, trust, nowMs) : settled };
-        }),
+      held.map(({ key, id, counters, seen, label: own }) =>
+        this.#ledger.change(
+          key,
+          (record, nowMs) => {
+            if (isRepeated && !hasPlace(record, counters, id)) return { result: undefined };
+            const label = own ?? username;
+            const labelled = label === undefined ? record : { ...record, label };
+            const settle = outcome === "wrong" ? countFailure : giveBack;
+            return { result: undefined, record: settle(labelled, counters, id, nowMs) };
+          },
+          { seen },
+        ),
       ),
     );
   }
 
-  return {
-    async admit(username, network, account, signal, budget) {
-      // Its failure is thrown once the records have been read.
-      account.catch(() => undefined);
-      return admit(await subjectOf(username, network), account, signal, budget);
-    },
-    async unlock(username) {
-      const { userKey } = await subjectOf(username, "");
-      const { result } = await ledger.change(userKey, undefined, (record) =>
-        Object.keys(record.counters).length === 0
-          ? { result: false }
-          : { result: true, record: { ...record, counters: {} } },
-      );
-      return result;
-    },
-    list: () => list(options, windowMs),
-    open: () => seat.open(),
-    close: () => seat.close(),
-  };
-}
-
-/**
- * What an attempt claims: `stranger` where the account has not logged in from the network, `known` where
- * it has, `trusted` where a stranger would be refused, `counted` once a wrong password is to be counted.
- */
-type Footing = "stranger" | "known" | "trusted" | "counted";
-
-/** Places that an attempt has taken in one record. */
-interface Place {
-  readonly key: string;
-  readonly seen: Seen;
-  readonly counters: readonly string[];
-  readonly slots: readonly string[];
-}
-
-function placeOf(
-  key: string,
-  claims: readonly Claim[],
-  { result, seen }: { result: { decision: Decision }; seen: Seen },
-): Place {
-  const slots = result.decision.verdict === "granted" ? result.decision.slots : [];
-  return { key, seen, counters: claims.map(({ counter }) => counter), slots };
-}
-
-interface Claims {
-  readonly user: readonly Claim[];
-  readonly network: readonly Claim[];
-  /** Whether the network has failures with the username. */
-  readonly hasFailed: boolean;
-}
-
-interface SeenRecords {
-  readonly user: Seen;
-  readonly network: Seen | undefined;
-}
-
-function toSeen({ userKey }: Subject, [user, network]: readonly Seen[]): SeenRecords {
-  if (user === undefined) throw new Error(`the store left out ${userKey}`);
-  return { user, network };
-}
-
-function toStep(decision: Decision, claims: Claims): Step<{ decision: Decision; claims: Claims }> {
-  if (decision.verdict === "wait") return "wait";
-  const result = { decision, claims };
-  return decision.verdict === "granted" ? { result, record: decision.record } : { result };
-}
-
-function toRefusal(kind: RecordKind, decision: Decision): Throttled | undefined {
-  return decision.verdict === "refused"
-    ? new Throttled(scopeOf(kind, decision.counter), decision.waitMs)
-    : undefined;
-}
-
-async function* list(
-  { store, limits, clock }: ThrottleOptions,
-  windowMs: number,
-): AsyncIterable<ThrottleEntry> {
-  for await (const { key, document } of store.list()) {
-    const kind = key.split(":", 1)[0];
-    if (kind !== "user" && kind !== "network") continue;
-    const nowMs = clock.now();
-    const { label, counters } = prune(JSON.parse(document) as ThrottleRecord, nowMs, windowMs);
-    for (const [name, { failures, slotAtMs }] of Object.entries(counters)) {
-      const scope = scopeOf(kind, name);
-      const waitMs = failures < limitOf(scope, limits) ? 0 : Math.max(0, slotAtMs - nowMs);
-      yield {
-        username: kind === "user" ? label : undefined,
-        network: kind === "network" ? label : undefined,
-        scope,
-        failures,
-        retryAfterSeconds: Math.ceil(Math.min(waitMs, slotMs) / 1000),
-      };
+  /** The places, unless the time for them is over: then they go back once they come. */
+  async #inTime<T extends Held | readonly Held[] | Throttled | undefined>(
+    taking: Promise<T>,
+    { budget }: Visit,
+  ): Promise<T> {
+    if (budget === undefined) return taking;
+    try {
+      return await budget.during(taking);
+    } catch (error) {
+      taking
+        .then((held) => {
+          if (held !== undefined && !(held instanceof Throttled))
+            this.#giveBackLater(([] as readonly Held[]).concat(held));
+        })
+        .catch(() => undefined);
+      throw error;
     }
   }
 }
 
-function scopeOf(kind: RecordKind, counter: string): ThrottleScope {
-  if (kind === "network") return "network";
-  return counter === all ? "username" : "username_and_network";
-}
+const newId = () => randomBytes(9).toString("base64url").replace(/^-/, "_");
 
-function limitOf(scope: ThrottleScope, limits: ThrottleLimits): number {
-  const by = {
-    username_and_network: limits.failures,
-    username: limits.userFailures,
-    network: limits.networkFailures,
-  };
-  return by[scope];
-}
+const heldIn = (key: string, id: string, limits: readonly Limit[], label?: string): Held => ({
+  key,
+  id,
+  counters: limits.map(({ counter }) => counter),
+  label,
+});
 
-/** The permit, unless the time for it is over: then it goes back unused once it comes. */
-async function inTime(permit: Promise<Permit>, budget: StoreBudget | undefined): Promise<Permit> {
-  if (budget === undefined) return permit;
-  try {
-    return await budget.during(permit);
-  } catch (error) {
-    permit.then((late) => late.settle("unchecked")).catch(() => undefined);
-    throw error;
-  }
-}
+/** Whether there are failures in that counter. */
+const failed = ({ counters }: ThrottleRecord, name: string) => (counters[name]?.failures ?? 0) > 0;
 
-/** Asks once for all; after a failure again. */
-function once<T>(ask: () => Promise<T>): () => Promise<T> {
-  let answer: Promise<T> | undefined;
-  return () =>
-    (answer ??= ask().catch((error: unknown) => {
-      answer = undefined;
-      throw error;
-    }));
+function refusalOf(kind: "user" | "network", taking: Taking): Throttled | undefined {
+  return taking.verdict === "refused"
+    ? new Throttled(scopeOf(kind, taking.counter), taking.waitMs)
+    : undefined;
 }

@@ -39,6 +39,11 @@ export class EmbeddedThrottle implements ThrottleStore {
     });
   }
 
+  /** One machine, one clock. */
+  now(): number {
+    return Date.now();
+  }
+
   async *list(): AsyncIterable<{ key: string; document: string }> {
     let start = "";
     for (;;) {

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient } from "mongodb";
 import type { Db, FindCursor } from "mongodb";
 import type { AuthError } from "../../auth/errors.js";
+import { ServerClock } from "./server-clock.js";
 import { storeUnavailable, withDeadline } from "../unavailable.js";
 import {
   hasNoServers,
@@ -52,6 +53,7 @@ export const proven = { readConcern: { level: "majority" } } as const;
 export class MongoConnection implements MongoAccess {
   readonly db: Db;
   readonly #client: MongoClient;
+  readonly #clock: ServerClock;
   readonly #deadlineMs: number;
   #connected: Promise<void> | undefined;
   #hasFailed = false;
@@ -60,6 +62,7 @@ export class MongoConnection implements MongoAccess {
   /** @throws MongoStoreError */
   constructor(uri: string, deadlineMs: number) {
     this.#client = newClient(uri, deadlineMs);
+    this.#clock = new ServerClock(this.#client);
     this.#deadlineMs = deadlineMs;
     this.db = this.#client.db();
   }
@@ -114,6 +117,11 @@ export class MongoConnection implements MongoAccess {
         this.#attempt(() => this.db.command({ ping: 1 })),
       );
     }
+  }
+
+  /** What time it is at the primary. */
+  now(): number {
+    return this.#clock.now();
   }
 
   async close(): Promise<void> {

@@ -71,6 +71,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
     throttle: new MongoThrottle(
       db.collection<StoredThrottleDocument>("latchkey_throttle"),
       mongo,
+      () => connection.now(),
       options.throttleDocumentsMax,
     ),
     audit: new MongoAudit(

@@ -23,16 +23,20 @@ export class MongoThrottle implements ThrottleStore {
   readonly #collection: Collection<StoredThrottleDocument>;
   readonly #mongo: Pick<MongoAccess, "call" | "write">;
   readonly #documentsMax: number;
+  /** The store's time. */
+  readonly now: () => number;
   #prepared: Promise<unknown> | undefined;
   #insertsUntilSweep: number;
 
   constructor(
     collection: Collection<StoredThrottleDocument>,
     mongo: Pick<MongoAccess, "call" | "write">,
+    now: () => number,
     documentsMax = 100_000,
   ) {
     this.#collection = collection;
     this.#mongo = mongo;
+    this.now = now;
     this.#documentsMax = documentsMax;
     this.#insertsUntilSweep = Math.min(insertsPerSweep, documentsMax);
   }
