@@ -121,7 +121,9 @@ describe("a gate", () => {
 
   test("tells no outcome that could not be counted", async () => {
     const settle = () => Promise.reject(unavailable);
-    const { gate, events } = setUp({ admit: () => Promise.resolve({ isException: false, settle }) });
+    const { gate, events } = setUp({
+      admit: () => Promise.resolve({ isException: false, settle }),
+    });
     for (const given of [password, "wrong"]) {
       const check = gate.check({ username: "alice", password: given }, attempt);
       await expect(check).rejects.toBe(unavailable);

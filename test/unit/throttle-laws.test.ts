@@ -35,7 +35,7 @@ function newThrottle(store: MemoryThrottle, clock: { now(): number }): Throttle 
     isExempt: () => false,
     usernameKey: (name) => name,
     checksMax: 2,
-    retryMs: 1,
+    retryMs: 5,
   });
 }
 
@@ -262,7 +262,8 @@ async function answersTo(script: readonly Guess[], account: UserId | undefined) 
   const store = new MemoryThrottle();
   const throttles = [newThrottle(store, store), newThrottle(store, store)] as const;
   await throttles[1].open();
-  const { signal } = new AbortController();
+  // Nobody waits for long: no place is lost here.
+  const signal = AbortSignal.timeout(20_000);
   const admit = (throttle: Throttle, name: string, network: string, id: UserId | undefined) =>
     throttle.admit(name, network, Promise.resolve(id), signal);
   await (await admit(throttles[0], "bob", homeOf(bob), idOf(bob))).settle("right", "bob");

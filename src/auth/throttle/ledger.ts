@@ -189,7 +189,7 @@ class RecordQueue {
     }
     this.#isBusy = false;
     this.#closeIfIdle();
-    if (this.#waiting.length > 0) this.#poll = setTimeout(() => this.#look(), pollMs);
+    if (this.#waiting.length > 0) this.#poll = setTimeout(() => this.#look(), pollMs).unref();
   }
 
   #look(): void {
