@@ -297,7 +297,7 @@ async function prepare(): Promise<void> {
   }
   const config = parseConfig(env());
   const store = await openStore(config);
-  const throttle = createConfiguredThrottle(config, store, { now: Date.now });
+  const throttle = createConfiguredThrottle(config, store);
   const { signal } = new AbortController();
   const permit = await throttle?.admit("bob", "192.0.2.1", Promise.resolve(undefined), signal);
   await permit?.settle("wrong");
