@@ -37,6 +37,8 @@ export interface OldServer {
   readonly requests: readonly OldRequest[];
   fault: OldFault | undefined;
   delayMs: number;
+  /** By how much its clock is ahead. */
+  aheadMs: number;
   /** Sent with every answer. */
   extraHeaders: Readonly<Record<string, string | string[]>>;
   addUser(user: OldUser): void;
@@ -104,6 +106,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     requests,
     fault: undefined,
     delayMs: 0,
+    aheadMs: 0,
     extraHeaders: {},
     addUser({ id, username, password }) {
       byName.set(nameOf(username), { id, username, isDisabled: false, ...hashed(password) });
@@ -263,11 +266,11 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     if (!expected.equals(Buffer.from(signature, "base64url"))) return undefined;
     const { sub, exp = 0 } = decodeJwt(token);
     const user = [...byName.values()].find(({ id }) => id === sub);
-    return exp * 1000 > Date.now() && user && !user.isDisabled ? user : undefined;
+    return exp * 1000 > Date.now() + old.aheadMs && user && !user.isDisabled ? user : undefined;
   }
 
   function tokenOf({ id }: Stored): string {
-    const iat = Math.floor(Date.now() / 1000);
+    const iat = Math.floor((Date.now() + old.aheadMs) / 1000);
     const claims = { sub: id, iss: issuer, exp: iat + lifetimeSeconds, iat };
     const input = [{ typ: "JWT", alg: "RS256" }, claims]
       .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
