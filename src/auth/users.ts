@@ -133,8 +133,8 @@ export interface UserStore {
   import(users: readonly UserToImport[], options: ImportOptions): Promise<ImportOutcome[]>;
   /** Changes a user in place; false where there is none. Fields we do not know stay as they are. */
   update(id: UserId, change: UserChange): Promise<boolean>;
-  /** Compare-and-set: writes `newHash` only while `oldHash` is what is stored. True if it wrote. */
-  replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean>;
+  /** Compare-and-set: writes `newHash` only while `oldHash`, or none, is what is stored. True if it wrote. */
+  replacePasswordHash(id: UserId, oldHash: string | undefined, newHash: string): Promise<boolean>;
   /** Removes a user; false where there was none. */
   remove(id: UserId): Promise<boolean>;
   /** Those of the ids that belong to a user. */

@@ -15,6 +15,7 @@ import { addDoctorCommand } from "./doctor.js";
 import { prepareArguments } from "./operands.js";
 import { CliError, note, OutputClosed, safe, toJson, type Terminal } from "./terminal.js";
 import { addServeCommand } from "./serve.js";
+import { addTakeoverCommands } from "./takeover/takeover.js";
 import { addThrottleCommands } from "./throttle.js";
 import { addUsersCommands } from "./users/users.js";
 
@@ -64,6 +65,7 @@ export function createProgram(session: Session): Command {
   addDoctorCommand(program, session);
   addContractCommand(program, session);
   addConfigCommand(program, session);
+  addTakeoverCommands(program, session);
   addAuditCommand(program, session);
   return program;
 }

@@ -87,7 +87,7 @@ export class RecordingUsers implements UserStore {
     return this.#users.add(user);
   }
 
-  replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+  replacePasswordHash(id: UserId, oldHash: string | undefined, newHash: string): Promise<boolean> {
     return this.#users.replacePasswordHash(id, oldHash, newHash);
   }
 

@@ -7,6 +7,11 @@ export interface StoredLead {
   readonly variable: number;
 }
 
+export interface StoredBreaker {
+  readonly state: string;
+  readonly atMs: number;
+}
+
 /** The old server's last word on a user's password, and what was learnt of it. */
 export interface LearnedUser {
   /** `sub` of the old server's token: the user's `_id` as a string. */
@@ -59,6 +64,9 @@ export const examplesMax = 5;
 export interface TakeoverStore {
   lead(): Promise<StoredLead | undefined>;
   setLead(lead: StoredLead): Promise<void>;
+  /** The last change of a circuit breaker, whichever process told it. */
+  breaker(): Promise<StoredBreaker | undefined>;
+  setBreaker(breaker: StoredBreaker): Promise<void>;
   /** Of several users who were known by that name, the one last heard of. */
   findByName(name: string): Promise<LearnedUser | undefined>;
   findBySubject(subject: string): Promise<LearnedUser | undefined>;

@@ -71,7 +71,10 @@ export class Takeover {
     this.#options = options;
     this.#upstream = new Upstream({
       ...{ url, ca, timeoutMs },
-      onBreaker: (state) => onEvent({ type: "breaker", state }),
+      onBreaker: (state) => {
+        onEvent({ type: "breaker", state });
+        store.setBreaker({ state, atMs: now() }).catch(onError);
+      },
     });
     this.users = new KnownUsers({ users: options.users, learned: store, usernameKey });
     this.#lead = new Lead({

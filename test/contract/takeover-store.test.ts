@@ -24,6 +24,9 @@ describe.each(storeNames)("%s", (name) => {
     await one.setLead({ percent: 1, variable: 0 });
     await other.setLead({ percent: 100, variable: 0 });
     expect(await one.lead()).toEqual({ percent: 100, variable: 0 });
+    expect(await one.breaker()).toBeUndefined();
+    await one.setBreaker({ state: "open", atMs: 7 });
+    expect(await other.breaker()).toEqual({ state: "open", atMs: 7 });
   });
 
   test("of two words the later holds, whoever writes first", async () => {

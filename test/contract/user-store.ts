@@ -138,6 +138,15 @@ export function runUserStoreContract(name: string, newPlace: NewPlace): void {
       expect(await users().replacePasswordHash(user.id, "", "new")).toBe(false);
     });
 
+    test("a hash is given only to a user who is there and has none", async () => {
+      const user = newUser({ passwordHash: undefined });
+      await users().add(user);
+      expect(await users().replacePasswordHash(stringId("none"), undefined, "new")).toBe(false);
+      expect(await users().replacePasswordHash(user.id, undefined, "$new")).toBe(true);
+      expect(await users().replacePasswordHash(user.id, undefined, "$newer")).toBe(false);
+      expect(await users().findByUsername("alice")).toEqual({ ...user, passwordHash: "$new" });
+    });
+
     test.each(strangers.map(titled))("the username %s is nobody's", async (_, username) => {
       await users().add(newUser());
       await users().add(newUser({ id: intId(8), username: "al\ufffdice" }));

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { decodeJwt } from "jose";
 import type { Environment } from "../../src/config/config.js";
 import { startOldServer, type OldServer, type OldUser } from "./old-server.js";
 
@@ -13,6 +14,12 @@ export interface OldPlace {
   /** What Latchkey needs to know of the old server. */
   readonly env: Environment;
   remove(): Promise<void>;
+}
+
+/** A token of Latchkey's has more claims than the old server's. */
+export function isIssuedByUs(body: string): boolean {
+  const token = /eyJ[\w-]+\.[\w-]+\.[\w-]+/.exec(body)?.[0];
+  return token !== undefined && decodeJwt(token).jti !== undefined;
 }
 
 export async function startOldPlace(

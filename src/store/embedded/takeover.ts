@@ -4,6 +4,7 @@ import type { Database } from "lmdb";
 import {
   examplesMax,
   type DayCounts,
+  type StoredBreaker,
   type LearnedUser,
   type StoredDifference,
   type StoredLead,
@@ -13,6 +14,7 @@ import {
 import type { StoreFile } from "./databases.js";
 
 const leadKey = "takeoverLead";
+const breakerKey = "takeoverBreaker";
 const pageUsers = 256;
 
 export class EmbeddedTakeover implements TakeoverStore {
@@ -29,6 +31,14 @@ export class EmbeddedTakeover implements TakeoverStore {
 
   setLead(lead: StoredLead): Promise<void> {
     return this.#file.write(() => void this.#file.meta.put(leadKey, lead));
+  }
+
+  breaker(): Promise<StoredBreaker | undefined> {
+    return this.#file.read(() => this.#file.meta.get(breakerKey) as StoredBreaker | undefined);
+  }
+
+  setBreaker(breaker: StoredBreaker): Promise<void> {
+    return this.#file.write(() => void this.#file.meta.put(breakerKey, breaker));
   }
 
   findByName(name: string): Promise<LearnedUser | undefined> {

@@ -79,10 +79,14 @@ export class EmbeddedUsers implements UserStore {
     return this.#change(id, (user) => this.#file.putUser({ ...user, ...change }));
   }
 
-  async replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+  async replacePasswordHash(
+    id: UserId,
+    oldHash: string | undefined,
+    newHash: string,
+  ): Promise<boolean> {
     return this.#file.write(() => {
       const user = this.#file.userById(id);
-      if (user?.passwordHash !== oldHash) return false;
+      if (user === undefined || user.passwordHash !== oldHash) return false;
       this.#file.putUser({ ...user, passwordHash: newHash });
       return true;
     });

@@ -3,6 +3,7 @@ import type { Collection } from "mongodb";
 import {
   examplesMax,
   type DayCounts,
+  type StoredBreaker,
   type LearnedUser,
   type StoredDifference,
   type StoredLead,
@@ -19,12 +20,13 @@ export interface LearnedDocument extends Omit<LearnedUser, "subject" | "hash" | 
   readonly at: Date;
 }
 
-/** The lead, the counters of a day, or those of a kind of difference. */
+/** The lead, the breaker, the counters of a day, or those of a kind of difference. */
 export interface TakeoverDocument {
-  readonly _id: "lead" | { readonly day: string } | { readonly difference: string };
+  readonly _id: "lead" | "breaker" | { readonly day: string } | { readonly difference: string };
   readonly percent?: number;
   readonly variable?: number;
   readonly counts?: Readonly<Record<string, number>>;
+  readonly state?: string;
   readonly count?: number;
   readonly firstAt?: Date;
   readonly lastAt?: Date;
@@ -67,6 +69,17 @@ export class MongoTakeover implements TakeoverStore {
         return stored?.percent === lead.percent && stored.variable === lead.variable;
       },
     );
+  }
+
+  async breaker(): Promise<StoredBreaker | undefined> {
+    const stored = await this.#mongo.call(() => this.#others.findOne({ _id: "breaker" }));
+    const { state, lastAt } = stored ?? {};
+    return state === undefined || !lastAt ? undefined : { state, atMs: lastAt.getTime() };
+  }
+
+  async setBreaker({ state, atMs }: StoredBreaker): Promise<void> {
+    const $set = { state, lastAt: new Date(atMs) };
+    await this.#mongo.call(() => this.#others.updateOne({ _id: "breaker" }, { $set }, upsert));
   }
 
   async findByName(name: string): Promise<LearnedUser | undefined> {

@@ -225,7 +225,11 @@ export class MongoUsers implements UserStore {
     return this.#mongo.call(() => this.#collection.findOne(this.#identified(id), { projection }));
   }
 
-  async replacePasswordHash(id: UserId, oldHash: string, newHash: string): Promise<boolean> {
+  async replacePasswordHash(
+    id: UserId,
+    oldHash: string | undefined,
+    newHash: string,
+  ): Promise<boolean> {
     const [found] = await this.#mongo.call(() => this.#find(this.#identified(id), { limit: 1 }));
     if (found === undefined) return false;
     const [, holder] = found;

@@ -1,0 +1,31 @@
+/** What `doctor` says of a take-over. Depends on the key material and the store's port. */
+import type { KeyMaterial } from "../../app/key-material.js";
+import type { Finding } from "../../store/inspection.js";
+import type { Store } from "../../store/store.js";
+
+/** Whether the old server would renew the tokens that Latchkey has issued: after `takeover lead 0` it has to. */
+export async function* takeoverFindings(
+  { signing, trusted }: Pick<KeyMaterial, "signing" | "trusted">,
+  store: Pick<Store, "takeover">,
+): AsyncGenerator<Finding> {
+  const check = "keys";
+  const remedy = "set SIGNING_KEY_FILE to the old server's private key until takeover finish";
+  if (signing === undefined) {
+    const message = "after takeover lead 0 the old server does not renew tokens of Latchkey's";
+    yield { level: "warning", check, message, remedy };
+    return;
+  }
+  const isTrusted = trusted.some(({ kid }) => kid === signing.kid);
+  // Nothing is learnt unless a key from a file verifies the old server's tokens, and there is no other.
+  const isProven = trusted.length === 0 && (await store.takeover.count()).users > 0;
+  if (isTrusted || isProven) {
+    const message = "SIGNING_KEY_FILE is the old server's key: it renews tokens of Latchkey's";
+    yield { level: "ok", check, message };
+  } else {
+    const message =
+      trusted.length > 0
+        ? "SIGNING_KEY_FILE is not among the old server's keys in TRUSTED_KEYS_FILE: after takeover lead 0 the old server does not renew tokens of Latchkey's"
+        : "nothing shows yet that SIGNING_KEY_FILE is the old server's key";
+    yield { level: "warning", check, message, remedy };
+  }
+}

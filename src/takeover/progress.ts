@@ -1,0 +1,143 @@
+/** How far a take-over has come, for operators. Depends on auth's passwords and users, and the port. */
+import { inspectHash } from "../auth/passwords/passwords.js";
+import type { UserStore } from "../auth/users.js";
+import type { DayCounts, StoredBreaker, StoredDifference, TakeoverStore } from "./store.js";
+import { dayOf } from "./tally.js";
+
+const dayMs = 86_400_000;
+const forecastDays = 14;
+
+export interface Progress {
+  /** Undefined before the first start with `UPSTREAM_URL`. */
+  readonly lead: number | undefined;
+  /** Users in all, those of whom only the old server has told among them. */
+  readonly users: number;
+  /** Users with a usable hash in the users collection. */
+  readonly usable: number;
+  /** Users whose password was learnt. */
+  readonly learnt: number;
+  /** Users with neither. */
+  readonly unknown: number;
+  readonly differences: readonly StoredDifference[];
+  /** Undefined while none has changed its state yet: then it is closed. */
+  readonly breaker: StoredBreaker | undefined;
+  /** The last 14 days with a login, oldest first. */
+  readonly days: readonly DayCounts[];
+  readonly forecast: Forecast;
+}
+
+/** The days by which that share of the users who log in are known beforehand; null where none is in sight. */
+export interface Forecast {
+  readonly "95": string | null;
+  readonly "99": string | null;
+}
+
+export async function readProgress(
+  store: TakeoverStore,
+  users: Pick<UserStore, "list">,
+  nowMs: number,
+): Promise<Progress> {
+  const [lead, differences, days, learned, census] = [
+    await store.lead(),
+    await store.differences(),
+    await store.days(dayOf(nowMs - (forecastDays - 1) * dayMs)),
+    await store.count(),
+    await countUsers(store, users),
+  ];
+  const strangers = learned.users - census.heardOf;
+  return {
+    lead: lead?.percent,
+    users: census.users + strangers,
+    usable: census.usable,
+    learnt: learned.hashes,
+    unknown: census.unknown + (strangers - (learned.hashes - census.learnt)),
+    differences,
+    breaker: await store.breaker(),
+    days,
+    forecast: forecastOf(days, nowMs),
+  };
+}
+
+const pageUsers = 256;
+
+async function countUsers(store: TakeoverStore, users: Pick<UserStore, "list">) {
+  const counts = { users: 0, usable: 0, learnt: 0, unknown: 0, heardOf: 0 };
+  let page: { subject: string; isUsable: boolean }[] = [];
+  const settle = async () => {
+    const heard = await store.findAll(page.map(({ subject }) => subject));
+    const learnt = new Set(heard.flatMap(({ subject, hash }) => (hash ? subject : [])));
+    counts.heardOf += heard.length;
+    counts.learnt += learnt.size;
+    for (const { subject, isUsable } of page) {
+      counts.users++;
+      if (isUsable) counts.usable++;
+      else if (!learnt.has(subject)) counts.unknown++;
+    }
+    page = [];
+  };
+  for await (const { id, passwordHash } of users.list()) {
+    const isUsable = passwordHash !== undefined && inspectHash(passwordHash).verdict === "ok";
+    if (page.push({ subject: id.value, isUsable }) >= pageUsers) await settle();
+  }
+  await settle();
+  return counts;
+}
+
+/**
+ * Of the users who log in on a day, some were not known before. Their share shrinks by about the same factor
+ * each day: the line through its logarithms tells when it is small enough.
+ */
+export function forecastOf(days: readonly DayCounts[], nowMs: number): Forecast {
+  const today = Math.floor(nowMs / dayMs);
+  const points = days.flatMap(({ day, counts }) => {
+    const { known = 0, first = 0 } = counts;
+    const all = known + first;
+    // Half a user where there was none: nothing has no logarithm.
+    const miss = Math.max(first, 0.5) / all;
+    const age = Date.parse(day) / dayMs - today;
+    return all === 0 || age <= -forecastDays ? [] : { x: age, y: Math.log(Math.min(1, miss)), all };
+  });
+  const line = lineThrough(points);
+  const dayBy = (miss: number) => {
+    if (line === undefined) return null;
+    const { atZero, slope } = line;
+    if (atZero <= Math.log(miss)) return dayOf(nowMs);
+    if (slope >= 0) return null;
+    const daysLeft = Math.ceil((Math.log(miss) - atZero) / slope);
+    return daysLeft > 3660 ? null : dayOf(nowMs + daysLeft * dayMs);
+  };
+  return { "95": dayBy(0.05), "99": dayBy(0.01) };
+}
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** By least squares; undefined for fewer than two points. */
+function lineThrough(points: readonly Point[]): { atZero: number; slope: number } | undefined {
+  if (points.length < 2) return undefined;
+  const mean = (of: (point: Point) => number) =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length;
+  const [x, y] = [mean((point) => point.x), mean((point) => point.y)];
+  const slope =
+    mean((point) => (point.x - x) * (point.y - y)) / mean((point) => (point.x - x) ** 2);
+  return { atZero: y - slope * x, slope };
+}
+
+/** Why it is too early to lead; undefined once there was no difference for so many days. */
+export function notReadyBecause(
+  { differences, days }: Pick<Progress, "differences" | "days">,
+  wantedDays: number,
+  nowMs: number,
+): string | undefined {
+  const since = nowMs - wantedDays * dayMs;
+  const recent = differences.filter(({ lastAtMs }) => lastAtMs > since);
+  if (recent.length > 0) {
+    return `${recent.length} kinds of difference in the last ${wantedDays} days`;
+  }
+  const compared = days.filter(({ counts }) => (counts["compared"] ?? 0) > 0);
+  if (compared.length === 0) return "nothing was compared yet";
+  const first = compared[0]?.day ?? "";
+  return first > dayOf(since) ? `compared since ${first} only` : undefined;
+}
