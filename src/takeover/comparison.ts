@@ -32,25 +32,23 @@ interface Seen {
 export class Comparison {
   /** What the old server has answered so far, by path and status, then by aspect. */
   readonly #seen = new Map<string, Map<string, Seen>>();
-  readonly #now: () => number;
 
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** The aspects in which the answers differ and that the old server itself keeps to. */
-  differences(path: string, old: ComparedAnswer, own: ComparedAnswer): string[] {
+  /**
+   * The aspects in which the answers differ and that the old server itself keeps to.
+   * @param atMs when the request came.
+   */
+  differences(path: string, old: ComparedAnswer, own: ComparedAnswer, atMs: number): string[] {
     const [theirs, ours] = [steadyAspects(old), steadyAspects(own)];
     const steady = Object.keys(theirs).filter((aspect) => theirs[aspect] !== ours[aspect]);
     // Another status says all about the rest.
     if (steady.includes("status")) return ["status"];
     const [theirRest, ourRest] = [unsteadyAspects(old), unsteadyAspects(own)];
-    const constant = this.#constantOf(`${path} ${old.status}`, theirRest);
+    const constant = this.#constantOf(`${path} ${old.status}`, theirRest, atMs);
     return [...steady, ...constant.filter((aspect) => theirRest[aspect] !== ourRest[aspect])];
   }
 
   /** Those in which the old server has not differed from itself, as far as can be told yet. */
-  #constantOf(name: string, aspects: Aspects): string[] {
+  #constantOf(name: string, aspects: Aspects, atMs: number): string[] {
     let seen = this.#seen.get(name);
     if (seen === undefined) {
       if (this.#seen.size >= classesMax) this.#seen.clear();
@@ -61,11 +59,11 @@ export class Comparison {
       const digest = createHash("sha256").update(value).digest("base64");
       const before = seen.get(aspect);
       if (before === undefined) {
-        if (seen.size < aspectsMax) seen.set(aspect, { digest, atMs: this.#now(), varies: false });
+        if (seen.size < aspectsMax) seen.set(aspect, { digest, atMs, varies: false });
         return [];
       }
       before.varies ||= before.digest !== digest;
-      return before.varies || this.#now() < before.atMs + apartMs ? [] : aspect;
+      return before.varies || atMs < before.atMs + apartMs ? [] : aspect;
     });
   }
 }

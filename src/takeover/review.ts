@@ -128,7 +128,7 @@ export class Review {
   }
 
   async #compare(
-    { path, answer, request }: Case,
+    { path, answer, request, atMs }: Case,
     own: OwnAnswer,
     credentials: Authorization | undefined,
     record: LearnedUser | undefined,
@@ -136,7 +136,6 @@ export class Review {
     const { comparison, tally, learner } = this.#options;
     // An outage is no answer.
     if (answer.status >= 500) return;
-    tally.count("compared");
     const old = await plain(answer);
     const ours = toCompared(own.answer, request);
     const verdicts = [verdictOf(answer, path), own.answer.status === 200 ? "yes" : "no"];
@@ -150,8 +149,9 @@ export class Review {
       const wouldAsk = credentials?.scheme === "basic" && !learner.isFresh(record);
       if (!wouldAsk) differ("verdict: Latchkey accepts what the old server refuses");
     } else {
-      for (const aspect of comparison.differences(path, old, ours)) differ(aspect);
+      for (const aspect of comparison.differences(path, old, ours, atMs)) differ(aspect);
     }
+    tally.count("compared");
   }
 
   /** Whether it is a token of one of whom nothing is known here: the old server answers those. */

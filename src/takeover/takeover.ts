@@ -96,7 +96,7 @@ export class Takeover {
     this.opinion = new OldServersOpinion({ ...parts, questions });
     this.#review = new Review({
       ...{ ...parts, verify, now, onError },
-      ...{ answerAlone: options.answerAlone, comparison: new Comparison(now) },
+      ...{ answerAlone: options.answerAlone, comparison: new Comparison() },
     });
   }
 

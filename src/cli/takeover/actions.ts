@@ -8,7 +8,17 @@ import { notReadyBecause, readProgress, type Progress } from "../../takeover/pro
 import { withStore, type JsonOption, type Session } from "../command.js";
 import { recorded } from "../record.js";
 import { CliError, formatTable, safe, toJson, writeLine, type Terminal } from "../terminal.js";
-import type { EndOptions, StatusOptions } from "./takeover.js";
+
+export interface StatusOptions extends JsonOption {
+  readonly ready?: boolean;
+  readonly days: number;
+  readonly except?: readonly string[];
+}
+
+export interface EndOptions extends JsonOption {
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
+}
 
 export async function showStatus(session: Session, options: StatusOptions): Promise<void> {
   const { terminal, clock } = session;
@@ -76,15 +86,22 @@ function leadText(lead: number | undefined): string {
 
 export async function changeLead(
   session: Session,
-  percent: number,
+  text: string,
   { json = false }: JsonOption,
 ): Promise<void> {
   const { stdout } = session.terminal;
-  const before = await withStore(session, (store, { UPSTREAM_LEAD }) =>
-    recorded(session, store, { action: "takeover_lead", details: { percent } }, () =>
-      setLead(store.takeover, percent, UPSTREAM_LEAD),
-    ),
-  );
+  const percent = Number(text);
+  const before = await withStore(session, (store, { UPSTREAM_LEAD }) => {
+    if (!/^\d+$/.test(text) || percent > 100) {
+      throw new CliError("usage", "the lead must be a whole number from 0 to 100", 2);
+    }
+    return recorded(
+      session,
+      store,
+      { action: "takeover_lead", about: "the lead", details: { percent } },
+      () => setLead(store.takeover, percent, UPSTREAM_LEAD),
+    );
+  });
   const document = { lead: percent, before: before?.percent ?? null };
   const sentence = `Latchkey answers ${percent}% of the usernames, ${before?.percent ?? 0}% before; every replica knows within a second`;
   await writeLine(stdout, json ? toJson(document) : sentence);
@@ -123,7 +140,7 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
           if (isLeft(outcome)) left.push({ _id: subject, username, reason: outcome });
         },
       });
-    const deed = { action: "takeover_finished" };
+    const deed = { action: "takeover_finished", about: "what was learnt" };
     if (dryRun) await run();
     else await recorded(session, store, deed, run, () => ({ ...counts }));
     const progress = await readProgress(store.takeover, store.users, session.clock.now());
@@ -167,7 +184,7 @@ export async function abandonTakeover(session: Session, options: EndOptions): Pr
       await recorded(
         session,
         store,
-        { action: "takeover_abandoned" },
+        { action: "takeover_abandoned", about: "what was learnt" },
         () => store.takeover.forgetAll(),
         (dropped) => ({ dropped }),
       );

@@ -2,17 +2,7 @@
 import type { Command } from "commander";
 import { describeCommand, type JsonOption, type Session } from "../command.js";
 import { CliError } from "../terminal.js";
-
-export interface StatusOptions extends JsonOption {
-  readonly ready?: boolean;
-  readonly days: number;
-  readonly except?: readonly string[];
-}
-
-export interface EndOptions extends JsonOption {
-  readonly yes?: boolean;
-  readonly dryRun?: boolean;
-}
+import type { EndOptions, StatusOptions } from "./actions.js";
 
 export function addTakeoverCommands(program: Command, session: Session): void {
   const takeover = program
@@ -33,7 +23,7 @@ export function addTakeoverCommands(program: Command, session: Session): void {
     "Set the per cent of the usernames that Latchkey answers itself; 0 is the way back.",
     "latchkey takeover lead 1",
   ).action(async (percent: string, options: JsonOption) =>
-    (await load()).changeLead(session, readPercent(percent), options),
+    (await load()).changeLead(session, percent, options),
   );
   describeEnd(
     takeover.command("finish"),
@@ -53,11 +43,7 @@ function describeEnd(command: Command, summary: string, example: string): Comman
     .option("--dry-run", "say what would be done, and do nothing");
 }
 
-function readWhole(text: string, most: number, what: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value <= most) return value;
-  throw new CliError("usage", `${what} must be a whole number from 0 to ${most}`, 2);
+function readDays(text: string): number {
+  if (/^\d{1,4}$/.test(text)) return Number(text);
+  throw new CliError("usage", "--days must be a whole number from 0 to 9999", 2);
 }
-
-const readPercent = (text: string) => readWhole(text, 100, "the lead");
-const readDays = (text: string) => readWhole(text, 3650, "--days");
