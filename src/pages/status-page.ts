@@ -311,7 +311,7 @@ function familiesCard({ sample }: ProcessStatus, now: number): Html {
       ${
         sample &&
         html`<span class="muted"
-          >${all} drawn at random, ${Math.round((now - sample.at) / 60_000)} minutes ago</span
+          >a sample, ${Math.round((now - sample.at) / 60_000)} minutes ago</span
         >`
       }
     </header>
