@@ -20,7 +20,7 @@ const show = async (name: string) => {
   return json(stdout) as { _id: unknown; disabled: boolean; tokensValidAfter: string };
 };
 /** What the command says to people and to machines. */
-const inBothForms = (args: string[], options?: { env: object }) =>
+const inBothForms = (args: string[], options?: { env: Record<string, string> }) =>
   Promise.all([cli.run(args, options), cli.run([...args, "--json"], options)]);
 /** Whatever goes wrong is told in sentences, never with a stack. */
 const sentence = /^error: [^\n]+\n$/;

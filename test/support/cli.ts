@@ -1,9 +1,12 @@
-/** Runs the built command line as the operator does: a process of its own, on a store of its own. */
+/** Runs the command line on a store of its own: in this process, or built and in one of its own. */
 import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
+import { Readable, Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Environment } from "../../src/config/config.js";
+import { run } from "../../src/cli/program.js";
 
 const main = new URL("../../dist/src/main.js", import.meta.url).pathname;
 
@@ -17,8 +20,8 @@ export interface CliResult {
 export interface Cli {
   /** A folder of its own, the embedded store's too. */
   readonly dir: string;
-  run(args: readonly string[], options?: { input?: string; env?: object }): Promise<CliResult>;
-  /** As `run`, for a test that talks to the process while it runs; `stdout` is a file descriptor. */
+  run(args: readonly string[], options?: { input?: string; env?: Environment }): Promise<CliResult>;
+  /** A process, for a test that talks to it while it runs; `stdout` is a file descriptor. */
   start(args: readonly string[], env?: object, stdout?: number): ChildProcessWithoutNullStreams;
   /** On a pseudo-terminal: answers each prompt once it has appeared. */
   runOnTerminal(args: readonly string[], answers: readonly Answer[]): CliResult;
@@ -36,6 +39,7 @@ export function createCli(): Cli {
   const dir = mkdtempSync(join(tmpdir(), "latchkey-cli-"));
   const environment = { PATH: process.env["PATH"], DATA_DIR: join(dir, "data") };
   const children: ChildProcessWithoutNullStreams[] = [];
+  let last: Promise<unknown> = Promise.resolve();
   const start: Cli["start"] = (args, env, stdout) => {
     const child = spawn(process.execPath, [main, ...args], {
       env: { ...environment, ...env },
@@ -48,9 +52,10 @@ export function createCli(): Cli {
     dir,
     start,
     run(args, { input = "", env } = {}) {
-      const child = start(args, env);
-      child.stdin.on("error", () => undefined).end(input);
-      return finished(child);
+      // One at a time: lmdb waits for ever where one process opens a file twice and writes.
+      const result = last.then(() => runHere(args, { ...environment, ...env }, input));
+      last = result;
+      return result;
     },
     runOnTerminal(args, answers) {
       const spec = { argv: [process.execPath, main, ...args], env: environment, answers };
@@ -67,6 +72,36 @@ export function createCli(): Cli {
       rmSync(dir, { recursive: true });
     },
   };
+}
+
+/** The program in this process: what `main.ts` adds is tested with `start`. */
+async function runHere(
+  args: readonly string[],
+  env: Environment,
+  input: string,
+): Promise<CliResult> {
+  const output = { stdout: "", stderr: "" };
+  const into = (name: keyof typeof output) =>
+    new Writable({
+      write(chunk: Buffer, _, done) {
+        output[name] += chunk.toString();
+        done();
+      },
+    });
+  const code = await run(
+    args,
+    {
+      env,
+      nodeVersion: process.versions.node,
+      stdin: Readable.from(input === "" ? [] : [Buffer.from(input)]),
+      stdout: into("stdout"),
+      stderr: into("stderr"),
+      interruption: () => new AbortController().signal,
+      onHangup: () => undefined,
+    },
+    { now: Date.now, sleep },
+  );
+  return { code, ...output };
 }
 
 export function finished(child: ChildProcessWithoutNullStreams): Promise<CliResult> {
