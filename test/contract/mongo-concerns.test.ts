@@ -37,7 +37,7 @@ beforeAll(async () => {
   ) {
     if (args[0] === "commandStarted") sent.push(args[1] as CommandStartedEvent);
     return emit.apply(this, args);
-  } as typeof emit);
+  });
   const uri = `${mongo.newDatabase()}?w=1&readPreference=secondaryPreferred&monitorCommands=true`;
   store = await openStore(parseConfig({ MONGODB_URI: uri, REVOCATIONS: "on" }));
 });
