@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { MongoClient } from "mongodb";
 import type { Store } from "../../src/store/store.js";
 import { Throttle } from "../../src/auth/throttle/throttle.js";
@@ -119,3 +119,16 @@ test.each([1, 2, 10])(
     await client.close();
   },
 );
+
+test("a replica whose clock is hours off is told the time of the primary", async () => {
+  const rightNow = Date.now.bind(Date);
+  const wrong = jest.spyOn(Date, "now").mockImplementation(() => rightNow() - 6 * 3_600_000);
+  try {
+    const store = openAt(newUri());
+    await store.ping();
+    expect(Math.abs(store.throttle.now() - rightNow())).toBeLessThan(60_000);
+    await store.close();
+  } finally {
+    wrong.mockRestore();
+  }
+});

@@ -9,7 +9,12 @@ import {
 } from "../../src/auth/gate/gate.js";
 import { noRehasher } from "../../src/auth/passwords/rehash.js";
 import { createDecoy } from "../../src/auth/passwords/passwords.js";
-import { Throttled, noThrottle, type Permit } from "../../src/auth/throttle/throttle.js";
+import {
+  Throttled,
+  noThrottle,
+  type Permit,
+  type ThrottleScope,
+} from "../../src/auth/throttle/throttle.js";
 import type { User } from "../../src/auth/users.js";
 
 /** bcrypt of `ü` 36 times. */
@@ -180,6 +185,59 @@ describe("a gate", () => {
     const username = `a\nb${"c".repeat(300)}`;
     await gate.check({ username, password: "wrong" }, attempt).catch(() => undefined);
     expect(events).toMatchObject([{ username: `a\ufffdb${"c".repeat(61)}…` }]);
+  });
+
+  describe("holds a refusal that trust in a network may lift until the next whole second after the turn", () => {
+    /** What the gate waits for, by a clock that only hashing moves. */
+    async function heldFor(scope: ThrottleScope, isChecked: boolean, hashMs = 0) {
+      let nowMs = 5000;
+      const held: number[] = [];
+      const refusal = new Throttled(scope, 30_000);
+      const gate = new Gate({
+        rehasher: noRehasher,
+        users: { findByUsername: (name) => Promise.resolve(users[name]) },
+        decoy: createDecoy((name) => name),
+        throttle: {
+          admit: () =>
+            isChecked
+              ? Promise.resolve({ isException: true, settle: () => Promise.resolve(refusal) })
+              : Promise.reject(refusal),
+        },
+        queue: new HashQueue({ concurrency: () => 1, waitingMax: 10, now: () => nowMs }),
+        now: () => nowMs,
+        observeVerify:
+          (verify) =>
+          async (...check) => {
+            const matches = await verify(...check);
+            nowMs += hashMs;
+            return matches;
+          },
+        sleep: (ms) => {
+          held.push(ms);
+          return Promise.resolve();
+        },
+        onAttempt: () => undefined,
+      });
+      await expect(gate.check({ username: "alice", password: "no" }, attempt)).rejects.toBe(
+        refusal,
+      );
+      return held;
+    }
+
+    test.each(["network", "username"] as const)(
+      "by %s, whether it was hashed or not",
+      async (by) => {
+        expect(await heldFor(by, false)).toEqual([1000]);
+        expect(await heldFor(by, true)).toEqual([1000]);
+        expect(await heldFor(by, true, 250)).toEqual([750]);
+        expect(await heldFor(by, true, 1250)).toEqual([750]);
+      },
+    );
+
+    test("and no other", async () => {
+      expect(await heldFor("username_and_network", false)).toEqual([]);
+      expect(await heldFor("username_and_network", true)).toEqual([]);
+    });
   });
 
   test("works without a throttle", async () => {

@@ -4,11 +4,17 @@
  * printed when a law is broken; `THROTTLE_SEED` sets it, `THROTTLE_HISTORIES` their number.
  */
 import fc from "fast-check";
-import { expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import { Throttle, Throttled } from "../../src/auth/throttle/throttle.js";
 import type { UserId } from "../../src/auth/users.js";
-import { faults, MemoryThrottle, type Fault } from "../support/memory-throttle.js";
+import {
+  faults,
+  guessAsBefore,
+  MemoryThrottle,
+  trustAsBefore,
+  type Fault,
+} from "../support/memory-throttle.js";
 
 const limits = { failures: 4, userFailures: 8, networkFailures: 8, windowSeconds: 900 };
 const replicas = 3;
@@ -300,4 +306,64 @@ test("no script of guesses is answered differently for an account that knows the
     }),
     { ...settings, numRuns: 2 * settings.numRuns },
   );
+});
+
+describe("beside a replica of an earlier version", () => {
+  const alice = Promise.resolve(idOf(0));
+  const { signal } = new AbortController();
+
+  async function begin() {
+    const store = new MemoryThrottle();
+    const throttle = newThrottle(store, store);
+    await throttle.open();
+    const attempt = async (network: string, outcome: "right" | "wrong") => {
+      const permit = await throttle.admit("alice", network, alice, signal);
+      await new Promise(setImmediate);
+      await permit.settle(outcome, "alice");
+    };
+    return { store, throttle, attempt };
+  }
+  const documentsOf = (store: MemoryThrottle, kind: string) =>
+    [...store.documents]
+      .filter(([key]) => key.startsWith(kind))
+      .map(([key, { document }]) => {
+        const { counters, known } = JSON.parse(document) as Record<"counters" | "known", object>;
+        return { key, counter: Object.keys(counters)[0], trust: Object.keys(known)[0] };
+      });
+
+  test("no more than the limit is checked by both together", async () => {
+    const { store, throttle, attempt } = await begin();
+    await attempt("198.51.100.1", "wrong");
+    // The counter of the pair is made first.
+    const [user] = documentsOf(store, "user:");
+    const older = Array.from({ length: 10 }, () =>
+      guessAsBefore(store, user?.key ?? "", user?.counter ?? "", limits.failures),
+    );
+    const newer = Array.from({ length: 10 }, () =>
+      attempt("198.51.100.1", "wrong").then(
+        () => true,
+        (error: unknown) => {
+          refused(error);
+          return false;
+        },
+      ),
+    );
+    const checked = (await Promise.all([...older, ...newer])).filter(Boolean);
+    expect(checked).toHaveLength(limits.failures - 1);
+    expect(store.places()).toBe(0);
+    await throttle.close();
+  });
+
+  test("what it has noted as known is known", async () => {
+    const { store, throttle, attempt } = await begin();
+    await attempt(homeOf(0), "right");
+    const [noted] = documentsOf(store, "trust:");
+    store.documents.delete(noted?.key ?? "");
+    for (let i = 0; i < limits.userFailures; i++) await attempt(`198.51.100.${i}`, "wrong");
+    await expect(attempt(homeOf(0), "right")).rejects.toThrow(Throttled);
+    const [user] = documentsOf(store, "user:");
+    await trustAsBefore(store, user?.key ?? "", noted?.trust ?? "");
+    await attempt(homeOf(0), "right");
+    await throttle.close();
+  });
 });

@@ -18,6 +18,7 @@ import type { UsernameMatch } from "../../auth/usernames.js";
 import type { Finding } from "../inspection.js";
 import type { Store } from "../store.js";
 import { storeDeadlineMs } from "../unavailable.js";
+import { accessWarnings } from "./access.js";
 import { EmbeddedAudit } from "./audit.js";
 import { EmbeddedStoreError, StoreFile } from "./databases.js";
 import { faultOfFile, notOurs } from "./file.js";
@@ -89,7 +90,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       inspect: () => inspectEmbedded(file, path),
       ping: () => file.read(() => void file.meta.get("format")),
       probe: () => file.probe(),
-      warnings: () => Promise.resolve([]),
+      warnings: () => Promise.resolve(accessWarnings(path)),
       close,
     };
   } catch (error) {
@@ -146,6 +147,8 @@ function prepareFile(dataDir: string, path: string): void {
 async function* inspectEmbedded(file: StoreFile, path: string): AsyncGenerator<Finding> {
   await file.read(() => file.meta.get("format"));
   yield { level: "ok", check: "connection", message: `the embedded store ${path} can be read` };
+  for (const message of accessWarnings(path))
+    yield { level: "warning", check: "privileges", message };
   if (file.isEmpty()) {
     const remedy = "check DATA_DIR and the working directory, or add a user: users add";
     yield { level: "error", check: "users", message: `0 users in ${path}`, remedy };
