@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
 import * as limits from "../src/auth/limits.js";
+import { neededCollections, optionalCollections } from "../src/store/mongo/collections.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" })
@@ -57,4 +58,17 @@ test("the limits of the proto and of SECURITY.md are those of the code", () => {
   expect(security).toContain(
     `username ${usernameCodePointsMax} code points, password ${password}, token ${token},`,
   );
+});
+
+test("the operations guide lists the collections that the code uses", () => {
+  const known: string[] = [
+    ...Object.values(neededCollections),
+    ...Object.values(optionalCollections).flat(),
+  ];
+  const guide = readFileSync(join(root, "docs/operations.md"), "utf8");
+  const table = /^### Its collections$([^]*?)^## /m.exec(guide)?.[1] ?? "";
+  const listed = [...table.matchAll(/`(latchkey_\w+)`/g)].map(([, name]) => name);
+  expect([...new Set(listed)].sort()).toEqual(known.sort());
+  const files = execFileSync("git", ["grep", "-l", '"latchkey_', "src/store"], { cwd: root });
+  expect(String(files).trim()).toBe("src/store/mongo/collections.ts");
 });

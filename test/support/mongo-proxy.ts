@@ -14,10 +14,13 @@ export interface MongoProxy {
   close(): void;
 }
 
-const opMsg = 2013;
+/** The first `hello` of a connection is an old query, everything else a message. */
+const opCodes = { reply: 1, query: 2004, message: 2013 } as const;
 const headerBytes = 16;
-/** Flags, and the kind of the one section that the driver sends. */
-const preludeBytes = 5;
+/** Of a message: flags, and the kind of the section that comes first. */
+const messagePreludeBytes = 5;
+/** Of a reply: flags, cursor, where it starts, how many documents. */
+const replyPreludeBytes = 20;
 
 export const commandName = (command: Document) => Object.keys(command)[0] ?? "";
 
@@ -79,13 +82,20 @@ function onMessages(socket: Socket, use: (message: Buffer) => void | Promise<voi
 }
 
 function bodyOf(message: Buffer): Document | undefined {
-  if (message.readInt32LE(12) !== opMsg) return undefined;
+  const opCode = message.readInt32LE(12);
+  if (opCode !== opCodes.message && opCode !== opCodes.query) return undefined;
+  const start =
+    opCode === opCodes.message
+      ? headerBytes + messagePreludeBytes
+      : message.indexOf(0, headerBytes + 4) + 1 + 8;
   // A sequence of documents may come after it.
-  const body = message.subarray(headerBytes + preludeBytes);
+  const body = message.subarray(start);
   return BSON.deserialize(body.subarray(0, body.readInt32LE(0)));
 }
 
 function withBody(message: Buffer, body: Document): Buffer {
+  const isReply = message.readInt32LE(12) === opCodes.reply;
+  const preludeBytes = isReply ? replyPreludeBytes : messagePreludeBytes;
   const head = Buffer.from(message.subarray(0, headerBytes + preludeBytes));
   const changed = Buffer.concat([head, BSON.serialize(body)]);
   changed.writeInt32LE(changed.length, 0);

@@ -5,6 +5,7 @@
 import type { Collection, Db, Document } from "mongodb";
 import type { User } from "../../auth/users.js";
 import type { Finding, InspectionOptions } from "../inspection.js";
+import { neededCollections, optionalCollections } from "./collections.js";
 import { unlisted, type UsernameIndex } from "./username-index.js";
 import { overriddenOptions, type MongoAccess } from "./connection.js";
 import type { UserDocument, UserMapping } from "./document.js";
@@ -132,26 +133,31 @@ async function* privilegeFindings({
     yield { level: "warning", check, message: "the connection is not authenticated", remedy };
     return;
   }
-  const missing = [
-    ...[users, ...(hashes ? [hashes] : [])].map(
-      (each) => [each.collectionName, usersActions] as const,
-    ),
-    ...["latchkey_keys", "latchkey_throttle"].map((name) => [name, ownActions] as const),
-  ].flatMap(([collection, actions]) => {
+  const lacking = (collection: string, actions: readonly string[]) => {
     const granted = authenticatedUserPrivileges
       .filter(({ resource }) => covers(resource, db.databaseName, collection))
       .flatMap((privilege) => privilege.actions);
-    const lacking = actions.filter(
+    const missing = actions.filter(
       (action) => !granted.includes(action) && !granted.includes("anyAction"),
     );
-    return lacking.length > 0 ? [`${lacking.join(", ")} on ${collection}`] : [];
-  });
-  if (missing.length === 0) {
-    yield { level: "ok", check, message: "all that the service needs" };
-    return;
+    return missing.length > 0 ? [`${missing.join(", ")} on ${collection}`] : [];
+  };
+  const missing = [
+    ...[users, ...(hashes ? [hashes] : [])].flatMap((each) =>
+      lacking(each.collectionName, usersActions),
+    ),
+    ...Object.values(neededCollections).flatMap((name) => lacking(name, ownActions)),
+  ];
+  const remedy = "grant a role with these actions";
+  const lacks = (list: readonly string[]) => `the user of MONGODB_URI lacks ${list.join("; ")}`;
+  yield missing.length === 0
+    ? { level: "ok", check, message: "all that the service needs" }
+    : { level: "error", check, message: lacks(missing), remedy };
+  for (const [setting, names] of Object.entries(optionalCollections)) {
+    const others = names.flatMap((name) => lacking(name, ownActions));
+    if (others.length === 0) continue;
+    yield { level: "warning", check, message: `${lacks(others)}, for ${setting}`, remedy };
   }
-  const message = `the user of MONGODB_URI lacks ${missing.join("; ")}`;
-  yield { level: "error", check, message, remedy: "grant a role with these actions" };
 }
 
 function covers(resource: Document, database: string, collection: string): boolean {

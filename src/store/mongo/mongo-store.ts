@@ -10,6 +10,7 @@ import type { LegacyUuidOrder, Preset } from "../../config/presets.js";
 import type { Store } from "../store.js";
 import { storeDeadlineMs } from "../unavailable.js";
 import { MongoAudit, type AuditDocument } from "./audit.js";
+import { neededCollections, optionalCollections } from "./collections.js";
 import { MongoConnection, overriddenOptions, type MongoCall } from "./connection.js";
 import { UserMapping } from "./document.js";
 import { inspectMongo } from "./inspection.js";
@@ -67,25 +68,25 @@ export function openMongoStore(options: MongoStoreOptions): Store {
   const mongo = { call, write, pages };
   return {
     users: new MongoUsers(collection, hashes, mapping, mongo, index),
-    keys: new MongoKeys(db.collection<KeyDocument>("latchkey_keys"), mongo),
+    keys: new MongoKeys(db.collection<KeyDocument>(neededCollections.keys), mongo),
     throttle: new MongoThrottle(
-      db.collection<StoredThrottleDocument>("latchkey_throttle"),
+      db.collection<StoredThrottleDocument>(neededCollections.throttle),
       mongo,
       () => connection.now(),
       options.throttleDocumentsMax,
     ),
     audit: new MongoAudit(
-      db.collection<AuditDocument>("latchkey_audit"),
+      db.collection<AuditDocument>(neededCollections.audit),
       mongo,
       options.auditEntriesMax,
     ),
     revocations: new MongoRevocations(
-      db.collection<RevocationDocument>("latchkey_revocations"),
+      db.collection<RevocationDocument>(optionalCollections.REVOCATIONS[0]),
       mongo,
     ),
     takeover: new MongoTakeover(
-      db.collection<LearnedDocument>("latchkey_learned"),
-      db.collection<TakeoverDocument>("latchkey_takeover"),
+      db.collection<LearnedDocument>(optionalCollections.UPSTREAM_URL[0]),
+      db.collection<TakeoverDocument>(optionalCollections.UPSTREAM_URL[1]),
       mongo,
     ),
     inspect: (inspection) =>
@@ -94,7 +95,7 @@ export function openMongoStore(options: MongoStoreOptions): Store {
         inspection,
       ),
     secret: () =>
-      call(() => sharedSecret(db.collection<SecretDocument>("latchkey_keys"), mayCreate)),
+      call(() => sharedSecret(db.collection<SecretDocument>(neededCollections.keys), mayCreate)),
     ping: async () => {
       await call(() => db.command({ ping: 1 }));
     },
