@@ -7,6 +7,7 @@ import { AuthError } from "../auth/errors.js";
 import { ConfigError } from "../config/config.js";
 import { version } from "../config/version.js";
 import { addAuditCommand } from "./audit.js";
+import { addCompletionCommand } from "./completion.js";
 import { exitCodesHelp, type Clock, type Session } from "./command.js";
 import { addConfigCommand } from "./config.js";
 import { addKeysCommands } from "./keys.js";
@@ -67,6 +68,7 @@ export function createProgram(session: Session): Command {
   addConfigCommand(program, session);
   addTakeoverCommands(program, session);
   addAuditCommand(program, session);
+  addCompletionCommand(program, session);
   return program;
 }
 

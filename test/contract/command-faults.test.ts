@@ -201,7 +201,7 @@ const readers: Readonly<Record<string, readonly string[]>> = {
   config: [],
   doctor: [],
 };
-const elsewhere = ["serve", "contract"];
+const elsewhere = ["serve", "contract", "completion"];
 
 interface Fault {
   readonly name: string;
