@@ -94,6 +94,37 @@ describe("a unique index that a sharded collection cannot have", () => {
   });
 });
 
+test("a validator of the collection refuses by name and line, and lets in whom it can", async () => {
+  const validator = {
+    $jsonSchema: { required: ["roles"], properties: { roles: { maxItems: 1 } } },
+  };
+  await db.createCollection("users", { validator });
+  expect(await latchkey("users", "add", "ann", "--role", "a", "--password-stdin")).toMatchObject({
+    code: 0,
+  });
+  const rule = "the document does not meet the validation rules of the collection";
+  const roles = ["--role", "a", "--role", "b"];
+  for (const argv of [
+    ["users", "add", "bob", ...roles, "--password-stdin"],
+    ["users", "set", "ann", ...roles],
+  ]) {
+    const { code, said } = await latchkey(...argv);
+    expect([code, said]).toEqual([1, expect.stringContaining(`"${argv[2]}": ${rule}`)]);
+  }
+  const input =
+    '{"_id":1,"username":"carl","roles":["a","b"]}\n{"_id":2,"username":"dan","roles":["a"]}\n';
+  const { code, stdout, stderr } = await runProgram(["users", "import", "-"], {
+    env: env(),
+    input,
+  });
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining("line 1: does not meet the validation rules"),
+  ]);
+  expect(stdout).toContain("1 added, 0 replaced, 0 skipped, 1 rejected");
+  expect(await db.collection("users").distinct("username")).toEqual(["ann", "dan"]);
+});
+
 test("a role that may not list the indexes is told so, and the rest is looked at", async () => {
   await db.collection("users").insertOne({ username: "ann" });
   await refusing("listIndexes", 13);

@@ -18,6 +18,14 @@ export const duplicateKey = 11_000;
 /** Server errors that say something about the document and nothing about the server. */
 const documentFaults: unknown[] = [66, 121, 10_334, duplicateKey, 17_280];
 
+const validationFailed = 121;
+
+/** Why MongoDB refuses a document, as the end of a sentence. */
+export const ruleOf = (code: unknown) =>
+  code === validationFailed
+    ? "does not meet the validation rules of the collection"
+    : `is refused by MongoDB, code ${String(code)}`;
+
 export const isDocumentFaultCode = (code: unknown) => documentFaults.includes(code);
 
 export const isDocumentFault = (error: unknown) =>
@@ -74,8 +82,8 @@ export function hasNoServers(error: unknown): boolean {
 export function translate(error: unknown): unknown {
   if (error instanceof AuthError) return error;
   if (isDocumentFault(error)) {
-    const { codeName = "" } = error as MongoServerError;
-    return new AuthError("internal", `MongoDB refused a document: ${codeName}`, { cause: error });
+    const message = `the document ${ruleOf((error as MongoServerError).code)}`;
+    return new AuthError("internal", message, { cause: error });
   }
   const refusal = refusalOf(error);
   if (refusal !== undefined) return storeUnavailable(refusal, error);

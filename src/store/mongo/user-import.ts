@@ -19,6 +19,7 @@ import {
   asAuthError,
   isPassing,
   isUnconfirmed,
+  ruleOf,
 } from "./failures.js";
 import type { UsernameIndex } from "./username-index.js";
 import { hasUpdate, isEqual } from "./written.js";
@@ -348,13 +349,6 @@ function sortFaults(writes: readonly PlannedWrite[], error: unknown): Written | 
     }),
   };
 }
-
-const validationFailed = 121;
-
-const ruleOf = (code: unknown) =>
-  code === validationFailed
-    ? "does not meet the validation rules of the collection"
-    : `is refused by MongoDB, code ${String(code)}`;
 
 function settleRefused(
   { refused }: Written,

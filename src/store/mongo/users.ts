@@ -170,7 +170,8 @@ export class MongoUsers implements UserStore {
   async add(user: User): Promise<"added" | "id_taken" | "username_taken"> {
     const options = { onConflict: "fail", replacedAt: new Date(0), dryRun: false } as const;
     const [outcome] = await this.import([user], options);
-    if (typeof outcome === "object") throw new AuthError("internal", `the user ${outcome.refused}`);
+    if (typeof outcome === "object")
+      throw new AuthError("internal", `the document ${outcome.refused}`);
     return outcome === "added" || outcome === "username_taken" ? outcome : "id_taken";
   }
 
