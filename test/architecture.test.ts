@@ -212,6 +212,16 @@ test("no circle of files", () => {
   for (const file of files) visit(file, []);
 });
 
+test("the pages are loaded by who asks for them: nothing imports them at the start", () => {
+  const outside = files.filter((file) => !file.startsWith("src/pages/"));
+  const early = outside.filter((file) =>
+    /^(?:import|export) (?!type )[^;]*from "[^"]*\/pages\/[^"]+"/m.test(
+      readFileSync(join(root, file), "utf8"),
+    ),
+  );
+  expect(early).toEqual([]);
+});
+
 test("the client and the verifier run in a browser: they import nothing of Node's", () => {
   const ours = files.filter((file) => /^src\/kit\/(client|verify)\//.test(file));
   const builtins = ours.flatMap((file) => importsOf(file).filter((name) => /^node:/.test(name)));
