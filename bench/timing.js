@@ -1,8 +1,10 @@
 /**
- * How far the classes of failed login can be told apart by time: the area under the curve (0.5: not
- * at all, 1: always) of the two most different ones, over interleaved samples, through the service.
+ * How far existing names and unknown ones can be told apart by time, over HTTP: the area under the curve
+ * (0.5: not at all, 1: always) over interleaved samples. First between the kinds of users with a plain
+ * wrong password, the two most different ones; then, for each class of request, between names that exist and
+ * names that do not.
  *
- *   npm run bench:timing [-- SAMPLES]     (300 of each class unless told otherwise)
+ *   npm run bench:timing [-- SAMPLES]     (300 of each unless told otherwise)
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -80,6 +82,43 @@ function classesOf(hashes) {
   };
 }
 
+/** What is sent in each class of request. */
+const forms = {
+  plain: (name) => [name, "wrong"],
+  NUL: (name) => [name, "wrong\0"],
+  case: (name) => [name.toUpperCase(), "wrong"],
+  width: (name) => [
+    name.replace(/[!-~]/g, (c) => String.fromCodePoint(c.charCodeAt(0) + 0xfee0)),
+    "wrong",
+  ],
+  "trailing space": (name) => [`${name} `, "wrong"],
+  "1,024 bytes": (name) => [name, "x".repeat(1024)],
+  "2,000 bytes": (name) => [name, "x".repeat(2000)],
+  "no bytes": (name) => [name, ""],
+};
+
+/** For each class of request the area between existing and unknown names, and what chance makes of it. */
+async function measureForms(login, classes) {
+  const lines = [];
+  for (const [form, make] of Object.entries(forms)) {
+    const times = { existing: [], unknown: [] };
+    for (let i = 0; i < samples; i++) {
+      const pair = [
+        ["existing", classes["wrong password"](i)],
+        ["unknown", classes.unknown(i)],
+      ];
+      if (i % 2 === 1) pair.reverse();
+      for (const [kind, name] of pair) times[kind].push(await login(...make(name)));
+    }
+    const { area } = mostDifferent(times);
+    lines.push(`${form} ${area.toFixed(3)} (chance ${chanceOf(times)})`);
+  }
+  return lines.join(", ");
+}
+
+const chanceOf = (times) =>
+  Math.max(...Array.from({ length: 20 }, () => mostDifferent(shuffled(times)).area)).toFixed(3);
+
 async function measure(label, hashes) {
   const folder = mkdtempSync(join(tmpdir(), "latchkey-timing-"));
   const env = {
@@ -99,9 +138,9 @@ async function measure(label, hashes) {
   run(["users", "import", file], env);
   const server = await start([main, "serve"], env);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const login = (username) =>
+  const login = (username, password = "wrong") =>
     new Promise((resolve, reject) => {
-      const body = JSON.stringify({ username, password: "wrong" });
+      const body = JSON.stringify({ username, password });
       const start = process.hrtime.bigint();
       const req = request(
         `${server.url}/api/v1/authentication/login`,
@@ -122,18 +161,17 @@ async function measure(label, hashes) {
       times[name].push(await login(classes[name](i)));
     }
   }
+  const byForm = await measureForms(login, classes);
   agent.destroy();
   await server.stop();
   rmSync(folder, { recursive: true });
 
   const names = Object.keys(classes);
   const { area, a, b } = mostDifferent(times);
-  const chance = Math.max(
-    ...Array.from({ length: 20 }, () => mostDifferent(shuffled(times)).area),
-  ).toFixed(3);
   const median = (values) => [...values].sort((x, y) => x - y)[values.length >> 1].toFixed(1);
   const medians = names.map((name) => `${name} ${median(times[name])} ms`).join(", ");
-  return `${label}: ${area.toFixed(3)} between "${a}" and "${b}" ; up to ${chance} by chance alone (medians: ${medians})`;
+  return `${label}: ${area.toFixed(3)} between "${a}" and "${b}" ; up to ${chanceOf(times)} by chance alone (medians: ${medians})
+  existing against unknown names: ${byForm}`;
 }
 
 for (const [label, hashes] of Object.entries(collections)) {

@@ -512,9 +512,13 @@ export function runThrottleContract(
       const throttle = await newReplica({ networkFailures: 3 });
       await attempt(throttle, "right");
       for (let i = 0; i < 3; i++) await attempt(throttle, "wrong", `user${i}`);
+      const checked: string[] = [];
       const refusalOf = (user: string) =>
         admit(throttle, user).then(
-          (permit) => permit.settle("wrong"),
+          (permit) => {
+            checked.push(user);
+            return permit.settle("wrong");
+          },
           (error: unknown) => error,
         );
       for (let i = 0; i < 12; i++) {
@@ -523,6 +527,8 @@ export function runThrottleContract(
         expect(known).toMatchObject({ scope: "network" });
         expect(known).toEqual(unknown);
       }
+      // Half the limit; the one that went first is among them.
+      expect(checked).toEqual(Array(5).fill("alice"));
     });
 
     test("who waits for places and leaves is told so and forgotten", async () => {

@@ -384,15 +384,20 @@ export class Throttle {
 
   /** Counts a wrong password that was checked first, in the steps that every other one is counted in. */
   async #countFirst(visit: Visit, username?: string): Promise<Throttled | undefined> {
-    const { turn } = visit;
-    const id = newId();
+    const { turn, keys } = visit;
     // Whether its caller is still there or not.
     const { signal } = new AbortController();
+    let hasPlaces = false;
     const count = async () => {
-      const held = await this.#takePlaces({ ...visit, signal }, id);
-      if (!(held instanceof Throttled)) await this.#settle(held, "wrong", username);
-      else if (held.isLifted) await this.#countOutOfSight(visit.keys, id);
-      return held instanceof Throttled ? held : undefined;
+      // What has its places is settled again by itself.
+      if (hasPlaces) return undefined;
+      const held = await this.#takePlaces({ ...visit, signal }, newId());
+      const refusal = held instanceof Throttled ? held : undefined;
+      if (refusal && !refusal.isLifted) return refusal;
+      const places = refusal ? [await this.#takeBeyond(keys)] : (held as readonly Held[]);
+      hasPlaces = true;
+      await this.#settle(places, "wrong", username);
+      return refusal;
     };
     const end = () => {
       turn.counted();
@@ -409,13 +414,20 @@ export class Throttle {
     }
   }
 
-  async #countOutOfSight({ user, pair }: AttemptKeys, id: string): Promise<void> {
+  /** Takes a place out of sight, however many there are: its password has been checked. */
+  async #takeBeyond({ user, pair }: AttemptKeys): Promise<Held> {
+    const id = newId();
     const limits = [{ counter: hidden + pair, max: Infinity }];
     const held = heldIn(user, id, limits);
-    await this.#take(held, undefined, {}, (record, nowMs) =>
-      takePlaces(record, limits, id, nowMs, true),
-    );
-    await this.#settle([held], "wrong");
+    try {
+      await this.#take(held, undefined, {}, (record, nowMs) =>
+        takePlaces(record, limits, id, nowMs, true),
+      );
+      return held;
+    } catch (error) {
+      this.#giveBackLater([held]);
+      throw error;
+    }
   }
 
   /** Notes the login of an account from a network, unless that is noted and recent. */
