@@ -9,7 +9,7 @@ import {
   handleAll,
   type CircuitBreakerPolicy,
 } from "cockatiel";
-import { Pool } from "undici";
+import { Pool, type Dispatcher } from "undici";
 import { AuthError } from "../auth/errors.js";
 import { BodyBuffer, Room, Share } from "../server/body.js";
 
@@ -124,35 +124,89 @@ export class Upstream {
     return this.#pool.destroy();
   }
 
-  async #send(request: UpstreamRequest, waitMs: number): Promise<UpstreamAnswer> {
-    const { method, target, headers, body } = request;
-    const controller = new AbortController();
-    const timer = setTimeout(() => controller.abort(), waitMs);
-    const share = new Share(this.#room);
+  #send({ method, target, headers, body }: UpstreamRequest, waitMs: number) {
+    return new Promise<UpstreamAnswer>((resolve, reject) => {
+      const reading = new Reading(this.#room, waitMs, resolve, reject);
+      const path = this.#basePath + target;
+      this.#pool.dispatch(
+        { method, path, headers: headers as string[], body: body ?? null },
+        reading,
+      );
+    });
+  }
+}
+
+/** One answer as it comes. The library's streams cost as much again as all the rest of the exchange. */
+class Reading implements Dispatcher.DispatchHandler {
+  readonly #share: Share;
+  readonly #body: BodyBuffer;
+  readonly #timer: NodeJS.Timeout;
+  readonly #resolve: (answer: UpstreamAnswer) => void;
+  readonly #reject: (error: Error) => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #head: Omit<UpstreamAnswer, "body"> | undefined;
+  #isOver = false;
+
+  constructor(
+    room: Room,
+    waitMs: number,
+    resolve: (answer: UpstreamAnswer) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#share = new Share(room);
+    this.#body = new BodyBuffer(this.#share);
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#timer = setTimeout(() => this.#fail(upstreamFault("does not answer in time")), waitMs);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#isOver) controller.abort(upstreamFault("was not asked in time"));
+  }
+
+  onResponseStart(
+    { rawHeaders }: Dispatcher.DispatchController,
+    status: number,
+    _: unknown,
+    reason = "",
+  ): void {
+    // An interim answer is followed by another.
+    if (status < 200) return;
+    const headers = (rawHeaders as Buffer[]).map((text) => text.toString("latin1"));
+    this.#head = { status, reason, headers };
+  }
+
+  onResponseData(_: unknown, piece: Buffer): void {
+    if (this.#isOver) return;
     try {
-      const answer = await this.#pool.request({
-        method,
-        path: this.#basePath + target,
-        headers: headers as string[],
-        body: body ?? null,
-        signal: controller.signal,
-        responseHeaders: "raw",
-      });
-      const buffer = new BodyBuffer(share);
-      for await (const piece of answer.body as AsyncIterable<Buffer>) {
-        if (buffer.length + piece.length > answerBytesMax) throw upstreamFault("answers too much");
-        buffer.append(piece);
-      }
-      return {
-        status: answer.statusCode,
-        reason: answer.statusText,
-        // The types tell of the parsed form alone.
-        headers: answer.headers as unknown as readonly string[],
-        body: buffer.bytes,
-      };
-    } finally {
-      clearTimeout(timer);
-      share.release();
+      if (this.#body.length + piece.length > answerBytesMax)
+        throw upstreamFault("answers too much");
+      this.#body.append(piece);
+    } catch (error) {
+      this.#fail(error as Error);
     }
+  }
+
+  onResponseEnd(): void {
+    if (this.#head)
+      this.#end(() => this.#resolve({ ...this.#head, body: this.#body.bytes } as UpstreamAnswer));
+  }
+
+  onResponseError(_: unknown, error: Error): void {
+    this.#end(() => this.#reject(error));
+  }
+
+  #fail(error: Error): void {
+    this.#end(() => this.#reject(error));
+    this.#controller?.abort(error);
+  }
+
+  #end(settle: () => void): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    settle();
+    this.#share.release();
   }
 }
