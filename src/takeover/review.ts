@@ -48,8 +48,8 @@ interface Case {
 
 /** Most answers that wait. Of those that do not fit, the next login of the same user tells as much. */
 const waitingMax = 1024;
-/** Comparing takes a twentieth of a core's time, and what was saved up while there was less to compare. */
-const share = 0.05;
+/** Comparing takes a hundredth of a core's time, and what was saved up while there was less to compare. */
+const share = 0.01;
 const savedMsMax = 5000;
 
 export class Review {
