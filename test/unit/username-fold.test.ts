@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { foldUsername } from "../../src/auth/throttle/username-fold.js";
+import { usernameKeyFor } from "../../src/config/presets.js";
 
 describe("foldUsername", () => {
   test.each([
@@ -35,4 +36,17 @@ describe("foldUsername", () => {
     }
     expect(failed).toEqual([]);
   });
+});
+
+test.each([
+  ["exact", undefined, "Ann", false],
+  ["exact", undefined, " ann", false],
+  ["ignore-case", undefined, "ANN", true],
+  ["exact", "devise", " \tAnn ", true],
+  ["exact", "meteor", "ANN", true],
+  ["exact", "meteor", "ann ", false],
+] as const)("by %s and %s %j is the key of ann: %s", (match, preset, spelling, isOne) => {
+  // What finds one user must not be counted as several names.
+  const key = usernameKeyFor({ USERNAME_MATCH: match, USERS_PRESET: preset });
+  expect(key(spelling) === key("ann")).toBe(isOne);
 });
