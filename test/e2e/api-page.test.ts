@@ -94,7 +94,9 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
   async function send(card: Locator): Promise<string> {
     const answer = card.locator(".answer");
     // What was there before would be taken for the answer.
-    await answer.evaluate("(element) => element.replaceChildren()");
+    const path = (await card.locator("form").getAttribute("data-path")) ?? "";
+    const shown = JSON.stringify(`form[data-path="${path}"] + .answer`);
+    await page.evaluate(`document.querySelector(${shown}).replaceChildren()`);
     await card.getByRole("button").click();
     return answer.locator(".badge").innerText();
   }
