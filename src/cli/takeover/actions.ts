@@ -140,7 +140,8 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
           if (isLeft(outcome)) left.push({ _id: subject, username, reason: outcome });
         },
       });
-    const deed = { action: "takeover_finished", about: "what was learnt" };
+    const about = "what was learnt (a part may have been moved: run finish again)";
+    const deed = { action: "takeover_finished", about };
     if (dryRun) await run();
     else await recorded(session, store, deed, run, () => ({ ...counts }));
     const progress = await readProgress(store.takeover, store.users, session.clock.now());

@@ -148,8 +148,16 @@ export class MongoTakeover implements TakeoverStore {
     );
   }
 
-  forgetAll(): Promise<number> {
-    return this.#mongo.call(async () => (await this.#learned.deleteMany({})).deletedCount);
+  async forgetAll(): Promise<number> {
+    let forgotten = 0;
+    await this.#mongo.write(
+      async () => {
+        forgotten += (await this.#learned.deleteMany({})).deletedCount;
+        return true;
+      },
+      async () => (await this.#learned.findOne({}, proven)) === null,
+    );
+    return forgotten;
   }
 
   async count(): Promise<{ users: number; hashes: number }> {
