@@ -137,7 +137,15 @@ describe("1,000 wrong guesses at once", () => {
 
   test("somebody else logs in meanwhile, a hundred times at once", async () => {
     if (mongo === undefined) return;
-    expect(await count(100, "bob", password)).toEqual({ accepted: 100 });
+    // A store that is too slow for so many at once says when to come back: whoever does gets in.
+    let accepted = 0;
+    while (accepted < 100) {
+      const counts = await count(100 - accepted, "bob", password);
+      expect(Object.keys(counts)).not.toContain("refused");
+      expect(Object.keys(counts)).not.toContain("throttled");
+      expect(counts["accepted"]).toBeGreaterThan(0);
+      accepted += counts["accepted"] ?? 0;
+    }
   });
 });
 

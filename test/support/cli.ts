@@ -39,7 +39,6 @@ export function createCli(): Cli {
   const dir = mkdtempSync(join(tmpdir(), "latchkey-cli-"));
   const environment = { PATH: process.env["PATH"], DATA_DIR: join(dir, "data") };
   const children: ChildProcessWithoutNullStreams[] = [];
-  let last: Promise<unknown> = Promise.resolve();
   const start: Cli["start"] = (args, env, stdout) => {
     const child = spawn(process.execPath, [main, ...args], {
       env: { ...environment, ...env },
@@ -51,12 +50,7 @@ export function createCli(): Cli {
   return {
     dir,
     start,
-    run(args, { input = "", env } = {}) {
-      // One at a time: lmdb waits for ever where one process opens a file twice and writes.
-      const result = last.then(() => runHere(args, { ...environment, ...env }, input));
-      last = result;
-      return result;
-    },
+    run: (args, { input = "", env } = {}) => runHere(args, { ...environment, ...env }, input),
     runOnTerminal(args, answers) {
       const spec = { argv: [process.execPath, main, ...args], env: environment, answers };
       const python = spawnSync("python3", ["-c", onTerminal, JSON.stringify(spec)], {
@@ -74,8 +68,21 @@ export function createCli(): Cli {
   };
 }
 
+let last: Promise<unknown> = Promise.resolve();
+
 /** The program in this process: what `main.ts` adds is tested with `start`. */
-async function runHere(
+export function runHere(
+  args: readonly string[],
+  env: Environment,
+  input: string,
+): Promise<CliResult> {
+  // One at a time: lmdb waits for ever where one process opens a file twice and writes.
+  const result = last.then(() => runNow(args, env, input));
+  last = result;
+  return result;
+}
+
+async function runNow(
   args: readonly string[],
   env: Environment,
   input: string,

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { runHere } from "./cli.js";
 
 const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
 
@@ -58,25 +59,14 @@ export async function startServerProcess(
   };
 }
 
-export interface CommandResult {
-  readonly exitCode: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command of the command line to its end. */
+/** Runs a command of the command line to its end, in this process. */
 export async function runCommand(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
   stdin = "",
-): Promise<CommandResult> {
-  const child = spawnLatchkey(args, env);
-  const output = { stdout: "", stderr: "" };
-  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk.toString()));
-  child.stdin.end(stdin);
-  const [exitCode] = (await once(child, "close")) as [number | null];
-  return { exitCode, ...output };
+): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+  const { code, ...output } = await runHere(args, env, stdin);
+  return { exitCode: code, ...output };
 }
 
 /** Calls until the answer is as wanted; rejects after the time, with what was answered last. */
