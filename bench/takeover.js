@@ -27,7 +27,6 @@ const basic = (name, password) => ({
   headers: { authorization: `Basic ${btoa(`${name}:${password}`)}` },
 });
 const old = await start([join(peers, "old-server.js")], { KEY_FILE: files.key });
-const quiet = { AUDIT_LOG: "off", LOG_LEVEL: "warn" };
 const common = { UPSTREAM_URL: old.url, TRUSTED_KEYS_FILE: files.public };
 const throttle = {
   THROTTLE_FAILURES: "1000000",
@@ -109,7 +108,6 @@ async function benchHanging() {
   const led = await latchkey("hanging", {
     ...common,
     ...throttle,
-    ...quiet,
     UPSTREAM_LEAD: "100",
     UPSTREAM_TIMEOUT: `${timeoutMs}ms`,
   });
@@ -147,7 +145,7 @@ async function benchTiming() {
   }));
   const env = { DATA_DIR: join(folder, "timing") };
   run(["users", "import", "-"], env, users.map((user) => JSON.stringify(user)).join("\n"));
-  const led = await latchkey("timing", { ...common, ...throttle, ...quiet, UPSTREAM_LEAD: "100" });
+  const led = await latchkey("timing", { ...common, ...throttle, UPSTREAM_LEAD: "100" });
   for (let id = 1; id <= 20; id++) await time(led.url, basic(`user${id}`, "password"), [200]);
   const names = {
     unknown: (i) => `nobody${i % 20}`,
