@@ -135,10 +135,11 @@ test("workers that cannot start end the service with their exit code and their w
   await once(taken, "listening");
   const { port } = taken.address() as { port: number };
   const env = { DATA_DIR: dataDir, WORKERS: "2", MANAGEMENT_PORT: "0", PORT: String(port) };
-  const result = await runCommand(["serve"], env);
+  const failure: unknown = await startServerProcess(env).catch((error: unknown) => error);
   taken.close();
-  expect(result.exitCode).toBe(1);
-  expect(result.stderr.match(/cannot listen/g)).toHaveLength(1);
+  const { message } = failure as Error;
+  expect(message).toMatch(/^ended with 1: /);
+  expect(message.match(/cannot listen/g)).toHaveLength(1);
 });
 
 test.each([
