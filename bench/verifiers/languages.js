@@ -108,7 +108,7 @@ export const languages = [
     libraries: namesIn("Verifier.java", /^ {6}case "([^"]+)" ->/gm),
     prepare() {
       installPython();
-      const repository = `-Dmaven.repo.local=${resolve(cache, "../m2")}`;
+      const repository = `-Dmaven.repo.local=${resolve(cache, "m2")}`;
       const classpath = `-Dmdep.outputFile=${inCache("classpath")}`;
       run("mvn", "--quiet", "--batch-mode", repository, "dependency:build-classpath", classpath);
       const jars = readFileSync(inCache("classpath"), "utf8");

