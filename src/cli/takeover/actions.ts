@@ -127,7 +127,7 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
   const { terminal } = session;
   const { json = false, dryRun = false } = options;
   await withStore(session, async (store, config) => {
-    const { hashes } = await store.takeover.count();
+    const { users, hashes } = await store.takeover.count();
     const question = `Move ${hashes} learnt passwords into ${placeOf(config)}?`;
     if (!dryRun) await confirm(terminal, question, options);
     const counts: Partial<Record<FinishOutcome, number>> = {};
@@ -142,7 +142,8 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
       });
     const about = "what was learnt (a part may have been moved: run finish again)";
     const deed = { action: "takeover_finished", about };
-    if (dryRun) await run();
+    // Nothing is recorded, or made, where there is nothing to do.
+    if (dryRun || users === 0) await run();
     else await recorded(session, store, deed, run, () => ({ ...counts }));
     const progress = await readProgress(store.takeover, store.users, session.clock.now());
     const { unknown } = progress;
@@ -180,7 +181,7 @@ export async function abandonTakeover(session: Session, options: EndOptions): Pr
   await withStore(session, async (store: Store) => {
     const { users, hashes } = await store.takeover.count();
     const lead = (await store.takeover.lead())?.percent ?? 0;
-    if (!dryRun) {
+    if (!dryRun && users > 0) {
       await confirm(terminal, `Drop ${hashes} learnt passwords of ${users} users?`, options);
       await recorded(
         session,
