@@ -10,8 +10,7 @@ import {
   type StoredAuditEntry,
 } from "../../auth/audit.js";
 import { proven, type MongoAccess } from "./connection.js";
-import { isDuplicateKey } from "./failures.js";
-import { hasUpdate } from "./written.js";
+import { hasUpdate, insertNew } from "./written.js";
 
 export interface AuditDocument extends Omit<StoredAuditEntry, "id"> {
   readonly _id: string;
@@ -38,7 +37,7 @@ export class MongoAudit implements AuditStore {
     const _id = auditIdOf(entry.atMs, randomUUID());
     const document = { ...entry, _id, outcome: "unknown" } as const;
     await this.#mongo.write(
-      () => this.#insert(document),
+      () => insertNew(this.#collection, document),
       async () => (await this.#collection.findOne({ _id }, proven)) !== null,
     );
     const [surplus] = await this.#mongo.call(() =>
@@ -52,17 +51,6 @@ export class MongoAudit implements AuditStore {
     if (surplus)
       await this.#mongo.call(() => this.#collection.deleteMany({ _id: { $lte: surplus._id } }));
     return _id;
-  }
-
-  /** False where a lost first attempt has added it. */
-  async #insert(document: AuditDocument): Promise<boolean> {
-    try {
-      await this.#collection.insertOne(document);
-      return true;
-    } catch (error) {
-      if (isDuplicateKey(error)) return false;
-      throw error;
-    }
   }
 
   async settle(

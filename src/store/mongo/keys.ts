@@ -4,7 +4,7 @@ import { Binary } from "mongodb";
 import type { Collection } from "mongodb";
 import type { KeyStore } from "../../auth/keys/keys.js";
 import { proven, type MongoAccess } from "./connection.js";
-import { isDuplicateKey } from "./failures.js";
+import { insertNew } from "./written.js";
 
 export interface SecretDocument {
   readonly _id: "secret";
@@ -21,12 +21,11 @@ export async function sharedSecret(
   while (stored === null) {
     // Nothing is stored that was made by it.
     if (!mayCreate) return randomBytes(32);
-    await collection
-      .insertOne({ _id: "secret", bytes: new Binary(randomBytes(32)) })
-      .catch((error: unknown) => {
-        // Another process was first.
-        if (!isDuplicateKey(error)) throw error;
-      });
+    // Another process may be first.
+    await insertNew<SecretDocument>(collection, {
+      _id: "secret",
+      bytes: new Binary(randomBytes(32)),
+    });
     stored = await find();
   }
   return stored.bytes.value();
@@ -56,7 +55,7 @@ export class MongoKeys implements KeyStore {
     const version = expectedVersion + 1;
     const saved = { _id: "keys", version, document } as const;
     return this.#mongo.write(
-      () => (expectedVersion > 0 ? this.#replace(saved) : this.#insert(saved)),
+      () => (expectedVersion > 0 ? this.#replace(saved) : insertNew(this.#collection, saved)),
       async () => {
         const stored = await this.#collection.findOne({ _id: "keys" }, proven);
         return stored?.version === version && stored.document === document;
@@ -68,15 +67,5 @@ export class MongoKeys implements KeyStore {
     const update = { $set: { version, document } };
     const filter = { _id, version: version - 1 };
     return (await this.#collection.updateOne(filter, update)).matchedCount === 1;
-  }
-
-  async #insert(saved: KeyDocument): Promise<boolean> {
-    try {
-      await this.#collection.insertOne(saved);
-      return true;
-    } catch (error) {
-      if (isDuplicateKey(error)) return false;
-      throw error;
-    }
   }
 }

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import type { Collection } from "mongodb";
 import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
 import { proven, type MongoAccess } from "./connection.js";
-import { isDuplicateKey } from "./failures.js";
+import { insertNew } from "./written.js";
 
 export interface StoredThrottleDocument {
   readonly _id: string;
@@ -62,7 +62,7 @@ export class MongoThrottle implements ThrottleStore {
     const wrote = await this.#mongo.write(
       () =>
         version === undefined
-          ? this.#insert({ _id: key, ...next })
+          ? insertNew(this.#collection, { _id: key, ...next })
           : this.#replace({ _id: key, version }, next),
       // Nobody else writes a document of that version.
       async () =>
@@ -70,16 +70,6 @@ export class MongoThrottle implements ThrottleStore {
     );
     if (wrote && version === undefined) this.#tidy();
     return wrote ? next.version : undefined;
-  }
-
-  async #insert(document: StoredThrottleDocument): Promise<boolean> {
-    try {
-      await this.#collection.insertOne(document);
-      return true;
-    } catch (error) {
-      if (isDuplicateKey(error)) return false;
-      throw error;
-    }
   }
 
   async #replace(

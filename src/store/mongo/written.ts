@@ -1,7 +1,22 @@
-/** Whether a document is as it was written. Depends on mongodb's BSON types. */
+/** Writes a document once, and tells whether one is as it was written. Depends on mongodb and its neighbours. */
 import { BSON } from "mongodb";
-import type { Document } from "mongodb";
+import type { Collection, Document, OptionalUnlessRequiredId } from "mongodb";
 import { at } from "./document.js";
+import { isDuplicateKey } from "./failures.js";
+
+/** False where its `_id` is taken: also where a first attempt has written it, whose answer was lost. */
+export async function insertNew<T extends Document>(
+  collection: Collection<T>,
+  document: OptionalUnlessRequiredId<T>,
+): Promise<boolean> {
+  try {
+    await collection.insertOne(document);
+    return true;
+  } catch (error) {
+    if (isDuplicateKey(error)) return false;
+    throw error;
+  }
+}
 
 /** Numbers are compared by value: the driver reads a 64-bit one as it would any other. */
 const textOf = (value: unknown) => BSON.EJSON.stringify({ value }, { relaxed: true });
