@@ -1,4 +1,4 @@
-/** An old server that costs next to nothing: `userN` with the password `password`, tokens made beforehand. */
+/** An old server that costs next to nothing: `userN` with the password `an old password`, tokens made beforehand. */
 import { sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -21,7 +21,7 @@ function tokenOf(sub) {
 /** The subject of right credentials. */
 function subjectOf([scheme, value]) {
   if (scheme === "Bearer") return "0";
-  const [, id] = /^user(\d+):password$/.exec(Buffer.from(value, "base64").toString()) ?? [];
+  const [, id] = /^user(\d+):an old password$/.exec(Buffer.from(value, "base64").toString()) ?? [];
   return id;
 }
 

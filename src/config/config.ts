@@ -299,7 +299,7 @@ export const variables = {
   PASSWORD_MIN_LENGTH: variable(
     integer(1, 1024),
     "15",
-    "shortest password, in characters, that the command line sets",
+    "shortest password, in characters, that the command line sets; it refuses common ones of any length",
   ),
   REHASH: {
     ...variable(

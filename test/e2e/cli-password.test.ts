@@ -4,6 +4,9 @@ import { verifyPassword } from "../../src/auth/passwords/passwords.js";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { createCli, hasPseudoTerminals, type Cli } from "../support/cli.js";
 
+const fifteen = "äöüäöüßäöüäöüßé";
+const longest = `${"x".repeat(1023)}y`;
+
 let cli: Cli;
 beforeAll(async () => {
   cli = createCli();
@@ -33,8 +36,8 @@ describe("a password from standard input", () => {
     ["of Windows", "long enough, with CRLF\r\n", "long enough, with CRLF"],
     ["with two", "long enough, with two\n\n", "long enough, with two"],
     ["with blanks around it", "  blanks are kept  \n", "  blanks are kept  "],
-    ["of 15 characters, not bytes", "ü".repeat(15), "ü".repeat(15)],
-    ["of 1,024 bytes", "x".repeat(1024), "x".repeat(1024)],
+    ["of 15 characters, not bytes", fifteen, fifteen],
+    ["of 1,024 bytes", longest, longest],
   ])("%s is set", async (_, input, password) => {
     expect((await passwd(input)).code).toBe(0);
     expect(await isPasswordOf("bob", password)).toBe(true);
@@ -50,13 +53,30 @@ describe("a password from standard input", () => {
     const { code, stdout, stderr } = await passwd(input);
     expect([code, stdout]).toEqual([1, ""]);
     expect(stderr).toMatch(/^error: the password [^\n]+\n$/);
-    expect(await isPasswordOf("bob", "x".repeat(1024))).toBe(true);
+    expect(await isPasswordOf("bob", longest)).toBe(true);
+  });
+
+  // NIST SP 800-63B-4, section 3.1.1.2
+  test.each([
+    ["common", "passwordpassword", "is one of the most common ones"],
+    ["common in other letter case", "1QAZ2wsx3edc4rfv", "is one of the most common ones"],
+    [
+      "a common one repeated",
+      "LetMeIn!letmein!LETMEIN!".replaceAll("!", ""),
+      "is one of the most common ones",
+    ],
+    ["the username repeated", "bobBOBbobBOBbob", "is the username"],
+    ["a short text repeated", "x7!x7!x7!x7!x7!x7!", "is a short text repeated"],
+    ["one character", "ü".repeat(15), "is a short text repeated"],
+  ])("that is %s is refused", async (_, input, reason) => {
+    const { code, stderr } = await passwd(input);
+    expect([code, stderr]).toEqual([1, `error: the password ${reason}\n`]);
   });
 
   test("may be as short as PASSWORD_MIN_LENGTH", async () => {
     const env = { PASSWORD_MIN_LENGTH: "4" };
-    expect((await passwd("fou", env)).code).toBe(1);
-    expect((await passwd("four", env)).code).toBe(0);
+    expect((await passwd("f0ü", env)).code).toBe(1);
+    expect((await passwd("f0ür", env)).code).toBe(0);
   });
 
   test("is read up to the newline, however long the pipe stays open", async () => {

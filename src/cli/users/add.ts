@@ -32,6 +32,7 @@ export async function addUser(session: Session, name: string, options: AddOption
     if (await users.findBySubject(id.value)) throw idTaken(id);
     const passwordHash = await hashNewPassword(
       terminal,
+      username,
       options.passwordStdin,
       PASSWORD_MIN_LENGTH,
     );

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { hashPassword } from "../../auth/passwords/passwords.js";
 import { CliError, type Terminal } from "../terminal.js";
+import { findGuess } from "./common-passwords.js";
 import { checkNewPassword, FieldFault } from "./fields.js";
 
 /**
@@ -16,6 +17,7 @@ import { checkNewPassword, FieldFault } from "./fields.js";
  */
 export async function hashNewPassword(
   terminal: Terminal,
+  username: string,
   fromStdin: boolean,
   lengthMin: number,
 ): Promise<string> {
@@ -26,6 +28,8 @@ export async function hashNewPassword(
     if (!(error instanceof FieldFault)) throw error;
     throw new CliError("password_refused", `the ${error.message}`);
   }
+  const guess = findGuess(password, username);
+  if (guess) throw new CliError("password_refused", `the password ${guess}`);
   return hashPassword(password);
 }
 

@@ -233,6 +233,7 @@ function addPasswdCommand(users: Command, session: Session): void {
         const { hashNewPassword } = await import("./new-password.js");
         const passwordHash = await hashNewPassword(
           session.terminal,
+          user.username,
           options.passwordStdin,
           PASSWORD_MIN_LENGTH,
         );
