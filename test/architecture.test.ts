@@ -66,7 +66,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
       "src/store",
       "src/takeover",
     ],
-    packages: ["commander"],
+    packages: ["@zxcvbn-ts/language-common", "commander"],
   },
   "src/kit/client": { parts: [], packages: ["@connectrpc/connect"] },
   "src/kit/verify": { parts: [], packages: ["@connectrpc/connect", "jose"] },
@@ -80,6 +80,7 @@ const parts: Readonly<Record<string, { parts: readonly string[]; packages: reado
 /** Packages that a single file of its part may import. */
 const keptTo: Readonly<Record<string, RegExp>> = {
   mongodb: /^src\/store\/mongo\//,
+  "@zxcvbn-ts/language-common": /^src\/cli\/users\/common-passwords\.ts$/,
   "prom-client": /^src\/observability\/metrics\.ts$/,
   ...Object.fromEntries(
     ["api", "exporter-trace-otlp-proto", "resources", "sdk-trace-base"].map((name) => [
