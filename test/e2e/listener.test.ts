@@ -193,6 +193,11 @@ describe("malformed requests", () => {
       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
       400,
     ],
+    [
+      "a length beside chunks",
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      400,
+    ],
     ["bad chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400],
     ["long header", `GET / HTTP/1.1\r\nHost: a\r\nx: ${"x".repeat(17_000)}\r\n\r\n`, 431],
     ["long path", `GET /${"x".repeat(2_000_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, 431],
@@ -273,6 +278,9 @@ describe("malformed requests", () => {
     ["a host that is not the authority", { host: "b" }],
     ["a broken authority", { ":authority": "a:b" }],
     ["a path that is none", { ":path": "*a" }],
+    ["a header of the connection", { connection: "keep-alive" }],
+    ["a coding of the transfer", { "transfer-encoding": "chunked" }],
+    ["a length without a body", { "content-length": "1" }],
   ])("HTTP/2: %s", async (_, fields) => {
     const { port, refusals } = await start();
     const raw = openHttp2(port);
@@ -287,6 +295,23 @@ describe("malformed requests", () => {
     if (answer?.type === frameType.headers) expect(answer.payload[0]).toBe(0x8c);
     else expect(answer?.payload).toEqual(uint32(constants.NGHTTP2_PROTOCOL_ERROR));
     expect(refusals.length).toBeLessThanOrEqual(1);
+  });
+
+  // nghttp2 drops such a field and passes on the rest of the request.
+  test("HTTP/2: a field with a line break does not arrive", async () => {
+    const seen: string[][] = [];
+    const { port } = await start({
+      handler: (req, res) => {
+        seen.push(Object.keys(req.headers).filter((name) => name.startsWith("x-")));
+        res.end();
+      },
+    });
+    const fields = { "x-a": "a\r\nx-b: b", "x-c\nx-d": "d", "x-e": "e" };
+    const raw = openHttp2(port);
+    const block = headerBlock({ ":method": "GET", ...fields });
+    raw.socket.write(frame(frameType.headers, flag.endHeaders | flag.endStream, 1, block));
+    await until(() => seen.length > 0);
+    expect(seen).toEqual([["x-e"]]);
   });
 
   test("after a good request: its answer is not mixed with ours", async () => {
