@@ -539,21 +539,23 @@ describe("slow senders", () => {
   });
 
   test("idle connections are closed, busy ones are not", async () => {
-    const { port, listener } = await start({ limits: shortLimits });
+    // Long enough for a machine that is held up between two requests.
+    const idleTimeoutMs = 2000;
+    const { port, listener } = await start({ limits: { ...shortLimits, idleTimeoutMs } });
     const { socket, received, closed } = openSocket(port);
     const session = connectHttp2(`http://127.0.0.1:${port}`);
     const goaway = once(session, "goaway");
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 5; i++) {
       socket.write(`GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`);
       expect(await fetchHttp2(session)).toMatchObject({ status: 200 });
-      await sleep(shortLimits.idleTimeoutMs / 2);
+      await sleep(idleTimeoutMs / 3);
     }
     await closed;
     expect(
       received()
         .toString()
         .match(/200 OK/g),
-    ).toHaveLength(4);
+    ).toHaveLength(5);
     expect((await goaway)[0]).toBe(0);
     await until(() => listener.connections() === 0);
   });
