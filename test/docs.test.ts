@@ -1,10 +1,11 @@
 /** What the pages and the proto say: every link leads somewhere, and every limit is the code's. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
 import * as limits from "../src/auth/limits.js";
+import { plainHash, presets, type Preset } from "../src/config/presets.js";
 import { neededCollections, optionalCollections } from "../src/store/mongo/collections.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
@@ -36,6 +37,44 @@ test.each(pages)("%s links to what exists", (page) => {
   const links = [...withoutCode(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
   const local = links.filter((link) => !/^[a-z]+:/.test(link));
   expect(local.filter((link) => isBroken(page, link))).toEqual([]);
+});
+
+const code = (text: string) => `\`${text}\``;
+
+/** `UPDATE_GOLDEN=1 npm test -- docs` writes the table anew. */
+test("the migration guide has the presets of the code", () => {
+  const rows = Object.entries<Preset>(presets).map(([name, preset]) => {
+    const { variables, hash, usernameCase, trimsUsername, findsOtherCase } = preset;
+    const of = (variable: string) => variables[`USERS_${variable}_FIELD`] ?? "";
+    const names = [
+      code(of("USERNAME")),
+      ...(usernameCase ? [`${usernameCase} case`] : []),
+      ...(trimsUsername ? ["without blanks around it"] : []),
+      ...(findsOtherCase ? ["in another case if nobody else has it"] : []),
+    ];
+    const hashes = (hash ?? plainHash).sources.map(({ path = of("PASSWORD"), salt }) =>
+      [code(path), ...(salt ? [code(salt)] : [])].join(" with "),
+    );
+    const elsewhere = hash?.collection ? ` in the collection ${code(hash.collection.name)}` : "";
+    return [
+      code(name),
+      code(variables["USERS_COLLECTION"] ?? ""),
+      names.join(", "),
+      `${hashes.join(" or ")}${elsewhere}`,
+      code(of("DISABLED") || "disabled"),
+      code(of("ROLES") || "roles"),
+    ].join(" | ");
+  });
+  const heads = ["preset", "collection", "name", "hash", "disabled", "roles"];
+  const table = [heads.join(" | "), heads.map(() => "---").join(" | "), ...rows];
+  const file = join(root, "docs/migration.md");
+  const updated = readFileSync(file, "utf8").replace(
+    /(<!-- presets -->\n)[^]*(<!-- \/presets -->)/,
+    (_, start: string, end: string) =>
+      `${start}${table.map((row) => `| ${row} |\n`).join("")}${end}`,
+  );
+  if (process.env["UPDATE_GOLDEN"]) writeFileSync(file, updated);
+  expect(readFileSync(file, "utf8")).toBe(updated);
 });
 
 const textOf = (file: string) => readFileSync(join(root, file), "utf8").replace(/\s+/g, " ");
