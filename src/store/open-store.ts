@@ -4,7 +4,7 @@
  */
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
-import { formatEncoder } from "../auth/passwords/format.js";
+import { formatEncoder, rememberPepper } from "../auth/passwords/format.js";
 import { presetOf, type Preset } from "../config/presets.js";
 import type { Store } from "./store.js";
 
@@ -33,6 +33,8 @@ export async function openStore(config: Config, options: OpenOptions = {}): Prom
 
 async function openConfigured(config: Config, options: OpenOptions): Promise<Store> {
   const { deadlineMs, mayCreate = true } = options;
+  // An imported hash names its pepper in either store.
+  if (config.USERS_PASSWORD_PEPPER !== undefined) rememberPepper(config.USERS_PASSWORD_PEPPER);
   const common = { mayCreate, ...(deadlineMs !== undefined && { deadlineMs }) };
   if (config.MONGODB_URI === undefined) {
     const { openEmbeddedStore } = await import("./embedded/embedded-store.js");

@@ -1,6 +1,7 @@
 /** `users import` of the exports of other systems, each user then checked by his password. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { verifyPassword } from "../../src/auth/passwords/passwords.js";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
@@ -16,6 +17,7 @@ afterEach(() => cli.remove());
 interface Vector {
   readonly family: string;
   readonly password: string;
+  readonly hash?: string;
   readonly pieces?: readonly string[];
   readonly encoding?: string;
 }
@@ -106,6 +108,103 @@ test("Auth0: the export with hashes, and the file of its bulk import", async () 
   await expectLogin("bob@example.com", "password", { id, disabled: true, roles: ["admin"] });
 });
 
+/** Of Ory Kratos's test suite, in the pieces that Auth0's bulk import takes them in. */
+const auth0Hashes = {
+  argon2: [
+    "test",
+    { hash: "$argon2id$v=19$m=32,t=2,p=4$cm94YnRVOW5jZzFzcVE4bQ$MNzk5BtR2vUhrp6qQEjRNw" },
+  ],
+  pbkdf2: [
+    "test",
+    {
+      hash: "$pbkdf2-sha256$keylen=32,i=100000$1jP+5Zxpxgtee/iPxGgOz0RfE9/KJuDElP1ley4VxXc$QJxzfvdbHYBpydCbHoFg3GJEqMFULwskiuqiJctoYpI",
+    },
+  ],
+  ldap: ["test123", { hash: "{SSHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a" }],
+  sha1: [
+    "BwS^514g^cv@Z",
+    {
+      hash: { value: "99h9net4BXl7qdTRaiGUobLROxM=", encoding: "base64" },
+      salt: { value: "5opmkgz03r" },
+    },
+  ],
+  sha256: [
+    "test",
+    {
+      hash: {
+        value: "d207d154b0afb410a4db4b9d2c3118e6f361ba35b1ed11a3c11212d5e6ccb0b6",
+        encoding: "hex",
+      },
+      salt: {
+        value: Buffer.from("5opmkgz03r").toString("hex"),
+        encoding: "hex",
+        position: "prefix",
+      },
+    },
+  ],
+  md5: ["ory", { hash: { value: "a6da16ca87f94a86d6fa96d9bb6417a1", encoding: "hex" } }],
+  hmac: [
+    "test",
+    {
+      hash: {
+        value: "e031ba1c2938b1d283f919a1df9ac66c192a7dd74432d5fd4ada299941ba109f",
+        encoding: "hex",
+        digest: "sha256",
+        key: { value: "12345" },
+      },
+    },
+  ],
+  scrypt: [
+    "test",
+    {
+      hash: { value: "MiCzNcIplSMqSBrm4HckjYqYhaVPPjTARTzwB1cVNYE=", encoding: "base64" },
+      salt: { value: "2npRo7P03Mt8keSoMbyD/tKFWyUzjiQf2svUaNDSrhA=", encoding: "base64" },
+      keylen: 32,
+    },
+  ],
+} as const;
+
+test("Auth0: each algorithm of a bulk import, users without an id of their own", async () => {
+  const users = Object.entries(auth0Hashes).map(([algorithm, [, { hash, ...more }]]) => ({
+    email: `${algorithm}@example.com`,
+    custom_password_hash: {
+      algorithm,
+      hash: typeof hash === "string" ? { value: hash, encoding: "utf8" } : hash,
+      ...more,
+    },
+  }));
+  const unknown = ["md4", "sha1"].map((algorithm) => ({
+    email: `unknown-${algorithm}@example.com`,
+    custom_password_hash: {
+      algorithm,
+      hash: { value: "00", encoding: "hex" },
+      password: { encoding: "utf16le" },
+    },
+  }));
+  const broken = { email: "broken@example.com", custom_password_hash: { algorithm: "hmac" } };
+  const text = JSON.stringify([...users, ...unknown, broken]);
+  const { code, stderr, summary } = await importText(text, "--format", "auth0");
+  expect([code, summary["added"]]).toEqual([1, users.length]);
+  expect(stderr.match(/"custom_password_hash"/g)).toHaveLength(3);
+  for (const [algorithm, [password]] of Object.entries(auth0Hashes)) {
+    const value: unknown = expect.stringMatching(/^auth0\|[0-9a-f]{24}$/);
+    await expectLogin(`${algorithm}@example.com`, password, { id: { type: "string", value } });
+  }
+  const again = await importText(text, "--format", "auth0", "--on-conflict", "skip");
+  expect(again.summary["skipped"]).toBe(users.length);
+});
+
+test("Auth0: a PBKDF2 hash that leaves its parameters out has 100,000 iterations", async () => {
+  const parameters = "i=100000,l=32$";
+  const { password, hash } = vectors.find((vector) => vector.hash?.includes(parameters)) ?? {
+    password: "",
+  };
+  const value = hash?.replace(parameters, "");
+  const user = { email: "a@b.c", custom_password_hash: { algorithm: "pbkdf2", hash: { value } } };
+  expect((await importText(JSON.stringify([user]), "--format", "auth0")).code).toBe(0);
+  await expectLogin("a@b.c", password, {});
+});
+
 test("Firebase, with the parameters as its console shows them", async () => {
   // The example that Firebase publishes with its scrypt.
   const user = {
@@ -155,6 +254,86 @@ test("Keycloak: the users of a realm's export", async () => {
   for (const [i, { password }] of made.entries()) {
     await expectLogin(`user${i}`, password, { disabled: i !== 0, roles: ["a"] });
   }
+});
+
+test("Keycloak: a list of realms, a realm without users, and bcrypt by its provider", async () => {
+  const secret = { value: bcrypt, salt: "", additionalParameters: {} };
+  const data = { hashIterations: 5, algorithm: "bcrypt", additionalParameters: {} };
+  const user = (username: string, id: number) => ({
+    id: `0190f5b2-7c1e-7a3b-9d4e-2f1a3b4c5d6${id}`,
+    username,
+    enabled: true,
+    credentials: [
+      {
+        type: "password",
+        credentialData: JSON.stringify(data),
+        secretData: JSON.stringify(secret),
+      },
+    ],
+  });
+  const realms = [
+    { id: "master", realm: "master", users: [user("ann", 1), user("ben", 2)] },
+    { id: "none", realm: "none", users: [] },
+    { id: "bare", realm: "bare", clients: [{ a: [{ b: [] }] }] },
+    {
+      id: "other",
+      realm: "other",
+      roles: { users: [{}] },
+      users: [user("cid", 3), user("ann", 4)],
+    },
+  ];
+  const { code, stderr, summary } = await importText(
+    JSON.stringify(realms, null, 1),
+    "--format",
+    "keycloak",
+  );
+  expect([code, summary["added"]]).toEqual([1, 3]);
+  expect(
+    stderr
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as unknown),
+  ).toMatchObject([
+    { rejected: { field: "users", reason: "is missing in this realm" } },
+    { rejected: { field: "username" } },
+  ]);
+  for (const username of ["ann", "ben", "cid"]) await expectLogin(username, "password", {});
+  expect((await importText(JSON.stringify([user("dan", 5)]), "--format", "keycloak")).code).toBe(0);
+  await expectLogin("dan", "password", { disabled: false });
+});
+
+test("lines as MySQL writes them: flags as numbers or text, padded hashes", async () => {
+  const lines = [0, 1, "0", "1", "false", "true"].map((disabled, i) =>
+    JSON.stringify({ _id: i, username: `u${i}`, disabled, passwordHash: `${bcrypt}\n`.padEnd(80) }),
+  );
+  expect(await importText(lines.join("\n"))).toMatchObject({ code: 0, stderr: "" });
+  for (const i of [0, 1, 2, 3, 4, 5]) {
+    await expectLogin(`u${i}`, "password", { disabled: i % 2 === 1, passwordHash: bcrypt });
+  }
+});
+
+test("lines whose hashes carry no mark, as USERS_PASSWORD_FORMAT tells", async () => {
+  const hash = "da2fdda93714de49a51c3e38ecd2e2bf";
+  const line = JSON.stringify({
+    _id: 1,
+    username: "ann",
+    passwordHash: hash,
+    salt: "saltsaltsaltsalt",
+  });
+  expect((await importText(line)).stderr).toContain("may be one of: md5");
+  env = { USERS_PASSWORD_FORMAT: "md5 mix=password+salt salt=salt" };
+  expect(await importText(line)).toMatchObject({ code: 0, summary: { ignoredFields: {} } });
+  await expectLogin("ann", "correct horse battery", {});
+});
+
+test("a pepper is known to the process that reads what another has imported", async () => {
+  const hash = "$2b$04$y.rCEs9sKt6sK0kqKvy9Ve7.PvGN3p88I8IgGtXhwKNJiMPyWdBQe";
+  env = { USERS_PASSWORD_FORMAT: "marked mix=password+pepper", USERS_PASSWORD_PEPPER: "pepper" };
+  const line = JSON.stringify({ _id: 1, username: "ann", passwordHash: hash });
+  expect((await importText(line)).code).toBe(0);
+  const child = cli.start(["doctor", "--try", "ann", "--password-stdin"], env);
+  child.stdin.end("correct horse battery");
+  expect(await textOf(child.stdout)).toContain("would log in");
 });
 
 test("Cognito has no hashes: its users come without a password", async () => {

@@ -182,6 +182,11 @@ for name in ("sha224", "sha256", "sha384", "sha512"):
     add("hmac, in Werkzeug 2.2's form", "hmac (Werkzeug)", werkzeug_hmac(name))
 
 
+def keyed(pw):
+    made = hmac.new(b"key of the user", pw.encode(), "sha256").hexdigest()
+    return f"$hmac-sha256${b64(made.encode())}${b64(b'key of the user')}"
+
+
 def b64(data):
     return base64.b64encode(data).decode()
 
@@ -219,6 +224,9 @@ for family, make in [
     ("digest (Shiro)", shiro("SHA-512", "sha512", 1)),
 ]:
     add("hashlib", family, make)
+
+
+add("hmac, in Ory Kratos's form", "hmac", keyed)
 
 
 def supabase(password):

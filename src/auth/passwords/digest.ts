@@ -74,7 +74,7 @@ function parseDjango(encoded: string): ParsedHash {
     password,
   ]);
   if (salt === "") return ofDjango;
-  const ofWerkzeug = hmacHash(hash as Digest, salt, text);
+  const ofWerkzeug = hmacHash(hash as Digest, salt, text, [salt, text]);
   return {
     ...ofDjango,
     verify: async (password) => {
@@ -84,13 +84,29 @@ function parseDjango(encoded: string): ParsedHash {
   };
 }
 
-/** HMAC of the password by the salt. */
-function hmacHash(hash: Digest, salt: string, text: string): ParsedHash {
+/** HMAC of the password by a key. */
+function hmacHash(
+  hash: Digest,
+  key: string | Buffer,
+  text: string,
+  secrets: readonly string[],
+): ParsedHash {
   const digest = hex(text);
   if (digest.length !== digestBytes[hash]) throw new HashRefusal("unusable", "wrong digest length");
-  return derived({}, [salt, text], digest, (password) =>
-    Promise.resolve(createHmac(hash, salt).update(password).digest()),
+  return derived({}, secrets, digest, (password) =>
+    Promise.resolve(createHmac(hash, key).update(password).digest()),
   );
+}
+
+/** Of the digest in hexadecimal, which is in base64 once more; keyed with bytes of its own. */
+function parseKeyed(encoded: string): ParsedHash {
+  const [, hash, text = "", key = ""] = match(
+    /^\$hmac-(md5|sha1|sha224|sha256|sha384|sha512)\$([^$]+)\$([^$]+)$/,
+    encoded,
+  );
+  const digest = base64(text).toString().toLowerCase();
+  // Not the digest: what replaces it would have to be hexadecimal in base64.
+  return hmacHash(hash as Digest, base64(key), digest, [key]);
 }
 
 function parseWerkzeug(encoded: string): ParsedHash {
@@ -98,7 +114,7 @@ function parseWerkzeug(encoded: string): ParsedHash {
     /^(sha224|sha256|sha384|sha512)\$([^$]+)\$([0-9a-f]+)$/,
     encoded,
   );
-  return hmacHash(hash as Digest, salt, text);
+  return hmacHash(hash as Digest, salt, text, [salt, text]);
 }
 
 /** A bare MD5, in hexadecimal or base64 by its name. */
@@ -194,6 +210,14 @@ export const digestFamilies: readonly HashFamily[] = [
     ceiling,
     prefix: /^(?:sha224|sha256|sha384|sha512)\$/,
     parse: parseWerkzeug,
+  },
+  {
+    name: "hmac",
+    form: "$hmac-sha256$…$…",
+    source: "MD5, SHA-1 and SHA-2, as Ory Kratos has them; Auth0 by import",
+    ceiling,
+    prefix: /^\$hmac-/,
+    parse: parseKeyed,
   },
   {
     name: "digest (Spring)",

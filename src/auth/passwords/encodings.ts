@@ -74,6 +74,63 @@ interface KeycloakCredential {
   > & { readonly version?: readonly [string] };
 }
 
+interface EncodedBytes {
+  readonly value: string;
+  readonly encoding?: "utf8" | "hex" | "base64";
+}
+
+/** `custom_password_hash` in the file of a bulk import to Auth0. */
+export interface Auth0Hash {
+  readonly algorithm: string;
+  readonly hash: EncodedBytes & { readonly digest?: string; readonly key?: EncodedBytes };
+  readonly salt?: EncodedBytes & { readonly position?: "prefix" | "suffix" };
+  readonly password?: { readonly encoding?: string };
+  readonly cost?: number;
+  readonly blockSize?: number;
+  readonly parallelization?: number;
+}
+
+/** Undefined where no family computes it; `inspectHash` finds what else is wrong with it. */
+export function auth0Hash(custom: Auth0Hash): string | undefined {
+  const { algorithm, hash, salt, password } = custom;
+  if (!["utf8", "ascii"].includes(password?.encoding ?? "utf8")) return undefined;
+  switch (algorithm) {
+    case "argon2":
+    case "bcrypt":
+    case "ldap":
+      return hash.value;
+    case "pbkdf2":
+      return auth0Pbkdf2(hash.value);
+    case "scrypt": {
+      const { cost = 16_384, blockSize = 8, parallelization = 1 } = custom;
+      const parameters = `n=${cost},r=${blockSize},p=${parallelization}`;
+      return `$scrypt$${parameters}$${inBase64(salt)}$${inBase64(hash)}`;
+    }
+    case "hmac":
+      return `$hmac-${hash.digest}$${inBase64({ value: bytesOf(hash).toString("hex") })}$${inBase64(hash.key)}`;
+    case "md5":
+    case "sha1":
+    case "sha256":
+    case "sha512": {
+      const template = salt?.position === "suffix" ? "{PASSWORD}{SALT}" : "{SALT}{PASSWORD}";
+      return `$${algorithm}$pf=${inBase64({ value: template })}$${inBase64(salt)}$${inBase64(hash)}`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** The PHC string format, where `i=100000,keylen=64` may be left out. */
+function auth0Pbkdf2(value: string): string {
+  const [, id, parameters = "", rest] =
+    /^\$(pbkdf2-[\w-]+)(?:\$((?:\w+=\d+,?)*))?(\$[^$]+\$[^$]+)$/.exec(value) ?? [];
+  const [, iterations = 100_000] = /(?:^|,)i=(\d+)/.exec(parameters) ?? [];
+  return id === undefined ? value : `$${id}$i=${iterations}${rest}`;
+}
+
+const bytesOf = ({ value, encoding = "utf8" }: EncodedBytes) => Buffer.from(value, encoding);
+const inBase64 = (bytes: EncodedBytes = { value: "" }) => bytesOf(bytes).toString("base64");
+
 /** Firebase exports the URL-safe alphabet. */
 function standardBase64(text: string): string {
   return text.replaceAll("-", "+").replaceAll("_", "/");

@@ -19,7 +19,7 @@ const workMax = 2_000_000;
 const ceiling = `iterations × blocks ${workMax}`;
 
 /** Bytes that one block of the digest has. */
-const blockBytes = { sha1: 20, sha256: 32, sha512: 64 } as const;
+const blockBytes = { md5: 16, sha1: 20, sha224: 28, sha256: 32, sha384: 48, sha512: 64 } as const;
 type Digest = keyof typeof blockBytes;
 
 function pbkdf2Hash(
@@ -40,7 +40,7 @@ function pbkdf2Hash(
 /** PHC, passlib and Ory Kratos; the last has a length `l`, which the digest tells as well. */
 function parsePhc(encoded: string): ParsedHash {
   const [, hash = "", iterations, salt = "", digest = ""] = match(
-    /^\$pbkdf2(?:-(sha1|sha256|sha512))?\$(?:i=)?([1-9]\d*)(?:,l=\d+)?\$([^$]*)\$([^$]+)$/,
+    /^\$pbkdf2(?:-(md5|sha1|sha224|sha256|sha384|sha512))?\$(?:i=)?([1-9]\d*)(?:,l=\d+)?\$([^$]*)\$([^$]+)$/,
     encoded,
   );
   const name = (hash || "sha1") as Digest;
@@ -252,7 +252,7 @@ export const pbkdf2Families: readonly HashFamily[] = [
   {
     name: "pbkdf2",
     form: "$pbkdf2-sha256$i=600000$…$…",
-    source: "SHA-1, SHA-256, SHA-512: PHC, passlib, Ory Kratos; Keycloak by import",
+    source: "MD5, SHA-1 and SHA-2: PHC, passlib, Ory Kratos; Keycloak and Auth0 by import",
     ceiling,
     prefix: /^\$pbkdf2[-$]/,
     parse: parsePhc,

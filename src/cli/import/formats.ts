@@ -2,12 +2,16 @@
  * The exports of other systems that `users import` reads, each as what it makes of one of its users.
  * Depends on the domain's hash encodings, the configuration and, for MongoDB's, the store.
  */
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import {
+  auth0Hash,
   firebaseHash,
   keycloakHash,
+  type Auth0Hash,
   type FirebaseHashConfig,
 } from "../../auth/passwords/encodings.js";
+import { formatEncoder } from "../../auth/passwords/format.js";
 import type { User } from "../../auth/users.js";
 import type { Config } from "../../config/config.js";
 import { checkHash, readFields, readObject, readUser, type ImportedUser } from "./lines.js";
@@ -16,7 +20,7 @@ import { CliError } from "../terminal.js";
 import { FieldFault, readRoles, readText } from "../users/fields.js";
 
 export interface ImportFormat {
-  /** The member that holds the users where the file is one object. */
+  /** The member that holds the users where the file is an object, or a list of such objects. */
   readonly member?: string;
   /** @throws FieldFault */
   readonly read: (bytes: Uint8Array) => ImportedUser;
@@ -38,19 +42,49 @@ const object = (value: unknown): Fields =>
   typeof value === "object" && value !== null ? (value as Fields) : {};
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
+/** One of ours a line; a hash without a mark of its own is made as USERS_PASSWORD_FORMAT says. */
+function toldReader({ USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper }: Config) {
+  if (format === undefined) return readUser;
+  const encode = formatEncoder(format, pepper);
+  return fieldsReader(({ [format.saltField ?? ""]: salt, ...fields }) => {
+    const hash = text(fields["passwordHash"]);
+    return hash ? { ...fields, passwordHash: encode(hash.trim(), text(salt) ?? "") } : fields;
+  });
+}
+
 /** The export with hashes that Auth0 makes on request, and the file of its bulk import. */
 function fromAuth0(user: Fields): Fields {
-  const { algorithm, hash } = object(user["custom_password_hash"]);
-  if (algorithm !== undefined && algorithm !== "bcrypt" && algorithm !== "argon2") {
-    throw new FieldFault("custom_password_hash", "is of an algorithm that has no one-string form");
-  }
+  const username = user["username"] ?? user["email"];
   return optional({
-    _id: user["user_id"] ?? user["_id"],
-    username: user["username"] ?? user["email"],
-    passwordHash: user["passwordHash"] ?? user["password_hash"] ?? object(hash)["value"],
+    _id: user["user_id"] ?? user["_id"] ?? auth0IdFor(username),
+    username,
+    passwordHash:
+      user["passwordHash"] ?? user["password_hash"] ?? customHash(user["custom_password_hash"]),
     disabled: user["blocked"],
     roles: object(user["app_metadata"])["roles"],
   });
+}
+
+function customHash(custom: unknown): string | undefined {
+  if (custom === undefined) return undefined;
+  const fault = (reason: string) => new FieldFault("custom_password_hash", reason);
+  let hash: string | undefined;
+  try {
+    hash = auth0Hash(custom as Auth0Hash);
+  } catch {
+    throw fault("is not of Auth0's form");
+  }
+  if (hash === undefined) throw fault("is of an algorithm or encoding that cannot be checked here");
+  return hash;
+}
+
+/**
+ * In the form that Auth0 gives one to a user of a bulk import who brings none; the same in every import, or
+ * one that was cut off could not be taken up again.
+ */
+function auth0IdFor(username: unknown): string | undefined {
+  if (typeof username !== "string") return undefined;
+  return `auth0|${createHash("sha256").update(username).digest("hex").slice(0, 24)}`;
 }
 
 /** `firebase auth:export users.json --format=json`. */
@@ -68,8 +102,9 @@ function fromFirebase(user: Fields, config: FirebaseHashConfig | undefined): Fie
   });
 }
 
-/** A realm's export with its users. */
+/** A realm's export with its users, or a list of those. */
 function fromKeycloak(user: Fields): Fields {
+  if (user["realm"] !== undefined) throw new FieldFault("users", "is missing in this realm");
   const password = list(user["credentials"])
     .map(object)
     .find(({ type }) => type === "password");
@@ -107,7 +142,7 @@ export async function importFormatOf(
 ): Promise<ImportFormat> {
   switch (name) {
     case "latchkey":
-      return { read: readUser };
+      return { read: toldReader(config) };
     case "auth0":
       return { read: fieldsReader(fromAuth0) };
     case "keycloak":

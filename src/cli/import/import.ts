@@ -217,7 +217,7 @@ const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0
 
 const openBracket = 0x5b;
 
-/** One user a line, unless the file is a list or the format says in which member the list is. */
+/** One user a line, unless the file is a list or the format says in which member a list is. */
 async function* readEntries(
   chunks: AsyncIterable<Buffer>,
   { member }: ImportFormat,
@@ -230,8 +230,8 @@ async function* readEntries(
     yield* { [Symbol.asyncIterator]: () => rest };
   })();
   const start = first.value.find((byte) => byte > 0x20 && byte < 0x80);
-  if (start === openBracket) yield* readObjects(all, lineBytesMax, undefined);
-  else if (member !== undefined) yield* readObjects(all, lineBytesMax, member);
+  const isList = start === openBracket;
+  if (isList || member !== undefined) yield* readObjects(all, lineBytesMax, member, isList);
   else yield* readLines(all, lineBytesMax);
 }
 

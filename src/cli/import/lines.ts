@@ -5,7 +5,7 @@
 import { parseJson } from "../../auth/json.js";
 import { inspectHash, marksNoPassword } from "../../auth/passwords/passwords.js";
 import type { UserToImport } from "../../auth/users.js";
-import { FieldFault, readId, readInstant, readRoles, readText } from "../users/fields.js";
+import { FieldFault, readFlag, readId, readInstant, readRoles, readText } from "../users/fields.js";
 
 export interface Line {
   /** Counted from 1, blank ones too. */
@@ -66,16 +66,14 @@ export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObje
 /** @throws FieldFault */
 export function readFields(fields: Readonly<Record<string, unknown>>): ImportedUser {
   const { _id, username, passwordHash, disabled, roles, tokensValidAfter, ...unknown } = fields;
-  const hash = passwordHash ?? undefined;
+  // A CHAR column pads what it holds, and some tools leave the newline that ended a line.
+  const hash = typeof passwordHash === "string" ? passwordHash.trim() : (passwordHash ?? undefined);
   const hashFamily = checkHash(hash);
-  if (disabled !== undefined && typeof disabled !== "boolean") {
-    throw new FieldFault("disabled", "is neither true nor false");
-  }
   const user: UserToImport = {
     id: readId(_id),
     username: readText("username", username),
     passwordHash: hash as string | undefined,
-    disabled,
+    disabled: disabled === undefined ? undefined : readFlag("disabled", disabled),
     roles: roles === undefined ? undefined : readRoles(roles),
     tokensValidAfter: readInstant("tokensValidAfter", tokensValidAfter),
   };

@@ -56,6 +56,19 @@ export function readRoles(value: unknown): readonly string[] {
   return roles;
 }
 
+/** A boolean, or what MySQL and the tools around it write for one. */
+const flags: ReadonlyMap<unknown, boolean> = new Map<unknown, boolean>([
+  ...[true, 1, "1", "true"].map((value) => [value, true] as const),
+  ...[false, 0, "0", "false"].map((value) => [value, false] as const),
+]);
+
+/** @throws FieldFault */
+export function readFlag(field: string, value: unknown): boolean {
+  const flag = flags.get(value);
+  if (flag === undefined) throw new FieldFault(field, "is neither true nor false");
+  return flag;
+}
+
 /** An instant as `users export` writes one. @throws FieldFault */
 export function readInstant(field: string, value: unknown): Date | undefined {
   if (value === undefined || value === null) return undefined;
