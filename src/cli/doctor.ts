@@ -150,7 +150,7 @@ const faultTexts = {
     "have them log in on the old server once its cost is lower, or set a new password",
   ],
   shared_subject: [
-    "share the subject of their tokens with a user whose _id is of another type: they log in, but the tokens of both are refused when they come back",
+    "have the same token subject as a user whose _id is of another type: both can log in, but cannot renew their tokens",
     "give one of each two another _id",
   ],
   no_name: ["have", "check USERS_USERNAME_FIELD if these are too many"],

@@ -7,12 +7,12 @@
  *     LockoutEnd>now&LockoutEnabled   `&` joins tests that must all hold
  */
 
-/** How the value of a field is tested; for their meaning see store/mongo/disabled-flag.ts. */
+/** How the value of a field is tested; store/mongo/disabled-flag.ts has the meaning of each kind. */
 export type TestKind = "flag" | "values" | "date" | "future" | "past";
 
 export interface FieldTest {
   readonly path: string;
-  /** Whether `!` turns it round. */
+  /** Whether the test is negated by `!`. */
   readonly inverted: boolean;
   readonly kind: TestKind;
   /** The values of a test with `=`. */
@@ -25,7 +25,7 @@ export type Condition = readonly FieldTest[];
 const form = /^(!?)([^.$\s!=<>:&]+(?:\.[^.$\s!=<>:&]+)*)(?:(=)(.+)|(:date|>now|<now))?$/s;
 const kinds = { ":date": "date", ">now": "future", "<now": "past" } as const;
 
-/** Undefined where the text is not of that form. */
+/** Parses `USERS_DISABLED_FIELD`. Returns undefined if the text does not follow the grammar. */
 export function parseConditions(text: string): readonly Condition[] | undefined {
   const conditions = text.split(";").flatMap(splitAtCommas).map(parseCondition);
   return conditions.every((condition) => condition !== undefined) ? conditions : undefined;

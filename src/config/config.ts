@@ -1,7 +1,7 @@
 /**
- * The configuration: environment variables in, one frozen object out, or one error that names every
- * fault. Reads the files of secrets and nothing else. Depends on the table of presets, the ways of
- * comparing usernames and node:fs.
+ * The configuration: turns environment variables into one frozen object, or throws one error that names
+ * every fault. Reads the files that hold secrets, and no others. Depends on the table of presets, the ways
+ * of comparing usernames and node:fs.
  */
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
@@ -17,9 +17,9 @@ export type { Environment };
 
 const seconds = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
-/** What a parser throws; the text completes the sentence "VARIABLE …". */
+/** A parser's error. The message completes the sentence "VARIABLE …". */
 class Fault extends Error {
-  /** The one that it is about, where that is not the one that is parsed. */
+  /** The variable at fault, if it is not the one being parsed. */
   readonly variable: string | undefined;
   constructor(message: string, variable?: string) {
     super(message);
@@ -65,7 +65,7 @@ function oneOf<const T extends readonly string[]>(...values: T): Parse<T[number]
 const onOff: Parse<boolean> = (value) => oneOf("on", "off")(value) === "on";
 
 const timeZone: Parse<string> = (value) => {
-  // Asking takes some milliseconds of every start.
+  // Intl takes some milliseconds at every start; the default need not be checked.
   if (value === "UTC") return value;
   try {
     return new Intl.DateTimeFormat("en", { timeZone: value }).resolvedOptions().timeZone;
@@ -98,7 +98,7 @@ const fieldPath: Parse<string> = (value) => {
   return value;
 };
 
-/** Conditions on fields; for their forms see conditions.ts. */
+/** Conditions on fields, in the grammar of conditions.ts. */
 const conditions: Parse<string> = (value) => {
   if (parseConditions(value) !== undefined) return value;
   throw new Fault(
@@ -114,12 +114,12 @@ const passwordFormat: Parse<PasswordFormat> = (value) => {
   }
 };
 
-/** AES-256 keys: the one to seal with, then perhaps the one before it. */
+/** One or two AES-256 keys: the one to encrypt with, then the previous one. */
 const encryptionKeys: Parse<readonly Buffer[]> = (value) => {
   const keys = value.split(",").map((part) => {
     const text = part.trim();
     const encoding = /^[0-9a-f]{64}$/i.test(text) ? "hex" : "base64";
-    // Buffer.from skips what it does not know, so the form is checked first.
+    // Buffer.from skips characters that are not in the encoding, so the form is checked first.
     const valid = encoding === "hex" || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
     return valid ? Buffer.from(text, encoding) : Buffer.alloc(0);
   });
@@ -176,95 +176,99 @@ const upstreamPaths: Parse<readonly ("token" | "login")[]> = (value) => {
   return paths;
 };
 
-/** `0` stands for never. */
+/** A duration in seconds; 0 means never. */
 const recheckInterval: Parse<number> = (value) =>
   value === "0" ? 0 : duration(1, 86_400 * 365)(value);
 
-/** How many keys may stay published for the tokens that they signed. */
+/** How many retired keys may stay published, so that the tokens they signed can be verified. */
 const retiredKeysMax = 30;
 
 interface Variable<T> {
   readonly parse: Parse<T>;
-  /** The default as one would write it, or undefined where there is none. */
+  /** The default as text, as it would be set; undefined if there is none. */
   readonly default?: string;
-  /** Said of a default that depends on the machine. */
+  /** Describes a default that depends on the machine or on other variables. */
   readonly defaultMeaning?: string;
   readonly meaning: string;
-  /** Its value is never shown, and `NAME_FILE` may name a file that holds it. */
+  /** The value is never shown, and `NAME_FILE` may name a file that holds it. */
   readonly secret?: true;
-  /** What may be shown of a secret; default: nothing. */
+  /** Returns the part of a secret that may be shown; default: none. */
   readonly mask?: (value: string) => string;
 }
 
-/** A variable with a default, and one that may be absent. */
+/** A variable with a default. */
 function variable<T>(parse: Parse<T>, fallback: string, meaning: string) {
   return { parse, default: fallback, meaning } satisfies Variable<T>;
 }
+/** A variable without a default. */
 function optional<T>(parse: Parse<T>, meaning: string) {
   return { parse: (value: string): T | undefined => parse(value), meaning } satisfies Variable<
     T | undefined
   >;
 }
 
-/** A connection string without its credentials and without its options, which may hold some too. */
+/** A connection string without its credentials, and without its options, which may hold secrets too. */
 const maskUri = (uri: string) => uri.replace(/\/\/.*@/, "//********@").replace(/\?.*/, "?********");
 
 /** Every variable, in the order in which the documentation and `latchkey config` list them. */
 export const variables = {
   HOST: variable(text, "127.0.0.1", "address of the public listener"),
-  PORT: variable(integer(0, 65_535), "8080", "its port; 0 takes any free one"),
+  PORT: variable(integer(0, 65_535), "8080", "port of the public listener; 0 takes any free one"),
   MANAGEMENT_HOST: variable(text, "127.0.0.1", "address of `/livez`, `/readyz` and `/metrics`"),
-  MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "its port; 0 takes any free one"),
+  MANAGEMENT_PORT: variable(integer(0, 65_535), "9090", "their port; 0 takes any free one"),
   MONGODB_URI: {
-    ...optional(mongodbUri, "the MongoDB to use, with database; without it the embedded store"),
+    ...optional(
+      mongodbUri,
+      "connection string with database; without it users are kept in the embedded store",
+    ),
     secret: true,
     mask: maskUri,
   },
   DATA_DIR: variable(text, "./data", "folder of the embedded store"),
   USERS_PRESET: optional(
     oneOf(...(Object.keys(presets) as [PresetName, ...PresetName[]])),
-    "framework that made the collection, in place of the other USERS_ variables",
+    "framework that made the collection; sets the defaults of the other USERS_ variables",
   ),
   USERS_COLLECTION: variable(text, "users", "collection that holds the users"),
-  USERS_USERNAME_FIELD: variable(fieldPath, "username", "its field for the username"),
-  USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "its field for the password hash"),
+  USERS_USERNAME_FIELD: variable(fieldPath, "username", "field of the username"),
+  USERS_PASSWORD_FIELD: variable(fieldPath, "passwordHash", "field of the password hash"),
   USERS_DISABLED_FIELD: variable(
     conditions,
     "disabled",
-    "who may not log in: fields, any of which disables; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`, `a&b` for both",
+    "fields that disable a user, any one of them; also `!is_active`, `status=banned,closed`, `!status=active`, `locked_at:date`, `locked_until>now`, `a&b` for both",
   ),
-  USERS_ROLES_FIELD: variable(fieldPath, "roles", "its field for the roles"),
+  USERS_ROLES_FIELD: variable(fieldPath, "roles", "field of the roles"),
   USERS_TOKENS_VALID_AFTER_FIELD: variable(
     fieldPath,
     "tokensValidAfter",
-    "its date before which tokens are refused",
+    "field of the date before which tokens are refused",
   ),
   USERS_PASSWORD_FORMAT: optional(
     passwordFormat,
-    "how hashes are made that do not say so themselves, in the notation of docs/hash-families.md",
+    "format of hashes that do not name it themselves, in the notation of docs/hash-families.md",
   ),
   USERS_PASSWORD_PEPPER: {
-    ...optional(text, "the secret that this notation calls `pepper`"),
+    ...optional(text, "the secret called `pepper` in USERS_PASSWORD_FORMAT"),
     secret: true,
   },
   USERS_LEGACY_UUID: optional(
     oneOf(...legacyUuidOrders),
-    "who laid out the bytes of an `_id` that is a UUID in MongoDB's old binary subtype 3",
+    "driver whose byte order applies to an `_id` that is a UUID in MongoDB's old binary subtype 3",
   ),
   USERNAME_MATCH: variable(
     oneOf(...usernameMatches),
     "exact",
-    "when two usernames are one: exact, ignore-case or ignore-case-and-accents",
+    "which usernames are the same: exact, ignore-case or ignore-case-and-accents",
   ),
   TOKEN_ISSUER: variable(text, "NomicGameManager.Api", "`iss` of the tokens"),
   TOKEN_AUDIENCE: optional(text, "`aud` of the tokens"),
   TOKEN_TYPE: variable(
     oneOf("JWT", "at+jwt"),
     "JWT",
-    "`typ` of the tokens' header: `at+jwt` where verifiers want tokens of RFC 9068",
+    "`typ` in the header of the tokens: `at+jwt` if verifiers expect tokens of RFC 9068",
   ),
   TOKEN_TTL: variable(duration(1, 86_400 * 365), "120m", "lifetime of a token"),
-  TOKEN_LEEWAY: variable(duration(0, 300), "10s", "clock difference forgiven when one comes back"),
+  TOKEN_LEEWAY: variable(duration(0, 300), "10s", "clock difference allowed in a token's times"),
   TOKEN_MAX_SESSION: variable(
     duration(1, 86_400 * 3650),
     "30d",
@@ -287,19 +291,19 @@ export const variables = {
   KEY_ENCRYPTION_KEY: {
     ...optional(
       encryptionKeys,
-      "what managed keys are encrypted with in the store: 32 bytes in base64 or hex, or two: the one to use, then the old one",
+      "key that encrypts managed keys in the store, 32 bytes in base64 or hex; or two: the one to use, then the old one",
     ),
     secret: true,
   },
   REVOCATIONS: variable(
     onOff,
     "off",
-    "publish whose tokens have ended at `/.well-known/revocations`; set it for the command line too",
+    "publish revoked users at `/.well-known/revocations`; set it for the command line too",
   ),
   PASSWORD_MIN_LENGTH: variable(
     integer(1, 1024),
     "15",
-    "shortest password, in characters, that the command line sets; it refuses common ones of any length",
+    "shortest password, in characters, that the command line accepts; it refuses common ones of any length",
   ),
   REHASH: {
     ...variable(
@@ -313,7 +317,7 @@ export const variables = {
     ...variable(
       integer(1, 1024),
       String(Math.max(1, availableParallelism() - 1)),
-      "password hashes that run at once, over all workers; more than there are cores gain nothing",
+      "password hashes computed at once, over all workers; more than one per core gains nothing",
     ),
     defaultMeaning: "cores - 1, at least 1; with one worker all cores while no token is renewed",
   },
@@ -325,7 +329,7 @@ export const variables = {
   THROTTLE_FAILURES: variable(
     integer(0, 1_000_000),
     "10",
-    "failed logins of a username from one network, after which one a minute is let through; 0 turns throttling off",
+    "failed logins of a username from one network, after which one try a minute is allowed; 0 turns throttling off",
   ),
   THROTTLE_USER_FAILURES: variable(
     integer(1, 1_000_000),
@@ -340,11 +344,11 @@ export const variables = {
   THROTTLE_WINDOW: variable(
     duration(60, 86_400 * 30),
     "15m",
-    "time without a failed login after which they are forgotten",
+    "time without a failed login after which the count is forgotten",
   ),
   THROTTLE_EXEMPT_NETWORKS: optional(
     networks,
-    "networks without a limit of their own, separated by commas; of an IPv6 address its /64",
+    "networks that THROTTLE_NETWORK_FAILURES does not limit, separated by commas; an IPv6 address stands for its /64",
   ),
   TRUST_PROXY: optional(
     proxies,
@@ -377,36 +381,36 @@ export const variables = {
   UPSTREAM_RECHECK: variable(
     recheckInterval,
     "24h",
-    "age of the old server's last yes after which a login asks it again; `0` never",
+    "time since the old server last accepted a user, after which a login asks it again; `0` never",
   ),
   UPSTREAM_TIMEOUT: variable(
     duration(0.05, 60),
     "3s",
-    "time within which the old server must have answered whole",
+    "time within which the old server must have answered completely",
   ),
   UPSTREAM_CONCURRENCY: variable(
     integer(1, 1024),
     "32",
-    "logins about which each process asks the old server at once",
+    "questions that each process may have open at the old server",
   ),
   UPSTREAM_CA_FILE: optional(
     text,
-    "authorities, PEM, one of which must have signed the old server's certificate",
+    "certificate authorities, PEM, one of which must have signed the old server's certificate",
   ),
   LEGACY_TIME_ZONE: variable(timeZone, "UTC", "IANA time zone of `token_exp`"),
   TLS_CERT_FILE: optional(
     text,
-    "certificate chain of the public port, PEM; with it TLS is all it speaks",
+    "certificate chain of the public port, PEM; with it the port accepts TLS only",
   ),
   TLS_KEY_FILE: optional(text, "private key of that certificate, PEM"),
   TLS_CLIENT_CA_FILE: optional(
     text,
-    "authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
+    "certificate authorities, PEM, one of which must have signed the certificate of every client (mTLS)",
   ),
   KEEP_ALIVE_TIMEOUT: variable(
     duration(1, 86_400),
     "75s",
-    "idle time after which a connection is closed; longer than that of the load balancer in front",
+    "idle time after which a connection is closed; make it longer than the load balancer's",
   ),
   LOG_LEVEL: variable(
     oneOf("fatal", "error", "warn", "info", "debug", "trace", "silent"),
@@ -415,26 +419,26 @@ export const variables = {
   ),
   LOG_FORMAT: {
     ...optional(oneOf("json", "pretty"), "one JSON object a line, or lines for people"),
-    defaultMeaning: "`json`, on a terminal `pretty`",
+    defaultMeaning: "`pretty` on a terminal, else `json`",
   },
   AUDIT_LOG: variable(
     text,
     "stdout",
-    "where login attempts and key changes go: a file, `stdout` or `off`",
+    "where login attempts and key changes are written: a file, `stdout` or `off`",
   ),
-  REFLECTION: variable(onOff, "on", "whether rpc clients may read the schema by server reflection"),
+  REFLECTION: variable(onOff, "on", "let RPC clients read the schema by server reflection"),
   API_PAGE: variable(
     onOff,
     "off",
-    "a page at `/` that describes the API and calls it, with the OpenAPI document; the demo has it on",
+    "serve a page at `/` that describes the API and calls it, and the OpenAPI document; on in the demo",
   ),
-  WORKERS: variable(workers, "1", "processes that share the port; `auto` for as many as cores"),
+  WORKERS: variable(workers, "1", "processes that share the port; `auto` starts one per core"),
   SHUTDOWN_DELAY: variable(
     duration(0, 3600),
     "0s",
-    "time still served after SIGTERM while `/readyz` says not ready, for load balancers to notice",
+    "time after SIGTERM during which requests are served and `/readyz` says not ready, so that load balancers notice",
   ),
-  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time after that to finish what is in flight"),
+  SHUTDOWN_GRACE: variable(duration(0, 3600), "20s", "time after that to finish open requests"),
 } as const satisfies Record<string, Variable<unknown>>;
 
 export type VariableName = keyof typeof variables;
@@ -444,7 +448,7 @@ export type Config = {
   readonly [Name in VariableName]: ReturnType<(typeof variables)[Name]["parse"]>;
 };
 
-/** Every fault of a configuration, one a line; never a value of a secret. */
+/** The message lists every fault of a configuration, one a line, and quotes no secret. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   constructor(faults: readonly string[]) {
@@ -452,14 +456,20 @@ export class ConfigError extends Error {
   }
 }
 
-/** @throws ConfigError with all faults. An empty variable counts as unset. */
+/**
+ * Parses the environment into a frozen `Config`. An empty variable counts as unset.
+ * @throws ConfigError with all faults
+ */
 export function parseConfig(env: Environment): Config {
   const { values, faults } = checkConfig(env);
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(values as Config);
 }
 
-/** As `parseConfig`, for who has faults of more than the variables to tell: what could be parsed. */
+/**
+ * Like `parseConfig`, but returns the faults, so that a caller can add its own; `values` has the variables that
+ * could be parsed.
+ */
 export function checkConfig(env: Environment): { values: Partial<Config>; faults: string[] } {
   const faults: string[] = [];
   const values: Record<string, unknown> = {};
@@ -478,7 +488,7 @@ export function checkConfig(env: Environment): { values: Partial<Config>; faults
 
 const rows = Object.entries<Variable<unknown>>(variables);
 
-/** The variables that name a file which holds a secret. */
+/** The variables that name the file of a secret. */
 const secretFileNames = rows.filter(([, row]) => row.secret).map(([name]) => `${name}_FILE`);
 
 function parseValue(row: Variable<unknown>, value: string): unknown {
@@ -490,7 +500,7 @@ function parseValue(row: Variable<unknown>, value: string): unknown {
   }
 }
 
-/** What does not go together; durations are only compared where `areDurationsSound`. */
+/** Faults of combinations of variables. Durations are compared only if `areDurationsSound`. */
 function faultsTogether(config: Partial<Config>, areDurationsSound: boolean): string[] {
   const { TOKEN_MAX_SESSION = 0, TOKEN_TTL = 0, KEY_ROTATION_INTERVAL = 0 } = config;
   const faults: string[] = [];
@@ -518,7 +528,7 @@ function faultsTogether(config: Partial<Config>, areDurationsSound: boolean): st
 const usesMongo = (env: Environment) =>
   Boolean(valueOf(env, "MONGODB_URI") ?? valueOf(env, "MONGODB_URI_FILE"));
 
-/** The embedded store is the default, so it is also what a misnamed MONGODB_URI would lead to. */
+/** Without this check a misnamed MONGODB_URI would silently select the embedded store. */
 function strayMongoFaults(env: Environment): string[] {
   if (usesMongo(env)) return [];
   const { settings } = mongoSettings(env, [...rows.map(([name]) => name), ...secretFileNames]);
@@ -528,14 +538,14 @@ function strayMongoFaults(env: Environment): string[] {
   );
 }
 
-/** What a variable is set to; one trailing newline, which many ways of setting one add, is dropped. */
+/** The value of a variable, without one trailing newline: many tools add one. */
 function valueOf(env: Environment, name: string): string | undefined {
   return withoutNewline(env[name] ?? "") || undefined;
 }
 
 const withoutNewline = (text: string) => text.replace(/\r?\n$/, "");
 
-/** What is set, or in the file that is named, else what the preset says, else the default. */
+/** The value that is set, or that the `_FILE` variable's file holds, else the preset's, else the default. */
 function textOf(env: Environment, name: string, row: Variable<unknown>): string | undefined {
   const preset = presetOf(valueOf(env, "USERS_PRESET"));
   const fromPreset = preset && { REHASH: "off", ...preset.variables }[name];
@@ -561,9 +571,9 @@ function readSecret(path: string, variable: string): string {
 }
 
 /**
- * The effective configuration as text by variable, secrets masked; `undefined` where a variable is
- * neither set nor has a default.
- * @throws Error where a secret's file cannot be read: `parseConfig` comes first.
+ * The effective configuration by variable, as text, with secrets masked; `undefined` for a variable that is
+ * not set and has no default.
+ * @throws Error if the file of a secret cannot be read: call `parseConfig` first
  */
 export function describeConfig(env: Environment): Record<string, string | undefined> {
   const described = rows.flatMap(([name, row]) => {
@@ -580,22 +590,22 @@ export function workerCount({ WORKERS }: Pick<Config, "WORKERS">): number {
   return WORKERS === "auto" ? availableParallelism() : WORKERS;
 }
 
-/** How many hashes may run at once: while tokens are renewed, and while none has been for a second. */
+/** How many hashes may run at once: `busy` while tokens are renewed, `quiet` after a second without a renewal. */
 export function hashConcurrency(env: Environment, config: Config): { busy: number; quiet: number } {
   const busy = config.HASH_CONCURRENCY;
-  // Whoever sets a number means it, and a primary sets one for each of its workers.
+  // A number that is set is kept to; a primary sets one for each of its workers.
   const isFixed = valueOf(env, "HASH_CONCURRENCY") !== undefined || workerCount(config) > 1;
   return { busy, quiet: isFixed ? busy : availableParallelism() };
 }
 
-/** One sentence for each value that is allowed and probably not meant. */
+/** One sentence for each value that is allowed but probably a mistake. */
 export function configWarnings(config: Config): string[] {
   const { TOKEN_ISSUER, TOKEN_TYPE, TOKEN_AUDIENCE } = config;
   const warning = issuerWarning(TOKEN_ISSUER);
   const warnings = warning === undefined ? [] : [warning];
   if (TOKEN_TYPE === "at+jwt" && TOKEN_AUDIENCE === undefined) {
     warnings.push(
-      "TOKEN_TYPE is at+jwt and TOKEN_AUDIENCE is unset: verifiers that go by RFC 9068 refuse tokens without aud",
+      "TOKEN_TYPE is at+jwt and TOKEN_AUDIENCE is unset: verifiers that follow RFC 9068 refuse tokens without aud",
     );
   }
   return [...warnings, ...upstreamWarnings(config)];
@@ -618,7 +628,7 @@ function upstreamWarnings(config: Config): string[] {
   return warnings;
 }
 
-/** One sentence for each variable that is not ours but was perhaps meant to be. */
+/** One sentence for each variable that is not Latchkey's but may be a misspelt one. */
 export function likelyTypos(env: Environment): string[] {
   const names = [...rows.map(([name]) => name), ...secretFileNames];
   const { services } = usesMongo(env) ? { services: [] } : mongoSettings(env, names);
@@ -627,7 +637,7 @@ export function likelyTypos(env: Environment): string[] {
     ...(services[0] === undefined
       ? []
       : [
-          `${services[0]} tells of a MongoDB, but MONGODB_URI is not set: users are kept in DATA_DIR`,
+          `${services[0]} points to a MongoDB, but MONGODB_URI is not set: users are kept in DATA_DIR`,
         ]),
   ];
 }

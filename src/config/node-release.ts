@@ -1,6 +1,6 @@
-/** What an operator should know of the release of Node.js that runs. Depends on nothing. */
+/** Warnings about the running release of Node.js. Depends on nothing. */
 
-/** Lines that get no security fixes any more, with the month of their last one. */
+/** Release lines that get no more security fixes, with the month of the last one. */
 const endedLines: Readonly<Record<string, string>> = {
   20: "April 2026",
   21: "June 2024",
@@ -9,8 +9,8 @@ const endedLines: Readonly<Record<string, string>> = {
 };
 
 /**
- * The first release of each line that answers 431 to more header lines than it keeps. Older ones drop the
- * rest in silence: a client could hide the line that a proxy adds.
+ * The first release of each line that answers 431 when a request has more header lines than the limit. Older
+ * releases silently drop the lines past it: a client could push out the line that a proxy adds.
  */
 const headerLinesKept: Readonly<Record<string, readonly [number, number]>> = {
   22: [23, 2],
@@ -18,7 +18,7 @@ const headerLinesKept: Readonly<Record<string, readonly [number, number]>> = {
   26: [5, 1],
 };
 
-/** One sentence each. @param version as `24.18.1` */
+/** Returns one sentence for each warning. @param version such as `24.18.1` */
 export function nodeWarnings(version: string): string[] {
   const [line = "", ...rest] = version.split(".");
   const [minor = 0, patch = 0] = rest.map(Number);

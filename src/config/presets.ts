@@ -1,6 +1,6 @@
 /**
- * What the frameworks left in MongoDB: the table behind `USERS_PRESET`. Depends on the domain's hash
- * encodings and usernames.
+ * How each framework keeps its users in MongoDB: the table behind `USERS_PRESET`. Depends on the domain's
+ * hash encodings and usernames.
  */
 import {
   betterAuthHash,
@@ -11,48 +11,49 @@ import {
 } from "../auth/passwords/encodings.js";
 import { usernameKeyOf, type UsernameKey, type UsernameMatch } from "../auth/usernames.js";
 
-/** A place that a hash may be in. */
+/** A field that may hold the hash. */
 export interface HashSource {
   /** Path of the hash; absent: `USERS_PASSWORD_FIELD`. */
   readonly path?: string;
-  /** Path of a salt that is kept beside it, without which the hash is none. */
+  /** Path of a salt kept in a field of its own, without which the hash cannot be used. */
   readonly salt?: string;
-  /** The one string that the hash families know. */
+  /** Returns hash and salt as one string that a hash family recognises. */
   readonly encode: (hash: string, salt: string) => string;
 }
 
+/** Where the documents have their password hashes. */
 export interface HashLayout {
-  /** Whether a hash of ours is stored with a mark, because the format that is told would apply to it. */
+  /** Whether Latchkey marks the hashes that it stores, because `USERS_PASSWORD_FORMAT` would apply to them too. */
   readonly marksOwn?: boolean;
-  /** The first that is there counts. The other ones go when Latchkey writes a hash. */
+  /** The first field that has a hash counts. The others are removed when Latchkey writes one. */
   readonly sources: readonly [HashSource, ...HashSource[]];
   /** Set where hashes are in a collection of their own. */
   readonly collection?: {
     readonly name: string;
     /** Its field for the `_id` of the user. */
     readonly userId: string;
-    /** What else its documents that hold hashes have. */
+    /** Fields, with their values, that tell the documents with hashes from the others. */
     readonly filter: Readonly<Record<string, string>>;
   };
 }
 
 export interface Preset {
-  /** Defaults of variables, as one would write them. */
+  /** Defaults of variables, as text. */
   readonly variables: Readonly<Record<string, string>>;
   readonly hash?: HashLayout;
-  /** The case that the framework itself gives a name before it looks for it. */
+  /** The case into which the framework converts a name before it looks it up. */
   readonly usernameCase?: "lower" | "upper";
-  /** Whether the framework strips blanks off a name before it looks for it. */
+  /** Whether the framework trims a name before it looks it up. */
   readonly trimsUsername?: boolean;
-  /** Whether the framework lets a user in by a name of another case, if nobody else has it. */
+  /** Whether the framework accepts a name in another case, if no other user has it. */
   readonly findsOtherCase?: boolean;
-  /** Set where the index on the name is a partial one on strings: MongoDB must be asked for those. */
+  /** Set if the index on the name covers strings only: MongoDB uses it only for queries on strings. */
   readonly indexesStringsOnly?: boolean;
-  /** What separates roles that are kept in one string. */
+  /** The separator of roles that are kept in one string. */
   readonly rolesSeparator?: string;
 }
 
-/** Whose bytes a UUID in MongoDB's binary subtype 3 is made of: the drivers of old had an order each. */
+/** The byte orders of UUIDs in MongoDB's binary subtype 3: each of the old drivers had its own. */
 export const legacyUuidOrders = ["java", "csharp", "python"] as const;
 export type LegacyUuidOrder = (typeof legacyUuidOrders)[number];
 
@@ -166,14 +167,14 @@ export const presets = {
 
 export type PresetName = keyof typeof presets;
 
-/** Undefined where it is no preset's name. */
+/** The preset of that name, or undefined. */
 export function presetOf(name: string | undefined): Preset | undefined {
   return name !== undefined && Object.hasOwn(presets, name)
     ? presets[name as PresetName]
     : undefined;
 }
 
-/** What all spellings have in common that find one user. */
+/** Returns a function that maps every spelling that finds the same user to one key. */
 export function usernameKeyFor(config: {
   readonly USERNAME_MATCH: UsernameMatch;
   readonly USERS_PRESET: PresetName | undefined;

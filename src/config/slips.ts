@@ -1,6 +1,6 @@
 /**
- * Variables of the environment that are not ours but were perhaps meant to be: misspelt names, and settings
- * that tell another program where its MongoDB is. Depends on nothing.
+ * Finds variables of the environment that are not Latchkey's but may have been meant for it: misspelt names,
+ * and settings by which other programs find their MongoDB. Depends on nothing.
  */
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -8,7 +8,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const nameCharactersMin = 5;
 const editsMax = 2;
 
-/** One sentence for each variable whose name is nearly one of `names`. */
+/** One sentence for each variable whose name is close to one of `names`. */
 export function misspeltNames(env: Environment, names: readonly string[]): string[] {
   return Object.keys(env).flatMap((name) => {
     if (!env[name] || names.includes(name)) return [];
@@ -19,7 +19,7 @@ export function misspeltNames(env: Environment, names: readonly string[]): strin
   });
 }
 
-/** The name that was probably meant, undefined where none is near. */
+/** The name that was probably meant, or undefined if none is close. */
 function nearestOf(name: string, names: readonly string[]): string | undefined {
   const written = name.toUpperCase();
   const twin = names.find((ours) => ours === `${written}_FILE` || `${ours}_FILE` === written);
@@ -47,17 +47,17 @@ export function isNear(a: string, b: string, edits: number): boolean {
   );
 }
 
-/** Kubernetes and Docker links set these for each service of the namespace, whoever uses it. */
+/** Kubernetes and Docker links set these for each service of the namespace, used or not. */
 const serviceForm =
   /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;
-/** Where MongoDB's own programs are installed. */
+/** Variables that say where MongoDB's own programs are installed. */
 const installationForm = /_(HOME|PATH|BIN|DIR|VERSION|MAJOR)$/;
 const mongoWord = /(^|_)MONGO(DB|HQ|LAB|CLOUD)?(_|$)/;
 const mongoUri = /^\s*mongodb(\+srv)?:\/\//i;
 
 /**
- * The variables by which somebody has told where MongoDB is, except those named in `ours`. `services` are
- * the ones that a cluster sets by itself: a MongoDB is near, but nobody has said that it is to be used.
+ * The variables that point to a MongoDB, except those named in `ours`: `settings` were set by somebody,
+ * `services` by the cluster itself, which does not mean that Latchkey is to use that MongoDB.
  */
 export function mongoSettings(
   env: Environment,

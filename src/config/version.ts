@@ -1,5 +1,5 @@
 /**
- * The version of this package, as its manifest has it. Depends on node and on the package.json of
+ * The version of this package, from its manifest. Depends on node and on the package.json of
  * @latchkey-auth/latchkey.
  */
 import { createRequire } from "node:module";

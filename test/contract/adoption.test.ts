@@ -289,7 +289,7 @@ test.each(Object.entries(collections))("%s", async (name, shapes) => {
     if (result && isIn) {
       const isNamed = faults.some(
         ({ fault, reason }) =>
-          fault === "shared_subject" || reason?.includes("when they come back"),
+          fault === "shared_subject" || reason?.includes("cannot renew their tokens"),
       );
       expect([record, result.isRenewed]).toEqual([record, !isNamed]);
     }

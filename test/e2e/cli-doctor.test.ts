@@ -103,7 +103,7 @@ describe("doctor", () => {
         expect.stringMatching(/^error: 1 have a hash that cannot be used/),
         expect.stringMatching(/^warning: 2 have no password hash/),
         expect.stringMatching(/^ok: 1 are disabled/),
-        expect.stringMatching(/^error: 2 share the subject/),
+        expect.stringMatching(/^error: 2 have the same token subject/),
       ]),
     );
     for (const secret of ["alice", "bob", "carol", "hunter2", "u20VBwsot1oJi"]) {

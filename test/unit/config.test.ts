@@ -258,7 +258,7 @@ describe("without MONGODB_URI", () => {
   test.each(Object.entries(clusterSets))("%s=%s is a warning", (name, value) => {
     parseConfig({ [name]: value });
     expect(likelyTypos({ [name]: value })).toEqual([
-      expect.stringContaining(`${name} tells of a MongoDB, but MONGODB_URI is not set`),
+      expect.stringContaining(`${name} points to a MongoDB, but MONGODB_URI is not set`),
     ]);
     expect(likelyTypos({ [name]: value, MONGODB_URI: "mongodb://localhost/app" })).toEqual([]);
   });
@@ -276,7 +276,7 @@ test("the README lists every variable as the code has it", () => {
   const rows = Object.entries(variables).flatMap(([name, row]) => {
     const given = "default" in row ? `\`${row.default}\`` : "unset";
     const fallback = "defaultMeaning" in row ? row.defaultMeaning : given;
-    const file = `| \`${name}_FILE\` | unset | file that holds it, in its place |`;
+    const file = `| \`${name}_FILE\` | unset | file that holds ${name}, instead of it |`;
     return [`| \`${name}\` | ${fallback} | ${row.meaning} |`, ...("secret" in row ? [file] : [])];
   });
   const table = ["| variable | default | meaning |", "|---|---|---|", ...rows].join("\n");

@@ -1,4 +1,4 @@
-/** The record of administration in MongoDB. Depends on mongodb and the domain's port. */
+/** The administration log in MongoDB. Depends on mongodb and the domain's port. */
 import { randomUUID } from "node:crypto";
 import type { Collection } from "mongodb";
 import {

@@ -1,7 +1,7 @@
 /**
- * The one way to MongoDB: every call bounded in time, every error of the driver made one of ours.
- * Depends on mongodb and the domain's errors. The driver's own timeouts only tidy up after our
- * deadline: measured against a frozen server, none of them is certain to end a call.
+ * The connection to MongoDB: bounds every call in time and translates every error of the driver. Depends on
+ * mongodb and the domain's errors. The deadline is our own: against a frozen server, measured, none of the
+ * driver's timeouts is certain to end a call; they only free its sockets afterwards.
  */
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,25 +19,25 @@ import {
   asAuthError,
 } from "./failures.js";
 
-/** The driver cannot make sense of the connection string. */
+/** The connection string cannot be used. */
 export class MongoStoreError extends Error {
   override readonly name = "MongoStoreError";
 }
 
-/** Runs something of the driver's: bounded in time, its errors made ours. */
+/** Runs a call of the driver within the deadline. @throws AuthError in place of the driver's errors */
 export type MongoCall = <T>(work: () => Promise<T>) => Promise<T>;
 
 /**
- * A write that is believed on proof alone. `work` resolves with whether it wrote; `isStored` tells whether
- * what it writes is what is stored, and is asked where an answer was lost.
- * @throws AuthError as `MongoCall`, also where it was written and no majority has confirmed it
+ * Runs a write and resolves with whether it wrote. `work` writes, and resolves with the same; `isStored` reads
+ * whether the written values are stored, and is called if the answer to `work` was lost.
+ * @throws AuthError like `MongoCall`, and if no majority has confirmed the write
  */
 export type MongoWrite = (
   work: () => Promise<boolean>,
   isStored: () => Promise<boolean>,
 ) => Promise<boolean>;
 
-/** What a cursor finds, page by page. `open` is called once the client is connected, which closes cursors. */
+/** Reads a cursor page by page. `open` is called once the client is connected, since connecting closes cursors. */
 export type MongoPages = <T>(open: () => FindCursor<T>) => AsyncIterable<T[]>;
 
 export interface MongoAccess {
@@ -46,10 +46,10 @@ export interface MongoAccess {
   readonly pages: MongoPages;
 }
 
-/** For reads that are to prove something: no later election takes back what they see. */
+/** Options of reads that prove a write: no later election can take back what they return. */
 export const proven = { readConcern: { level: "majority" } } as const;
 
-/** A client that outlives whatever becomes of the server. */
+/** A client that connects again after any failure of the server. */
 export class MongoConnection implements MongoAccess {
   readonly db: Db;
   readonly #client: MongoClient;
@@ -68,9 +68,9 @@ export class MongoConnection implements MongoAccess {
   }
 
   /**
-   * Runs `work`, which may still complete after the deadline. Where that is a long one, a server that
-   * falls silent is not waited for until then.
-   * @throws AuthError `store_unavailable`, or `internal` where the server refuses a document
+   * Runs `work`, which may still complete after the deadline. If the deadline is long, the call ends sooner
+   * when the server stops answering.
+   * @throws AuthError `store_unavailable`, or `internal` if the server refuses a document
    */
   readonly call: MongoCall = (work) => {
     const attempt = withDeadline(this.#deadlineMs, this.#attempt(work));
@@ -99,7 +99,7 @@ export class MongoConnection implements MongoAccess {
   async #whileAnswering<T>(work: Promise<T>): Promise<T> {
     const settled = new AbortController();
     const silence = this.#untilSilent(settled.signal);
-    // It ends with an error in any case.
+    // It always rejects, if only with the abort below.
     silence.catch(() => undefined);
     try {
       return await Promise.race([work, silence]);
@@ -108,7 +108,7 @@ export class MongoConnection implements MongoAccess {
     }
   }
 
-  /** @throws AuthError `store_unavailable` once the server does not answer, or the signal's reason. */
+  /** @throws AuthError `store_unavailable` when the server stops answering; or the signal's reason */
   async #untilSilent(signal: AbortSignal): Promise<never> {
     for (;;) {
       await sleep(silenceMs, undefined, { signal });
@@ -119,7 +119,7 @@ export class MongoConnection implements MongoAccess {
     }
   }
 
-  /** What time it is at the primary. */
+  /** The primary's time, in milliseconds since 1970. */
   now(): number {
     return this.#clock.now();
   }
@@ -130,7 +130,7 @@ export class MongoConnection implements MongoAccess {
   }
 
   async #attempt<T>(work: () => Promise<T>): Promise<T> {
-    // The driver would connect again.
+    // A closed client of the driver would connect again.
     if (this.#isClosed) throw storeUnavailable("the store is closed");
     const connected = (this.#connected ??= this.#connect());
     try {
@@ -145,7 +145,7 @@ export class MongoConnection implements MongoAccess {
     }
   }
 
-  /** A first connection that failed is final for the driver, until it is closed and told to connect. */
+  /** Connects. After a failed connection the driver must be closed before it connects again. */
   async #connect(): Promise<void> {
     try {
       if (this.#hasFailed) await this.#client.close();
@@ -167,7 +167,7 @@ async function prove(
   for (let attempt = 1; attempt <= 2; attempt++) {
     try {
       const wrote = await work();
-      // What stands in the way of a second attempt may be the work of the first one.
+      // The second attempt may have found what the first one wrote.
       return wrote || (failure !== undefined && (await isStored()));
     } catch (error) {
       if (isDocumentFault(error)) throw error;
@@ -181,18 +181,18 @@ async function prove(
   throw failure;
 }
 
-/** The failure of a write that may have been done. */
+/** The error of a write that may have been done. */
 export function outcomeUnknown(failure: unknown): AuthError {
   const message = `${asAuthError(failure).message}; whether it was written is not known`;
   return storeUnavailable(message, failure);
 }
 
-/** Whoever waits longer for an answer need not wait longer for a server, or for one that is silent. */
+/** How long to wait for a server to be found, or to answer a ping, even if the deadline is longer. */
 const silenceMs = 5000;
-/** Of the time for a call, what is left to say why no server was found. */
+/** The part of a call's time that is kept to report why no server was found. */
 const reportMs = 500;
 
-/** The options of the URI that we set ourselves, by name, with what they are set to. */
+/** Options of the URI that Latchkey sets itself, with their values. */
 const ours: Readonly<Record<string, string>> = {
   w: "majority",
   readPreference: "primary",
@@ -202,7 +202,7 @@ const ourTimeouts = [
   ...["waitQueueTimeoutMS", "timeoutMS"],
 ];
 
-/** What the URI asks for in vain, one sentence for each option. */
+/** One sentence for each option of the URI that has no effect. */
 export function overriddenOptions(uri: string): string[] {
   const query = new URLSearchParams(uri.slice(uri.indexOf("?") + 1 || uri.length));
   return Array.from(query, ([name, value]) => {
@@ -218,7 +218,7 @@ export function overriddenOptions(uri: string): string[] {
   }).filter((sentence) => sentence !== "");
 }
 
-/** The packages that the driver wants for some options, and does not bring along. */
+/** Packages that the driver needs for some options and does not depend on. */
 const packagesByMechanism: Readonly<Record<string, string>> = {
   "MONGODB-AWS": "@aws-sdk/credential-providers",
   GSSAPI: "kerberos",
@@ -228,7 +228,7 @@ const packagesByCompressor: Readonly<Record<string, string>> = {
   zstd: "@mongodb-js/zstd",
 };
 
-/** @throws MongoStoreError where the URI asks for what needs a package that is not installed. */
+/** @throws MongoStoreError if an option of the URI needs a package that is not installed */
 function checkPackages({ options }: MongoClient): void {
   const { credentials, compressors } = options;
   const required = createRequire(import.meta.url);
@@ -243,15 +243,15 @@ function checkPackages({ options }: MongoClient): void {
       required.resolve(name);
     } catch {
       throw new MongoStoreError(
-        `MONGODB_URI asks for what needs the package ${name}, which is not installed: npm install ${name}`,
+        `MONGODB_URI has an option that needs the package ${name}, which is not installed: npm install ${name}`,
       );
     }
   }
 }
 
 /**
- * Writes are not retried by the driver: a server that does not recognise the second one as the same
- * would do it twice, or call what the first one wrote a conflict. `write` looks instead.
+ * The driver's retries of writes are off: a server that does not recognise a retry would write twice, or
+ * report the first write as a conflict. `write` reads what is stored instead.
  */
 function newClient(uri: string, deadlineMs: number): MongoClient {
   const connectMs = Math.max(Math.min(deadlineMs, silenceMs) - reportMs, deadlineMs / 2);
@@ -261,7 +261,7 @@ function newClient(uri: string, deadlineMs: number): MongoClient {
       readPreference: "primary",
       writeConcern: { w: "majority", wtimeoutMS: deadlineMs },
       retryWrites: false,
-      // A read that is tried again outlives socketTimeoutMS.
+      // A retried read lasts longer than socketTimeoutMS.
       retryReads: false,
       serverSelectionTimeoutMS: Math.min(connectMs, silenceMs),
       connectTimeoutMS: Math.min(connectMs, silenceMs),

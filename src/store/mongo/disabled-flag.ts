@@ -1,17 +1,18 @@
 /**
- * `USERS_DISABLED_FIELD`: what the fields of an adopted collection say of whether a user may log in.
- * Depends on its neighbour `instant.ts` and `config/conditions.ts`.
+ * `USERS_DISABLED_FIELD`: evaluates the conditions under which a user is disabled, and writes fields that
+ * meet them. Depends on its neighbour `instant.ts` and `config/conditions.ts`.
  *
- *     disabled              whoever has it: anything but false, 0, null, "active" and "enabled"
- *     !is_active            whoever has anything but true, 1, "active" and "enabled"
- *     status=banned,closed  whoever has one of these values
- *     !status=active        whoever has none of these values
- *     locked_at:date        whoever has anything there; what Latchkey writes is a date
- *     !confirmed_at:date    whoever has nothing there
- *     lockedUntil>now       whoever has a date to come
- *     !banExpires<now       whoever has no date that has passed
+ *     condition             disables a user whose field
+ *     disabled              has any value but false, 0, null, "active" and "enabled"
+ *     !is_active            has any value but true, 1, "active" and "enabled", or is missing
+ *     status=banned,closed  has one of these values
+ *     !status=active        has none of these values
+ *     locked_at:date        has any value; Latchkey writes a date
+ *     !confirmed_at:date    has no value
+ *     lockedUntil>now       has a date in the future
+ *     !banExpires<now       has no date in the past
  *
- * Several are separated by commas, any of them disables; `a&b` disables whoever fits both.
+ * Commas separate conditions, any of which disables; `a&b` disables if both hold.
  */
 import { parseConditions, type Condition, type FieldTest } from "../../config/conditions.js";
 import { toInstant } from "./instant.js";
@@ -28,14 +29,14 @@ export class DisabledFlag {
     this.paths = [...new Set(this.#conditions.flat().map(({ path }) => path))];
   }
 
-  /** A value whose meaning is not known disables. */
+  /** Whether any condition holds. A value that is not understood disables. */
   isDisabled(at: Lookup): boolean {
     return this.#conditions.some((condition) => holds(condition, at));
   }
 
   /**
-   * What to write so that a user is disabled or enabled, `undefined` for a field that goes: of a
-   * disabled user the first condition, of an enabled one whatever disables him at present.
+   * The fields to write so that a user is disabled or enabled, `undefined` for a field to remove. Disabling
+   * writes the first condition; enabling changes each condition that disables the user at present.
    */
   changes(disabled: boolean, at: Lookup): Record<string, unknown> {
     const [first = []] = this.#conditions;
@@ -47,7 +48,7 @@ export class DisabledFlag {
     return Object.fromEntries(tests.map((test) => [test.path, valueFor(test, disabled)]));
   }
 
-  /** What a new document has. */
+  /** The fields of a new document. */
   values(disabled: boolean): Record<string, unknown> {
     const [first = [], ...others] = this.#conditions;
     const entries = (tests: Condition, is: boolean) =>
@@ -87,7 +88,7 @@ function isEnabled(value: unknown, inverted: boolean): boolean {
 const textOf = (value: unknown) =>
   ["string", "number", "boolean"].includes(typeof value) ? String(value) : undefined;
 
-/** The last day that every framework can still read. */
+/** The last day that every framework can read. */
 const forever = new Date("9999-12-31T00:00:00Z");
 
 function valueFor({ kind, inverted, values }: FieldTest, disabled: boolean): unknown {

@@ -1,6 +1,6 @@
 /**
- * What a document of the users collection means, and how a user is written into one. Depends on
- * mongodb's BSON types, the domain's users and the layouts of the presets.
+ * Reads a user from a document of the users' collection, and writes one into it. Depends on mongodb's BSON
+ * types, the domain's users and the layouts of the presets.
  */
 import { Binary, DBRef } from "mongodb";
 import type { CollationOptions, Document } from "mongodb";
@@ -13,11 +13,11 @@ import type { Occupant } from "../import-plan.js";
 import { isReadableInstant, toInstant } from "./instant.js";
 import { UserIds, describeForeignId, showId, type DocumentId } from "./user-ids.js";
 
-/** The paths, dotted where nested, of what we know of a user. */
+/** The paths of a user's fields, dotted if nested. */
 export interface UserFields {
   readonly username: string;
   readonly password: string;
-  /** Of the forms that `parseDisabledFlag` reads. */
+  /** In the grammar of `parseConditions`. */
   readonly disabled: string;
   readonly roles: string;
   readonly tokensValidAfter: string;
@@ -38,10 +38,10 @@ export function at(document: Document, path: string): unknown {
     );
 }
 
-/** The keys under which a role that is an object has its name. */
+/** The keys under which a role that is an object may have its name. */
 const roleNames = ["authority", "role", "name", "_id"];
 
-/** The roles that can be read, and whether there are others. */
+/** The roles that can be read, and whether these are all. */
 function readRoles(value: unknown, separator: string | undefined) {
   if (value === undefined || value === null) return { roles: [], areAllRead: true };
   const given: unknown[] = Array.isArray(value)
@@ -61,9 +61,7 @@ function roleName(role: unknown): unknown {
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
-/** A login refuses a longer one before it looks for it. */
-
-/** A hash may be stored as bytes, and have blanks or the padding of a CHAR column around it. */
+/** The text of a stored hash, which may be bytes, with blanks or the padding of a CHAR column around it. */
 function hashText(value: unknown): string | undefined {
   if (typeof value === "string") return value.trim();
   if (value instanceof Binary && value.sub_type === Binary.SUBTYPE_DEFAULT) {
@@ -72,13 +70,13 @@ function hashText(value: unknown): string | undefined {
   return undefined;
 }
 
-/** How usernames are compared and what a framework makes of one before it looks for it. */
+/** How usernames are compared, and what the framework does to a name before it looks it up. */
 export interface UsernameRule {
   readonly match?: UsernameMatch;
   readonly case?: "lower" | "upper" | undefined;
-  /** Whether blanks around a name do not count. */
+  /** Whether the framework trims the name. */
   readonly trimmed?: boolean | undefined;
-  /** Whether a name that nobody has finds the one user whose name differs by case. */
+  /** Whether a name that no user has finds the one user whose name differs in case only. */
   readonly findsOtherCase?: boolean | undefined;
   readonly indexesStringsOnly?: boolean | undefined;
 }
@@ -91,23 +89,24 @@ export interface MappingOptions {
   readonly legacyUuid?: LegacyUuidOrder | undefined;
 }
 
+/** The mapping between the documents of one users' collection and users. */
 export class UserMapping {
   readonly fields: UserFields;
-  /** The mapped fields and nothing else. */
+  /** Projects a user's document to the mapped fields. */
   readonly projection: Readonly<Record<string, 1>>;
-  /** The same without the hash. */
+  /** The same, without the hash. */
   readonly accountProjection: Readonly<Record<string, 1>>;
-  /** The same of the collection that the hashes are in. */
+  /** Projects a document that holds a hash to the fields of the hash. */
   readonly hashProjection: Readonly<Record<string, 1>>;
   readonly hash: HashLayout;
   readonly usernameKey: UsernameKey;
-  /** What MongoDB is to compare usernames by, undefined for its own, byte by byte. */
+  /** The collation for usernames; undefined if they are compared byte by byte. */
   readonly collation: CollationOptions | undefined;
-  /** The path that an index on the username has: a list's whole, where the name is at a place in one. */
+  /** The path of an index on the username: the path of the list, if the name is at a position in one. */
   readonly indexPath: string;
   readonly ids: UserIds;
   readonly findsOtherCase: boolean;
-  /** What has to be read to tell whether a user is disabled. */
+  /** Projects a user's document to the fields that tell whether he is disabled. */
   readonly flagProjection: Readonly<Record<string, 1>>;
   readonly #rule: UsernameRule;
   readonly #flag: DisabledFlag;
@@ -137,23 +136,23 @@ export class UserMapping {
     this.projection = projectionOf([...paths, ...(hash.collection ? [] : this.#hashPaths())]);
   }
 
-  /** What to ask MongoDB for: a collation need not know that two Unicode forms are one. */
+  /** The name to query for. Normalized under a collation, which may tell Unicode forms of one name apart. */
   queriedUsername(username: string): string {
     const asked = this.askedUsername(username);
     return this.collation ? asked.normalize("NFC") : asked;
   }
 
-  /** The filter for names of that condition. It finds names within a list too, which are nobody's. */
+  /** Filters by a condition on the username. May also find documents with the name elsewhere in a list. */
   nameFilter(condition: Document): Document {
     const { username } = this.fields;
     return {
-      // The index is on the list, whose every element it has; the place in it is looked at then.
+      // The index covers every element of the list; the condition below checks the position.
       ...(this.indexPath !== username && { [this.indexPath]: condition }),
       [username]: this.#rule.indexesStringsOnly ? { ...condition, $type: "string" } : condition,
     };
   }
 
-  /** The name as the framework would look for it. */
+  /** The name in the form in which the framework looks it up. */
   askedUsername(username: string): string {
     const name = this.#rule.trimmed ? username.trim() : username;
     if (this.#rule.case === undefined) return name;
@@ -170,36 +169,36 @@ export class UserMapping {
     );
   }
 
-  /** The hash in a document that holds one. */
+  /** The hash in a document, in the form that the hash families know. */
   passwordHash(document: Document): string | undefined {
     return this.#readHash(document).hash;
   }
 
-  /** The first hash that is there, or why it cannot be read. */
+  /** The first hash found, or why it cannot be read. */
   #readHash(document: Document): { hash?: string; fault?: string } {
     for (const { path = this.fields.password, salt, encode } of this.hash.sources) {
       const stored = at(document, path);
       if (stored === undefined || stored === null || stored === "") continue;
       const hash = hashText(stored);
       if (hash === undefined) return { fault: `${path} is neither text nor bytes` };
-      // A hash of ours needs no salt, and no other one is usable without.
+      // Latchkey's own hashes need no salt; a framework's hash without one is passed on and matches no password.
       return { hash: encode(hash, salt === undefined ? "" : saltText(at(document, salt))) };
     }
     return {};
   }
 
-  /** Undefined where there is none that is text. */
+  /** The username; undefined if it is not text. */
   usernameOf(document: Document): string | undefined {
     const username = at(document, this.fields.username);
     return typeof username === "string" ? username : undefined;
   }
 
-  /** What a document must still have for its hash to be the one that was read. */
+  /** The fields of the hash with their values, to filter by, so that a write replaces only the hash that was read. */
   hashFields(document: Document): Record<string, unknown> {
     return Object.fromEntries(this.#hashPaths().map((path) => [path, at(document, path) ?? null]));
   }
 
-  /** The update that leaves `hash` as the only one. */
+  /** The update that sets `hash` and removes every other hash. */
   hashUpdate(hash: string): { $set: Document; $unset?: Document } {
     const { password } = this.fields;
     const others = this.hash.sources.flatMap(({ path = password }) =>
@@ -215,7 +214,7 @@ export class UserMapping {
     return this.hash.marksOwn && hash.startsWith("$argon2id$") ? `{argon2}${hash}` : hash;
   }
 
-  /** What of a document matters to an import, be it a user of ours or not. */
+  /** The fields of a document that an import has to know, even if it is not a user's. */
   occupant(document: Document, hashes: Document = document): Occupant {
     const username = at(document, this.fields.username);
     const account = this.account(document);
@@ -230,13 +229,16 @@ export class UserMapping {
     };
   }
 
-  /** @param hashes where the hash is, if in another document. */
+  /**
+   * The user of a document, or undefined as for `account`.
+   * @param hashes the document with the hash, if it is another one
+   */
   user(document: Document, hashes: Document = document): User | undefined {
     const account = this.account(document);
     return account && { ...account, passwordHash: this.passwordHash(hashes) };
   }
 
-  /** Undefined where the username is not a string or the `_id` is of a type without a subject. */
+  /** The account of a document; undefined if the username is not a string or the `_id` cannot be a subject. */
   account(document: Document): Account | undefined {
     const id = this.ids.read(document["_id"]);
     const username = at(document, this.fields.username);
@@ -250,7 +252,7 @@ export class UserMapping {
     };
   }
 
-  /** What a login makes of a document, for the operator; whether its name is another's too is not looked at. */
+  /** Reports to an operator how a login would read the document. Does not look for other users of the same name. */
   record(document: Document, hashes: Document = document): UserRecord {
     return {
       user: this.user(document, hashes),
@@ -297,18 +299,18 @@ export class UserMapping {
         : [`${roles} that cannot be read: their tokens lack them`]),
       ...(isForever
         ? [
-            `a ${tokensValidAfter} that ${isReadableInstant(instant) ? "is still to come" : "is no point in time"}: they log in, but their tokens are refused when they come back`,
+            `a ${tokensValidAfter} that ${isReadableInstant(instant) ? "lies in the future" : "is not a point in time"}: they can log in, but cannot renew their tokens`,
           ]
         : []),
     ];
   }
 
-  /** Whether a change writes other fields depending on what the document has. */
+  /** Whether `update` needs the present document to write this change. */
   needsDocument({ disabled }: UserChange): boolean {
     return disabled !== undefined;
   }
 
-  /** The update that makes a change, but for the hash; undefined where there is nothing to do. */
+  /** The update for a change, apart from its hash; undefined if there is nothing to write. */
   update(
     { disabled, roles, tokensValidAfter }: UserChange,
     document: Document,
@@ -325,7 +327,7 @@ export class UserMapping {
     return this.#rolesSeparator === undefined ? roles : roles.join(this.#rolesSeparator);
   }
 
-  /** Every value of a user by path; undefined where the user has none. */
+  /** Every value of a user by path; undefined for those that the user has not. */
   values(user: User): Record<string, unknown> {
     return {
       [this.fields.username]: this.askedUsername(user.username),
@@ -373,13 +375,13 @@ const collations: Readonly<Record<UsernameMatch, CollationOptions | undefined>> 
 const ones = (paths: readonly string[]) =>
   Object.fromEntries(paths.map((path) => [path, 1] as const));
 
-/** A projection knows neither positions in lists nor a path within another. */
+/** MongoDB's projections allow neither positions in lists nor a path inside another one. */
 function projectionOf(paths: readonly string[]): Record<string, 1> {
   const whole = paths.map((path) => path.replace(/\.\d+(\..*)?$/, ""));
   return ones(whole.filter((path) => !whole.some((other) => path.startsWith(`${other}.`))));
 }
 
-/** Sets what has a value and unsets what has none; undefined where that is nothing. */
+/** An update that sets each value, and unsets the paths whose value is undefined; undefined if there are no paths. */
 export function toUpdate(values: Readonly<Record<string, unknown>>): Document | undefined {
   const entries = Object.entries(values);
   const set = entries.filter(([, value]) => value !== undefined);

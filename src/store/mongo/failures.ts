@@ -1,6 +1,6 @@
 /**
- * What an error of the driver means: an outage, a refusal that lasts, a fault of one document. Depends
- * on mongodb and the domain's errors.
+ * Classifies errors of the driver: an outage, a lasting refusal, a fault of one document. Depends on mongodb
+ * and the domain's errors.
  */
 import {
   MongoBulkWriteError,
@@ -15,12 +15,12 @@ import { storeUnavailable } from "../unavailable.js";
 
 export const duplicateKey = 11_000;
 
-/** Server errors that say something about the document and nothing about the server. */
+/** Codes of server errors that concern the document, not the server. */
 const documentFaults: unknown[] = [66, 121, 10_334, duplicateKey, 17_280];
 
 const validationFailed = 121;
 
-/** Why MongoDB refuses a document, as the end of a sentence. */
+/** Why MongoDB refuses a document; completes "the document …". */
 export const ruleOf = (code: unknown) =>
   code === validationFailed
     ? "does not meet the validation rules of the collection"
@@ -34,7 +34,7 @@ export const isDocumentFault = (error: unknown) =>
 export const isDuplicateKey = (error: unknown) =>
   error instanceof MongoServerError && error.code === duplicateKey;
 
-/** What lasts until somebody changes the set-up, by the server's code. */
+/** Refusals that last until the set-up is changed, by the server's code. */
 const refusals: Readonly<Record<number, string>> = {
   13: "MongoDB does not allow this to the user of MONGODB_URI; grant the role that latchkey doctor names",
   18: "MongoDB refuses the user name or the password of MONGODB_URI",
@@ -48,7 +48,7 @@ const refusals: Readonly<Record<number, string>> = {
 };
 
 /**
- * Why MongoDB refuses for good; undefined where trying again may help. The codes are those of
+ * Why MongoDB refuses; undefined if another attempt may succeed. The codes are those of
  * https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
  */
 export function refusalOf(error: unknown): string | undefined {
@@ -61,7 +61,7 @@ export function refusalOf(error: unknown): string | undefined {
   return undefined;
 }
 
-/** The error, and what caused it. */
+/** The error, followed by its causes. */
 function chainOf(error: unknown): Error[] {
   const chain: Error[] = [];
   for (let each = error; each instanceof Error && !chain.includes(each); each = each.cause) {
@@ -71,14 +71,14 @@ function chainOf(error: unknown): Error[] {
 }
 
 /**
- * The driver strikes a server off that shows up, if only for a moment while it starts or stops, as one
- * of another replica set or of none; with the last one gone it never looks for one again.
+ * Whether the driver has no servers left. It removes a server that reports another replica set or none, even
+ * briefly while it starts or stops; once the last one is removed, it never looks for servers again.
  */
 export function hasNoServers(error: unknown): boolean {
   return error instanceof MongoServerSelectionError && error.reason?.servers.size === 0;
 }
 
-/** Makes an error of the driver one of ours; any other one stays what it is. */
+/** Translates an error of the driver into an `AuthError`; returns any other error as it is. */
 export function translate(error: unknown): unknown {
   if (error instanceof AuthError) return error;
   if (isDocumentFault(error)) {
@@ -119,7 +119,7 @@ export function translate(error: unknown): unknown {
 
 export const asAuthError = (error: unknown) => AuthError.from(translate(error));
 
-/** The driver has no codes for these. */
+/** Errors for which the driver has no code, recognised by their message. */
 const faults: readonly (readonly [RegExp, string])[] = [
   [/wire version/i, "this MongoDB is of a version that Latchkey cannot use; 4.4 is the oldest one"],
   [
@@ -129,7 +129,7 @@ const faults: readonly (readonly [RegExp, string])[] = [
   [/optional module|not found\. Please install/i, "MONGODB_URI needs a package that is missing"],
 ];
 
-/** Written, but not by as many members as was asked for. */
+/** Whether the primary has written, but not as many members as the write concern asks for. */
 export function isUnconfirmed(error: unknown): boolean {
   if (error instanceof MongoBulkWriteError) {
     return error.result.getWriteConcernError() !== undefined;
@@ -142,18 +142,18 @@ export function isUnconfirmed(error: unknown): boolean {
 
 const writeConcernFailed = 64;
 
-/** Server errors that another attempt, perhaps at another member, need not meet. */
+/** Codes of server errors that another attempt, perhaps on another member, may not meet. */
 const passingCodes: unknown[] = [
   ...[6, 7, 89, 91, 112, 189, 262, 317, 358, 9001, 10_107, 11_600, 11_602, 13_435, 13_436],
   16_500,
 ];
 
-/** Whether one more attempt may succeed, at once. */
+/** Whether an immediate second attempt may succeed. */
 export function isPassing(error: unknown): boolean {
   return chainOf(error).some(
     (each) =>
       each instanceof MongoNetworkError ||
-      // The driver keeps the message of what it wraps, and its code if it has one.
+      // The driver wraps an error with its message, and with its code if it has one: no code is a network error.
       (each instanceof MongoBulkWriteError && each.code === undefined) ||
       (each instanceof MongoServerError && passingCodes.includes(each.code)),
   );

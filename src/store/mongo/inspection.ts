@@ -1,6 +1,6 @@
 /**
- * Looks at a MongoDB as `doctor` does: its clock, our privileges, the index on the username. Writes
- * nothing but that index, and only if asked. Depends on mongodb.
+ * The checks of `doctor` on MongoDB: its clock, our privileges, the index on the username. Writes nothing
+ * but that index, and only with `fix`. Depends on mongodb.
  */
 import type { Collection, Db, Document } from "mongodb";
 import type { User } from "../../auth/users.js";
@@ -66,7 +66,7 @@ async function connectionFinding(
   return { level: "error", check, message, remedy };
 }
 
-/** The oldest version that the driver talks to. */
+/** The oldest version that the driver supports. */
 const oldest = [4, 4] as const;
 
 function noUsersFinding({ db, users }: InspectedMongo): Finding {
@@ -75,11 +75,11 @@ function noUsersFinding({ db, users }: InspectedMongo): Finding {
     check: "users",
     message: `0 users in the collection ${users.collectionName} of the database ${db.databaseName}`,
     remedy:
-      "check MONGODB_URI and USERS_COLLECTION; a new one gets its index with its first user: users add",
+      "check MONGODB_URI and USERS_COLLECTION; in a new database `users add` makes the first user and the index",
   };
 }
 
-/** What MongoDB refuses to tell is a finding, and the rest goes on. */
+/** Turns a refusal of MongoDB into a finding, so that the other checks go on. */
 async function* orRefusal(
   check: Finding["check"],
   inspect: () => AsyncIterable<Finding>,
@@ -89,14 +89,14 @@ async function* orRefusal(
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal === undefined) throw error;
-    yield { level: "error", check, message: `cannot be looked at: ${refusal}` };
+    yield { level: "error", check, message: `cannot be checked: ${refusal}` };
   }
 }
 
 function clockFinding(localTime: unknown, startMs: number, endMs: number): Finding {
   const check = "clock";
   if (!(localTime instanceof Date)) {
-    return { level: "warning", check, message: "the database does not tell its time" };
+    return { level: "warning", check, message: "the database does not report its time" };
   }
   const time = localTime.getTime();
   const offMs = Math.max(0, startMs - time, time - endMs);
@@ -106,11 +106,12 @@ function clockFinding(localTime: unknown, startMs: number, endMs: number): Findi
     level: offMs < clockErrorMs ? "warning" : "error",
     check,
     message,
-    remedy: "let NTP set both: tokens and revocations are compared by the second",
+    remedy:
+      "synchronize both by NTP: the times of tokens and revocations are compared to the second",
   };
 }
 
-/** What the service does, by collection. */
+/** The actions of the service on the users' collection, and on its own. */
 const usersActions = ["find", "update"];
 const ownActions = ["find", "insert", "update", "remove", "createIndex"];
 
@@ -151,7 +152,7 @@ async function* privilegeFindings({
   const remedy = "grant a role with these actions";
   const lacks = (list: readonly string[]) => `the user of MONGODB_URI lacks ${list.join("; ")}`;
   yield missing.length === 0
-    ? { level: "ok", check, message: "all that the service needs" }
+    ? { level: "ok", check, message: "the user of MONGODB_URI may do all that the service needs" }
     : { level: "error", check, message: lacks(missing), remedy };
   for (const [setting, names] of Object.entries(optionalCollections)) {
     const others = names.flatMap((name) => lacking(name, ownActions));
@@ -205,7 +206,7 @@ async function uniquenessFinding(
     return {
       level: "error",
       check,
-      message: `${duplicates.count} users have a name that another one has too by USERNAME_MATCH: none of them can log in`,
+      message: `${duplicates.count} users have the name of another user, compared by USERNAME_MATCH: none of them can log in`,
       remedy: "rename or remove all but one of each name, then run doctor --fix",
       users: duplicates.examples,
     };
@@ -214,7 +215,7 @@ async function uniquenessFinding(
     const isListed = (await call(() => index.usable())) !== undefined;
     const message = isListed
       ? `no unique index on ${where}, though no name occurs twice yet`
-      : `${unlisted}; whether there is a unique index on ${where} is not known`;
+      : `${unlisted}; it is not known whether there is a unique index on ${where}`;
     return { level: "warning", check, message, remedy: "run doctor --fix" };
   }
   const failure = await makeIndex(inspected);
@@ -225,14 +226,14 @@ async function uniquenessFinding(
   return {
     level: "error",
     check,
-    message: `making the unique index on ${where} has failed: ${failure}`,
+    message: `the unique index on ${where} could not be made: ${failure}`,
     ...(others.length > 0 && {
-      remedy: `these indexes on it do not help, drop them and run doctor --fix: ${others.join(", ")}`,
+      remedy: `drop these indexes on it, which are not usable, and run doctor --fix: ${others.join(", ")}`,
     }),
   };
 }
 
-/** Why there is no index, as far as is known. */
+/** Makes the index. Resolves with why there is none, or with undefined if there is one. */
 async function makeIndex({ index, mongo }: InspectedMongo): Promise<string | undefined> {
   let refusal: string | undefined;
   try {
@@ -240,7 +241,7 @@ async function makeIndex({ index, mongo }: InspectedMongo): Promise<string | und
       async () => (refusal = await index.create()) === undefined,
       () => index.isUnique(),
     );
-    // What is there need not be refused.
+    // A refusal does not matter if another process has made the index.
     return isMade || (await mongo.call(() => index.isUnique())) ? undefined : refusal;
   } catch (error) {
     return asAuthError(error).message;
@@ -257,7 +258,7 @@ function planFinding(plan: Document, good: string, bad: string, remedy: string):
 
 type Example = Pick<User, "id" | "username">;
 
-/** Users of one name follow each other when sorted by it. */
+/** Counts the users who share a name. Sorted by name, they follow each other. */
 async function findDuplicates({ users, mapping, mongo }: InspectedMongo) {
   const { username } = mapping.fields;
   const filter = { [username]: { $type: "string" } };

@@ -1,21 +1,21 @@
-/** Points in time as frameworks leave them in MongoDB. Depends on mongodb's BSON types. */
+/** Reads points in time in the forms in which frameworks store them in MongoDB. Depends on mongodb's BSON types. */
 import { Long, Timestamp } from "mongodb";
 
-/** An instant after every other: no token is later. */
+/** The latest date there is: every token is older. */
 const endOfTime = new Date(8.64e15);
 const isoInstant = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:?\d\d)?$/;
-/** Smaller numbers of milliseconds lie before 1973, larger ones of seconds after 5138. */
+/** Numbers from here on are milliseconds: as seconds they would lie after the year 5138. */
 const millisecondsMin = 1e11;
-/** What is smaller is no point in time that anybody would keep: it lies before 1973 as seconds too. */
+/** Smaller numbers, except 0, are not read: even as seconds they would lie before 1973. */
 const secondsMin = 1e8;
 const ticksPerMillisecond = 10_000;
-/** From the first year of .NET's ticks to 1970. */
+/** From the year 1, where .NET's ticks start, to 1970. */
 const ticksEpochMs = 62_135_596_800_000;
 
 /**
- * A date, milliseconds or seconds since 1970, ISO 8601, UTC where it has no zone, a BSON timestamp, or
- * what .NET writes for a `DateTimeOffset`: `[ticks, minutes]` or a document with `DateTime`. What
- * cannot be read is the end of time: a revocation that is there must not be overlooked.
+ * Reads a date, milliseconds or seconds since 1970, ISO 8601 (UTC if it has no zone), a BSON timestamp, or
+ * .NET's `DateTimeOffset`: `[ticks, minutes]` or a document with `DateTime`. A value that cannot be read
+ * becomes the end of time, so that no revocation is overlooked; a missing one becomes undefined.
  */
 export function toInstant(value: unknown): Date | undefined {
   if (value === undefined || value === null) return undefined;
@@ -23,7 +23,7 @@ export function toInstant(value: unknown): Date | undefined {
   return instant === undefined || Number.isNaN(instant.getTime()) ? endOfTime : instant;
 }
 
-/** Whether a value that is there can be read. */
+/** Whether a stored value can be read; true if it is missing. */
 export const isReadableInstant = (value: unknown) => toInstant(value) !== endOfTime;
 
 function read(value: unknown): Date | undefined {

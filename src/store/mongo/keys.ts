@@ -11,7 +11,7 @@ export interface SecretDocument {
   readonly bytes: Binary;
 }
 
-/** 32 random bytes, kept by whoever asks first and may. */
+/** The shared secret, 32 random bytes. The first process that may write creates it. */
 export async function sharedSecret(
   collection: Collection<SecretDocument>,
   mayCreate: boolean,
@@ -19,9 +19,9 @@ export async function sharedSecret(
   const find = () => collection.findOne({ _id: "secret" });
   let stored = await find();
   while (stored === null) {
-    // Nothing is stored that was made by it.
+    // A process that may not write stores nothing that depends on the secret, so any bytes do.
     if (!mayCreate) return randomBytes(32);
-    // Another process may be first.
+    // Another process may have been first; its secret is read below.
     await insertNew<SecretDocument>(collection, {
       _id: "secret",
       bytes: new Binary(randomBytes(32)),

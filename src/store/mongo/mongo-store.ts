@@ -1,5 +1,5 @@
 /**
- * The store on MongoDB: a users collection as it is found, and a collection of our own for the keys.
+ * The store on MongoDB: the users' collection, which may be another framework's, and Latchkey's own collections.
  * Depends on mongodb and the domain's ports.
  */
 import { BSON } from "mongodb";
@@ -22,13 +22,13 @@ import { MongoThrottle, type StoredThrottleDocument } from "./throttle.js";
 import { UsernameIndex } from "./username-index.js";
 import { MongoUsers } from "./users.js";
 
-/** How users are found in documents. */
+/** How the documents of the users' collection are read. */
 export interface MongoMappingOptions {
   readonly fields: UserFields;
   readonly usernameMatch?: UsernameMatch;
-  /** How UUIDs in binary subtype 3 are laid out; without it they are no ids. */
+  /** Byte order of UUIDs in binary subtype 3; without it such an `_id` is not a user's. */
   readonly legacyUuid?: LegacyUuidOrder | undefined;
-  /** What else is particular to the collection. */
+  /** The framework's preset, if one is set. */
   readonly preset?: Preset | undefined;
 }
 
@@ -36,18 +36,18 @@ export interface MongoStoreOptions extends MongoMappingOptions {
   /** A connection string with database. */
   readonly uri: string;
   readonly usersCollection: string;
-  /** Time after which a call is given up. */
+  /** Time after which a call fails. Default `storeDeadlineMs`. */
   readonly deadlineMs?: number;
-  /** Whether what is missing is made: the index of an empty collection, the shared secret. Default true. */
+  /** Whether to create what is missing: the index of an empty collection, the shared secret. Default true. */
   readonly mayCreate?: boolean;
-  /** How many of the throttle's documents are kept that it can do without. */
+  /** How many of the throttle's disposable documents are kept. */
   readonly throttleDocumentsMax?: number;
-  /** How many entries of the record of administration are kept. */
+  /** How many entries of the administration log are kept. */
   readonly auditEntriesMax?: number;
 }
 
 /**
- * Does not wait for the database, which may come and go: every call tries anew.
+ * Opens the store without waiting for the database: every call connects anew if it has to.
  * @throws MongoStoreError
  */
 export function openMongoStore(options: MongoStoreOptions): Store {
@@ -128,14 +128,14 @@ function mappingOf({
   });
 }
 
-/** Reads documents of Extended JSON, as `mongoexport` writes them. */
+/** Returns a reader of documents in Extended JSON, as `mongoexport` writes them. */
 export function createExportReader(options: MongoMappingOptions) {
   const mapping = mappingOf(options);
   return (document: object): User | undefined => {
     try {
       return mapping.user(BSON.EJSON.deserialize(document) as Document);
     } catch {
-      // A wrapper such as {"$oid":…} that does not hold what it says.
+      // A wrapper such as {"$oid":…} with an invalid value.
       return undefined;
     }
   };

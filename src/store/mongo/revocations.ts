@@ -1,16 +1,16 @@
-/** What was revoked, in a collection of our own. Depends on mongodb and the port. */
+/** The revocations in MongoDB. Depends on mongodb and the port. */
 import { randomUUID } from "node:crypto";
 import type { Collection, UpdateFilter } from "mongodb";
 import type { Revocation, RevocationStore } from "../../revocations/store.js";
 import { proven, type MongoAccess } from "./connection.js";
 
-/** A revocation by its subject, or with `changes` how often any was added. */
+/** A revocation by its subject; or, under `changes`, the count of all additions. */
 export interface RevocationDocument {
   readonly _id: { readonly subject: string } | "changes";
   readonly at?: Date;
   readonly expiresAt?: Date;
   readonly count?: number;
-  /** Which addition was the last to count. */
+  /** A random id of the addition that was counted last. */
   readonly change?: string;
 }
 
@@ -36,7 +36,7 @@ export class MongoRevocations implements RevocationStore {
     await this.#write("changes", counted, (stored) => stored.change === change);
     if (this.#hasIndex) return;
     this.#hasIndex = true;
-    // It only tidies up: what has expired is not listed.
+    // The index only removes expired documents, which `list` leaves out anyway; so its failure does not matter.
     await this.#mongo
       .call(() =>
         this.#collection.createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 }, undefined),
@@ -44,7 +44,7 @@ export class MongoRevocations implements RevocationStore {
       .catch(() => (this.#hasIndex = false));
   }
 
-  /** Applied twice, an update says the same. */
+  /** Writes an update and checks it by `isDone` if the answer was lost. */
   async #write(
     _id: RevocationDocument["_id"],
     update: UpdateFilter<RevocationDocument>,

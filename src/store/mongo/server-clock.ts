@@ -1,17 +1,21 @@
 /**
- * What time it is at MongoDB's primary, as its answers to the driver's heartbeats say (`localTime` of `hello`).
+ * The time at MongoDB's primary, taken from its answers to the driver's heartbeats (`localTime` of `hello`).
  * Depends on mongodb.
  */
 import type { MongoClient, ServerHeartbeatSucceededEvent } from "mongodb";
 
 export class ServerClock {
-  /** What has to be added to a clock that only goes forward; this machine's own before the first answer. */
+  /**
+   * The primary's time minus this process's monotonic clock. Until the first answer, this machine's time takes
+   * the place of the primary's.
+   */
   #offsetMs = Date.now() - performance.now();
 
   constructor(client: Pick<MongoClient, "on">) {
     client.on("serverHeartbeatSucceeded", (event) => this.#observe(event));
   }
 
+  /** The primary's time, in milliseconds since 1970. */
   now(): number {
     return performance.now() + this.#offsetMs;
   }

@@ -1,4 +1,4 @@
-/** What a take-over learns, in collections of our own. Depends on mongodb and the port. */
+/** The state of a take-over in MongoDB: learnt users, counters, lead. Depends on mongodb and the port. */
 import type { Collection } from "mongodb";
 import {
   examplesMax,
@@ -58,7 +58,7 @@ export class MongoTakeover implements TakeoverStore {
   }
 
   async setLead(lead: StoredLead): Promise<void> {
-    // Applied twice it says the same.
+    // Writing twice has the same effect as once.
     await this.#mongo.write(
       async () => {
         await this.#others.updateOne({ _id: "lead" }, { $set: lead }, upsert);
@@ -119,7 +119,7 @@ export class MongoTakeover implements TakeoverStore {
           );
           return matchedCount + upsertedCount === 1;
         } catch (error) {
-          // What is stored is as new.
+          // The stored document is not older.
           if (isDuplicateKey(error)) return false;
           throw error;
         }
@@ -234,7 +234,7 @@ export class MongoTakeover implements TakeoverStore {
       .sort((a, b) => b.count - a.count);
   }
 
-  /** Made by the first write: until then there is little to look through. */
+  /** Called by the first write: before it there is nothing to index. */
   async #prepareIndex(): Promise<void> {
     if (this.#hasIndex) return;
     this.#hasIndex = true;

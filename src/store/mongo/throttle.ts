@@ -1,6 +1,4 @@
-/**
- * The throttle's documents in MongoDB, expired by it. Depends on mongodb and the domain's port.
- */
+/** The throttle's documents in MongoDB, which removes expired ones. Depends on mongodb and the domain's port. */
 import { randomUUID } from "node:crypto";
 import type { Collection } from "mongodb";
 import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
@@ -12,11 +10,11 @@ export interface StoredThrottleDocument {
   readonly version: string;
   readonly document: string;
   readonly isDisposable: boolean;
-  /** Absent where it never expires. */
+  /** Absent if the document never expires. */
   readonly expiresAt?: Date;
 }
 
-/** How many new documents a process adds until it looks whether there are too many. */
+/** How many documents a process inserts between two checks for surplus ones. */
 const insertsPerSweep = 1000;
 
 export class MongoThrottle implements ThrottleStore {
@@ -64,7 +62,7 @@ export class MongoThrottle implements ThrottleStore {
         version === undefined
           ? insertNew(this.#collection, { _id: key, ...next })
           : this.#replace({ _id: key, version }, next),
-      // Nobody else writes a document of that version.
+      // The version is random, so a document that has it is this one.
       async () =>
         (await this.#collection.findOne({ _id: key, version: next.version }, proven)) !== null,
     );
@@ -96,7 +94,7 @@ export class MongoThrottle implements ThrottleStore {
     }
   }
 
-  /** Holds up no write; what fails is tried again after a later one. */
+  /** Makes the indexes, and now and then removes surplus documents. Not awaited; a later write repeats what failed. */
   #tidy(): void {
     this.#prepared ??= this.#mongo
       .call(() =>

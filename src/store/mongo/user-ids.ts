@@ -1,6 +1,6 @@
 /**
- * The types of `_id` that MongoDB has for our users. Depends on mongodb's BSON types and the domain's
- * users.
+ * Converts between a document's `_id` and the domain's user id. Depends on mongodb's BSON types and the
+ * domain's users.
  */
 import { Binary, Long, ObjectId, UUID } from "mongodb";
 import { toUserId, type UserId } from "../../auth/users.js";
@@ -17,7 +17,7 @@ const orders: Readonly<Record<LegacyUuidOrder, readonly number[]>> = {
   python: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
 };
 
-/** Each order is its own inverse. */
+/** Converts in both directions: each order is its own inverse. */
 function inOrder(bytes: Uint8Array, order: LegacyUuidOrder): Buffer {
   return Buffer.from(orders[order].map((index) => bytes[index] ?? 0));
 }
@@ -32,12 +32,12 @@ function legacyUuid(id: Binary, order: LegacyUuidOrder): string {
 export class UserIds {
   readonly #legacyOrder: LegacyUuidOrder | undefined;
 
-  /** @param legacyOrder how a UUID is laid out in binary subtype 3; without it none is an id. */
+  /** @param legacyOrder byte order of UUIDs in binary subtype 3; without it they are not read as ids */
   constructor(legacyOrder?: LegacyUuidOrder) {
     this.#legacyOrder = legacyOrder;
   }
 
-  /** Undefined for an `_id` of a type that has no subject. */
+  /** The user id of an `_id`; undefined for a type that cannot be the subject of a token. */
   read(id: unknown): UserId | undefined {
     if (typeof id === "string") return toUserId("string", id);
     if (Number.isSafeInteger(id) || id instanceof Long) return toUserId("int", String(id));
@@ -53,8 +53,8 @@ export class UserIds {
   }
 
   /**
-   * MongoDB compares numbers by value, so that an int finds 32-bit, 64-bit and floating-point ids.
-   * A legacy UUID without a known order is one that no document has.
+   * The `_id` of a user id. MongoDB compares numbers by value, so an int finds 32-bit, 64-bit and
+   * floating-point ids.
    */
   write({ type, value }: UserId): DocumentId {
     switch (type) {
@@ -75,7 +75,7 @@ export class UserIds {
   }
 }
 
-/** Why an `_id` is none of a user's. */
+/** Says why an `_id` cannot be a user's. */
 export function describeForeignId(id: unknown): string {
   if (id === undefined) return "no _id";
   if (id === "") return "an empty _id";
@@ -85,7 +85,7 @@ export function describeForeignId(id: unknown): string {
   return "an _id of a type that has no subject";
 }
 
-/** An `_id` of whatever type, for people; a legacy UUID in the orders that it may be in. */
+/** An `_id` of any type as text for people; a legacy UUID in each byte order. */
 export function showId(id: unknown): string {
   if (isLegacyUuid(id)) {
     return (["java", "csharp", "python"] as const)

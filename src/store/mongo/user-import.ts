@@ -1,6 +1,6 @@
 /**
- * The import of users into MongoDB: a batch is planned, written and, whatever was answered, believed only as
- * far as it is proven. Depends on mongodb and the domain's ports.
+ * The import of users into MongoDB: plans a batch, writes it, and reads back what is stored wherever MongoDB's
+ * answer does not tell. Depends on mongodb and the domain's ports.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoBulkWriteError, MongoServerError } from "mongodb";
@@ -24,25 +24,25 @@ import {
 import type { UsernameIndex } from "./username-index.js";
 import { hasUpdate, isEqual } from "./written.js";
 
-/** How often an import plans anew for those users whom others wrote in the meantime. */
+/** How often an import plans again for users that other processes wrote in the meantime. */
 const importAttempts = 5;
-/** MongoDB advises against more values than so in one `$in`. */
+/** Values per `$in`; MongoDB recommends tens of them, not thousands. */
 const questionUsers = 100;
 
-/** How often, and after what pause, we look whether a majority has what the primary has. */
+/** How often, and after which pause, to check whether a majority has what the primary has. */
 const confirmAttempts = 10;
 const confirmPauseMs = 100;
 
 const idText = (id: unknown) => `${typeof id}:${String(id)}`;
 
-/** What became of some writes. */
+/** The result of some writes. */
 interface Written {
   readonly done: PlannedWrite[];
-  /** Something else is in the way. */
+  /** Writes that another document prevented. */
   readonly conflicts: PlannedWrite[];
-  /** Refused by a rule of the collection, with the rule. */
+  /** Writes that a rule of the collection refused, with that rule. */
   readonly refused: (readonly [PlannedWrite, string])[];
-  /** Why nothing is known of the others. */
+  /** Why the result of the remaining writes is unknown. */
   readonly failure?: unknown;
 }
 
@@ -68,7 +68,7 @@ export class MongoUserImport {
     this.#collation = mapping.collation ? { collation: mapping.collation } : {};
   }
 
-  /** @throws UnfinishedImport */
+  /** Imports a batch; the outcomes are in the order of `users`. @throws UnfinishedImport */
   async run(users: readonly UserToImport[], options: ImportOptions): Promise<ImportOutcome[]> {
     const outcomes = new Array<ImportOutcome | undefined>(users.length).fill(undefined);
     try {
@@ -93,9 +93,9 @@ export class MongoUserImport {
     return planImport(users, await this.#occupants(users), options, this.#mapping.usernameKey);
   }
 
-  /** Whoever has an `_id` or username of the batch. */
+  /** The documents that have an `_id` or username of the batch. */
   async #occupants(batch: readonly UserToImport[]): Promise<Occupant[]> {
-    // A collation would compare ids by its own rules too, hence two questions.
+    // Two queries, because a collation would apply to ids too.
     const questions = inParts(batch).map((part) => [
       this.#find({ _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } }),
       this.#find(
@@ -129,22 +129,22 @@ export class MongoUserImport {
   }
 
   /**
-   * Adds whom the unique indexes let in, without a plan: most imports meet nobody. Left out are those
-   * whose `_id` is there, and those who share an `_id` or username with another one of this import,
-   * because then their order counts.
+   * Inserts without a plan and lets the unique indexes refuse conflicts: most imports have none. Leaves out
+   * users whose `_id` is stored, and users who share an `_id` or username with another one of this import,
+   * because their order matters.
    */
   async #addAtOnce(
     users: readonly UserToImport[],
     outcomes: (ImportOutcome | undefined)[],
   ): Promise<unknown> {
-    // An account may be allowed to write and not to list indexes.
+    // The MongoDB user may be allowed to write but not to list indexes.
     const isUnique = await this.#mongo.call(() => this.#index.isUnique()).catch(() => false);
     if (!isUnique) return undefined;
     const storedIds = await this.#storedIds(users);
     const lone = planLoneUsers(users, this.#mapping.usernameKey).filter(
       ({ user: { id, username } }) =>
         !storedIds.has(idText(this.#mapping.ids.write(id))) &&
-        // Two Unicode forms of a name may be two to the index.
+        // The index may tell two Unicode forms of one name apart.
         this.#mapping.queriedUsername(username) === this.#mapping.askedUsername(username),
     );
     const written = await this.#insert(lone);
@@ -155,7 +155,7 @@ export class MongoUserImport {
     return written.failure;
   }
 
-  /** Plans for those without an outcome, and writes; those in whose way somebody got have none yet. */
+  /** Plans and writes the users without an outcome. A user whose write met a new conflict stays without one. */
   async #writePlanned(
     users: readonly UserToImport[],
     options: ImportOptions,
@@ -196,7 +196,7 @@ export class MongoUserImport {
     });
   }
 
-  /** Which of the documents are stored, after an answer that does not tell. */
+  /** Reads which of the documents are stored, after an answer that does not tell. */
   async #lookUp(
     writes: readonly PlannedWrite[],
     documents: readonly UserDocument[],
@@ -213,15 +213,15 @@ export class MongoUserImport {
   }
 
   /**
-   * What is stored under those ids, once no election can take it back.
-   * @throws AuthError that the outcome is unknown
+   * The documents with these ids, once a majority holds them and no election can take them back.
+   * @throws AuthError `store_unavailable` if that cannot be established
    */
   async #stored(ids: readonly unknown[], failure: unknown): Promise<Map<string, UserDocument>> {
     const filter = { _id: { $in: ids } } as Filter<UserDocument>;
     try {
       for (let attempt = 1; attempt <= confirmAttempts; attempt++) {
         const found = await this.#collection.find(filter).toArray();
-        // What a server said that no majority has is not proven by asking again.
+        // The server has reported that no majority holds the write: reading again would prove nothing.
         const proof = isUnconfirmed(failure)
           ? found
           : await this.#collection.find(filter, proven).toArray();
@@ -229,7 +229,7 @@ export class MongoUserImport {
         await sleep(confirmPauseMs);
       }
     } catch {
-      // Told below.
+      // Thrown below.
     }
     throw outcomeUnknown(failure);
   }
@@ -240,7 +240,7 @@ export class MongoUserImport {
     return this.#mongo.call(async () => {
       try {
         const { matchedCount } = await this.#collection.bulkWrite(operations, { ordered: false });
-        // Which ones did not match is not told; a replacement done twice is the same replacement.
+        // MongoDB does not say which ones did not match. All are planned again: replacing twice does no harm.
         if (matchedCount !== writes.length) return { ...nothingWritten, conflicts: [...writes] };
         return { ...nothingWritten, done: [...writes] };
       } catch (error) {
@@ -279,7 +279,7 @@ export class MongoUserImport {
         ? Object.keys(this.#mapping.flagValues(user.disabled))
         : []),
     ];
-    // What does not change is not written: it may be stored in a form of its own.
+    // Unchanged values are not written: the framework may store them in another form.
     const changes = Object.entries(this.#mapping.values(user)).filter(
       ([path]) => !same.includes(path),
     );
@@ -293,7 +293,7 @@ export class MongoUserImport {
     };
   }
 
-  /** Finds what is in the way of users whom every plan called free. */
+  /** Finds the reason for each user that could not be written although no plan found a conflict. */
   async #explain(
     users: readonly UserToImport[],
     outcomes: (ImportOutcome | undefined)[],
@@ -316,7 +316,7 @@ export class MongoUserImport {
   }
 }
 
-/** Whether a failure ends the import. One that has left nothing open does not, whatever was answered. */
+/** Whether a failure ends the import. It does not if every user has an outcome. */
 function isFinal(
   failure: unknown,
   outcomes: readonly (ImportOutcome | undefined)[],
@@ -332,7 +332,7 @@ const inParts = (users: readonly UserToImport[]) =>
     users.slice(i * questionUsers, (i + 1) * questionUsers),
   );
 
-/** The writes by what their own faults say; undefined where the answer is not about single documents. */
+/** Sorts the writes by their own errors; undefined if the error is not about single documents. */
 function sortFaults(writes: readonly PlannedWrite[], error: unknown): Written | undefined {
   if (!(error instanceof MongoBulkWriteError) || isUnconfirmed(error)) return undefined;
   const faults = [error.writeErrors].flat();

@@ -1,4 +1,4 @@
-/** The index on the username: made where the collection is ours, else only looked at. Depends on mongodb. */
+/** The index on the username: created in an empty collection, else only inspected. Depends on mongodb. */
 import { MongoServerError } from "mongodb";
 import type { Collection, CollationOptions, Document, IndexDescriptionInfo } from "mongodb";
 import { withDeadline } from "../unavailable.js";
@@ -31,8 +31,8 @@ export class UsernameIndex {
   }
 
   /**
-   * Makes the index if the collection is empty, once. What MongoDB refuses is not asked for again, and is
-   * among the warnings; after any other failure the next call tries again.
+   * Makes the index if the collection is empty, once. If MongoDB refuses it, that becomes a warning and it is
+   * not tried again; after any other failure the next call tries again.
    */
   prepare(): Promise<void> {
     this.#prepared ??= withDeadline(this.#deadlineMs, this.#prepare()).catch((error: unknown) => {
@@ -47,19 +47,19 @@ export class UsernameIndex {
     this.#refusal = await this.create();
   }
 
-  /** Whether the collection has no document, perhaps because it is not there. */
+  /** Whether the collection has no document, or does not exist. */
   async isEmpty(): Promise<boolean> {
     return (await this.#collection.findOne({}, { projection: { _id: 1 } })) === null;
   }
 
-  /** Makes the index. Returns why MongoDB refuses it for good, as the end of a sentence. */
+  /** Makes the index. Resolves with why MongoDB refuses it, or with undefined if it is made. */
   async create(): Promise<string | undefined> {
     const collation = this.#collation && { collation: this.#collation };
     const name = `${this.#field}_latchkey_strength_${this.#collation?.strength ?? 3}`;
     let refusal: string | undefined;
     for (const options of [
       collation ? { ...collation, name } : {},
-      // Documents without a username are then left out.
+      // A sparse index leaves out documents without a username, which a full one takes for duplicates.
       { ...collation, name: `${name}_sparse`, sparse: true },
     ]) {
       try {
@@ -80,7 +80,7 @@ export class UsernameIndex {
     await this.prepare();
     const where = `the field ${this.#field} of the collection ${this.#collection.collectionName}`;
     const usable = await this.usable();
-    if (usable === undefined) return [`${unlisted}: whether logins use an index is not known`];
+    if (usable === undefined) return [`${unlisted}: it is not known whether logins use an index`];
     const refusal =
       this.#refusal === undefined ? "" : ` (MongoDB refuses to make it: ${this.#refusal})`;
     return [
@@ -93,19 +93,19 @@ export class UsernameIndex {
     ];
   }
 
-  /** Also false where the indexes may not be listed. */
+  /** Whether there is a unique index on the username. False too if we may not list the indexes. */
   async isUnique(): Promise<boolean> {
     return ((await this.usable()) ?? []).some(isUniqueAlone);
   }
 
-  /** The unique indexes of other fields, by name. */
+  /** The names of the unique indexes on other fields. */
   async otherUnique(): Promise<string[]> {
     return ((await this.#indexes()) ?? []).flatMap(({ name, key, unique }) =>
       unique === true && Object.keys(key)[0] !== this.#field ? (name ?? []) : [],
     );
   }
 
-  /** The indexes on the username that a search for one cannot use, or that let two users have one. */
+  /** The indexes on the username that a login cannot use, or that allow two users of one name. */
   async unusable(): Promise<string[]> {
     const usable = ((await this.usable()) ?? []).filter(isUniqueAlone);
     return ((await this.#indexes()) ?? [])
@@ -115,7 +115,7 @@ export class UsernameIndex {
       .slice(0, namesMax);
   }
 
-  /** The indexes that a search for a username can use; undefined where we may not list them. */
+  /** The indexes that a login can use; undefined if we may not list them. */
   async usable(): Promise<IndexDescriptionInfo[] | undefined> {
     return (await this.#indexes())?.filter(
       ({ key, hidden, partialFilterExpression, collation }) =>
@@ -127,7 +127,7 @@ export class UsernameIndex {
     );
   }
 
-  /** Whether an index that is partial has every string nonetheless, as Django's. */
+  /** Whether a partial index has every string nevertheless, as Django's does. */
   #holdsStrings(filter: Document | undefined): boolean {
     const isOf = (condition: Document) =>
       JSON.stringify(filter) === JSON.stringify({ [this.#field]: condition });
@@ -154,10 +154,10 @@ const isUniqueAlone = ({ key, unique }: IndexDescriptionInfo) =>
 const refusals: Readonly<Record<number, string>> = {
   13: "the user of MONGODB_URI lacks createIndex",
   67: "a sharded collection can have a unique index on its shard key alone, see docs/operations.md",
-  85: "an index like it with other options is there; drop that one first",
-  86: "another index of its name is there; drop that one first",
+  85: "there is an index like it with other options; drop that one first",
+  86: "there is another index of this name; drop that one first",
   [duplicateKey]:
-    "two documents have one value there; documents without a username count as one value",
+    "two documents have the same value there; documents without a username count as the same",
 };
 
 const refusalOf = ({ code, message }: MongoServerError) =>

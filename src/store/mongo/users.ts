@@ -24,18 +24,18 @@ import type { UsernameIndex } from "./username-index.js";
 import { hasUpdate } from "./written.js";
 
 const listPageUsers = 500;
-/** More than two, because documents that are no users may have the name in a list. */
+/** More than two, because documents that are not users may have the name in a list. */
 const namesakesMax = 50;
-/** The `_id` of a user whom there is not. */
+/** An `_id` that no user has. */
 const nobody = new ObjectId();
 
-/** A user's document, and the one that holds his hash: often the same, empty where there is none. */
+/** A user's document, and the document with the hash: often the same one, empty if there is no hash. */
 type Found = readonly [document: UserDocument, hashes: Document];
 
-/** Accounts that are asked for together. */
+/** Reads by subject that become one query. */
 interface Batch {
   readonly subjects: Set<string>;
-  /** By subject; more than one where several types of `_id` give the same. */
+  /** Documents by subject; several if `_id`s of different types have the same subject. */
   readonly found: Promise<ReadonlyMap<string, readonly UserDocument[]>>;
 }
 
@@ -51,10 +51,10 @@ function groupBySubject(
   return groups;
 }
 
-/** So many letters of a name are asked for in either case; then the index is left for a regular expression. */
+/** How many leading letters are looked up by index in both cases; a regular expression checks the rest. */
 const eitherCaseLetters = 4;
 
-/** A name whose case does not count, by an index on the name: as Meteor asks for it. */
+/** Finds a name in any case by an index on the name, with the query that Meteor uses. */
 function otherCaseFilter(
   { fields, indexPath }: UserMapping,
   username: string,
@@ -90,8 +90,8 @@ function mergeUpdates(...updates: readonly (Document | undefined)[]): Document |
 }
 
 /**
- * Without a unique index on the username, which only an adopted collection can lack, two racing `add`
- * may both add; neither of two users of one name is then found by it.
+ * The users' collection, implementing `UserStore`. An adopted collection may lack a unique index on the
+ * username: two concurrent `add` of one name may then both succeed, and neither user is found by that name.
  */
 export class MongoUsers implements UserStore {
   readonly #collection: Collection<UserDocument>;
@@ -99,7 +99,7 @@ export class MongoUsers implements UserStore {
   readonly #mongo: MongoAccess;
   readonly #index: UsernameIndex;
   readonly #imports: MongoUserImport;
-  /** Where the hashes are, if in a collection of their own. */
+  /** The collection of the hashes, if they are in one of their own. */
   readonly #hashes: Collection<UserDocument> | undefined;
   readonly #collation: Pick<FindOptions, "collation">;
   #batch: Batch | undefined;
@@ -128,11 +128,11 @@ export class MongoUsers implements UserStore {
       this.#mapping.findsOtherCase ? this.#findInOtherCase(asked) : undefined,
     ]);
     if (user === undefined) return inOtherCase;
-    // BSON has no lone surrogates: one in the question would find U+FFFD.
+    // BSON has no lone surrogates: the driver turns one into U+FFFD and would find that name.
     return this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
   }
 
-  /** Always asked beside the other question, so that time tells nothing. */
+  /** Always runs beside the exact query, so that the response time does not tell which of them found the user. */
   async #findInOtherCase(username: string): Promise<User | undefined> {
     // MongoDB takes no NUL in a regular expression.
     if (username.includes("\0")) return undefined;
@@ -148,12 +148,12 @@ export class MongoUsers implements UserStore {
     return document && !another ? this.#mapping.account(document) : undefined;
   }
 
-  /** Reads that are due in one turn of the event loop are one question, asked when the turn is over. */
+  /** All reads of one turn of the event loop become one query, sent when the turn is over. */
   #newBatch(): Batch {
     const subjects = new Set<string>();
     const found = nextTurn()
       .then(() => {
-        // Before the call, which may fail without having begun: a failed batch must not be joined.
+        // Cleared before the call, which may fail at once: no later read may join a failed batch.
         this.#batch = undefined;
         const ids = [...subjects]
           .flatMap(userIdsOfSubject)
@@ -203,7 +203,7 @@ export class MongoUsers implements UserStore {
     );
   }
 
-  /** Whether there was a document to update. */
+  /** Resolves with whether there was a document to update. */
   #updateOne(
     collection: Collection<UserDocument>,
     filter: Filter<UserDocument>,
@@ -219,7 +219,7 @@ export class MongoUsers implements UserStore {
     );
   }
 
-  /** What tells whether a user is disabled, where the change is about that; null where there is none. */
+  /** The fields that tell whether the user is disabled, if the change needs them; null if there is no such user. */
   #flagsOf(id: UserId, change: UserChange): Promise<Document | null> {
     if (!this.#mapping.needsDocument(change)) return Promise.resolve({});
     const { flagProjection: projection } = this.#mapping;
@@ -260,7 +260,7 @@ export class MongoUsers implements UserStore {
       for await (const found of this.#documents({})) yield this.#mapping.record(...found);
       return;
     }
-    // Sorted, so that those of one name follow each other.
+    // Sorted, so that users with the same name follow each other.
     const sort = { [this.#mapping.fields.username]: 1 } as const;
     let held: Found | undefined;
     let isRepeated = false;
@@ -282,7 +282,7 @@ export class MongoUsers implements UserStore {
   #recordOf(found: Found, isRepeated: boolean): UserRecord {
     const record = this.#mapping.record(...found);
     if (!isRepeated || record.fault) return record;
-    const reason = `a ${this.#mapping.fields.username} that another one has too`;
+    const reason = `a ${this.#mapping.fields.username} that another user has too`;
     return { ...record, fault: { kind: "duplicate", reason } };
   }
 
@@ -326,13 +326,13 @@ export class MongoUsers implements UserStore {
     return { _id: this.#mapping.ids.write(id), ...this.#named({ $type: "string" }) };
   }
 
-  /** The documents that hold the hashes of those users. */
+  /** Filters for the documents that hold the hashes of these users. */
   #owned(ids: readonly unknown[]): Filter<UserDocument> {
     const { userId = "", filter = {} } = this.#mapping.hash.collection ?? {};
     return { ...filter, [userId]: { $in: ids } };
   }
 
-  /** The one user that matches; of two, neither. */
+  /** The user that matches, or undefined if none or several do. */
   async #findOnly(filter: Filter<UserDocument>, options?: FindOptions): Promise<User | undefined> {
     const limit = namesakesMax;
     const matching = await this.#mongo.call(() => this.#find(filter, { ...options, limit }));
@@ -348,11 +348,11 @@ export class MongoUsers implements UserStore {
     return this.#withHashes(documents);
   }
 
-  /** Each document with the one that holds its hash; of two such, neither. */
+  /** Pairs each document with the one that holds its hash; with an empty one if none or several do. */
   async #withHashes(documents: readonly UserDocument[]): Promise<Found[]> {
     if (!this.#hashes) return documents.map((document) => [document, document]);
     const { hash, hashProjection: projection } = this.#mapping;
-    // An unknown user costs a question too, or would be told from the others by time.
+    // An unknown user costs a query too, else the response time would tell that he is unknown.
     const ids = documents.length > 0 ? documents.map(({ _id }) => _id) : [nobody];
     const holders = await this.#hashes.find(this.#owned(ids), { projection }).toArray();
     const byUser = new Map<string, Document>();

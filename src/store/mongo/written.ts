@@ -1,10 +1,10 @@
-/** Writes a document once, and tells whether one is as it was written. Depends on mongodb and its neighbours. */
+/** Inserts a document, and compares stored documents with written ones. Depends on mongodb and its neighbours. */
 import { BSON } from "mongodb";
 import type { Collection, Document, OptionalUnlessRequiredId } from "mongodb";
 import { at } from "./document.js";
 import { isDuplicateKey } from "./failures.js";
 
-/** False where its `_id` is taken: also where a first attempt has written it, whose answer was lost. */
+/** Resolves with false if the `_id` is taken, even by an earlier attempt of this process whose answer was lost. */
 export async function insertNew<T extends Document>(
   collection: Collection<T>,
   document: OptionalUnlessRequiredId<T>,
@@ -18,7 +18,7 @@ export async function insertNew<T extends Document>(
   }
 }
 
-/** Numbers are compared by value: the driver reads a 64-bit one as it would any other. */
+/** Numbers are compared by value: the driver may read back another number type than was written. */
 const textOf = (value: unknown) => BSON.EJSON.stringify({ value }, { relaxed: true });
 
 export const isEqual = (a: unknown, b: unknown) => textOf(a) === textOf(b);
