@@ -1,4 +1,4 @@
-/** `latchkey audit`: the record of administration. Depends on commander and the domain's port. */
+/** `latchkey audit`: lists the administration log. Depends on commander and the domain's port. */
 import { InvalidArgumentError, type Command } from "commander";
 import type { StoredAuditEntry } from "../auth/audit.js";
 import { duration } from "../config/config.js";
@@ -6,14 +6,14 @@ import { describeCommand, withStore, type JsonOption, type Session } from "./com
 import { formatTable, safe, toJson, writeLine } from "./terminal.js";
 
 interface AuditOptions extends JsonOption {
-  /** Since when, in milliseconds since the epoch. */
+  /** In milliseconds since 1970. */
   readonly since?: number;
 }
 
 export function addAuditCommand(program: Command, session: Session): void {
   describeCommand(
     program.command("audit"),
-    "List what was done by the command line, by whom and when, newest last.",
+    "List what was done on the command line, by whom and when, newest last.",
     "latchkey audit --since 7d",
   )
     .option("--since <time>", "a duration such as 7d, or a date such as 2026-01-31", (text) =>

@@ -1,6 +1,6 @@
 /**
- * What the commands have in common. Depends on commander, the configuration and, once a command needs
- * it, the store.
+ * What the commands share. Depends on commander, the configuration and, loaded by the commands that need it,
+ * the store.
  */
 import type { Command } from "commander";
 import type { UserStore } from "../auth/users.js";
@@ -18,7 +18,7 @@ export interface Clock {
 export interface Session {
   readonly terminal: Terminal;
   readonly clock: Clock;
-  /** Set by a command that has done its work, though not all of it went well. */
+  /** Set by a command that ran to its end but reports a failure. */
   exitCode: number;
 }
 
@@ -28,9 +28,9 @@ export interface JsonOption {
 
 export const exitCodesHelp = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
-Configuration is read from environment variables; see latchkey config. Write -- before a name that is also an option.`;
+Configuration is read from environment variables; see latchkey config. Write -- before a name that looks like an option.`;
 
-/** Gives a command what every command has: a summary, `--json` and an example in its `--help`. */
+/** Adds what every command has: a summary, `--json` and an example in its `--help`. */
 export function describeCommand(command: Command, summary: string, example: string): Command {
   return command
     .description(summary)
@@ -40,13 +40,13 @@ export function describeCommand(command: Command, summary: string, example: stri
 
 interface StoreOptions {
   readonly deadlineMs?: number;
-  /** Whether a store that is not there is made. Default false: a mistyped place is told, not filled. */
+  /** Whether to create a store that does not exist. Default false, so that a mistyped place is an error. */
   readonly mayCreate?: boolean;
 }
 
 /**
  * Runs `work` on the configured store.
- * @param options as those of `openStore`.
+ * @param options as for `openStore`
  * @throws ConfigError
  */
 export async function withStore<T>(
@@ -64,7 +64,7 @@ export async function withStore<T>(
   }
 }
 
-/** As `withStore`, for the users. @throws ConfigError */
+/** Like `withStore`, with the users alone. @throws ConfigError */
 export function withUsers<T>(
   session: Session,
   work: (users: UserStore, config: Config) => Promise<T>,
@@ -75,7 +75,7 @@ export function withUsers<T>(
 
 const secondOf = (timeMs: number) => Math.floor(timeMs / 1000);
 
-/** Resolves once the second that `timeMs` is in has passed: `iat` (RFC 7519) counts whole ones. */
+/** Resolves at the end of the second that `timeMs` lies in: `iat` (RFC 7519) counts whole seconds. */
 export async function waitForNextSecond(clock: Clock, timeMs: number): Promise<void> {
   const endMs = (secondOf(timeMs) + 1) * 1000;
   for (let leftMs = endMs - clock.now(); leftMs > 0; leftMs = endMs - clock.now()) {

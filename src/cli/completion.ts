@@ -1,14 +1,14 @@
-/** `latchkey completion`: what a shell offers after Tab, made from the program's own commands. Depends on commander. */
+/** `latchkey completion`: completion scripts for shells, made from the program's own commands. Depends on commander. */
 import { Argument, type Command } from "commander";
 import { describeCommand, type JsonOption, type Session } from "./command.js";
 import { toJson, writeLine } from "./terminal.js";
 
-/** What may come after a command's words. */
+/** The words that can follow a command. */
 interface Place {
-  /** As `/users/add`; empty for `latchkey` alone. */
+  /** Such as `/users/add`; empty for `latchkey` itself. */
   readonly path: string;
   readonly words: readonly string[];
-  /** Options that take one of a few values. */
+  /** Options with a fixed list of values. */
   readonly choices: readonly (readonly [option: string, values: readonly string[]])[];
 }
 
@@ -18,10 +18,10 @@ export function addCompletionCommand(program: Command, session: Session): void {
   const names = Object.keys(shells);
   describeCommand(
     program.command("completion"),
-    "Write the script that completes commands and options in a shell.",
+    "Write a script by which a shell completes commands and options.",
     'eval "$(latchkey completion bash)"',
   )
-    .addArgument(new Argument("<shell>", "whose script").choices(names))
+    .addArgument(new Argument("<shell>", "the shell").choices(names))
     .action(async (shell: keyof typeof shells, { json }: JsonOption) => {
       const script = shells[shell](placesOf(program));
       await writeLine(session.terminal.stdout, json ? toJson({ shell, script }) : script);
@@ -46,7 +46,7 @@ function placesOf(command: Command, path = ""): Place[] {
   return [here, ...below];
 }
 
-/** The lines of a `case` over the place and the word before: what to offer. */
+/** The lines of a `case` over the command's path and the preceding word. */
 const offersOf = (places: readonly Place[], offer: (words: readonly string[]) => string) =>
   places
     .flatMap(({ path, words, choices }) => [
@@ -58,7 +58,7 @@ const offersOf = (places: readonly Place[], offer: (words: readonly string[]) =>
 const pathsOf = (places: readonly Place[]) =>
   places.flatMap(({ path }) => (path === "" ? [] : [path])).join("|");
 
-/** File names where nothing of ours fits. */
+/** Completes file names if no word fits. */
 function bashScript(places: readonly Place[]): string {
   return `_latchkey() {
   local word place="" current="\${COMP_WORDS[COMP_CWORD]}"

@@ -1,6 +1,6 @@
 /**
- * `doctor --try`: one login by the gate's own parts, without counting it, learning of it or writing. Depends
- * on the gate, the throttle and the configuration.
+ * `doctor --try`: runs one login through the real gate, without the throttle and without writing anything.
+ * Depends on the gate, the throttle and the configuration.
  */
 import { parsePasswordCredentials } from "../auth/credentials.js";
 import { AuthError } from "../auth/errors.js";
@@ -25,7 +25,7 @@ interface Trial {
 
 type Problem = Pick<Finding, "message" | "remedy">;
 
-/** What keeps the login from succeeding, step by step, and at the end whether it would. */
+/** Reports everything that keeps the login from succeeding, or that it would succeed. */
 export async function* tryLogin(trial: Trial): AsyncGenerator<Finding> {
   const { store, username } = trial;
   const name = JSON.stringify(username);
@@ -39,7 +39,7 @@ export async function* tryLogin(trial: Trial): AsyncGenerator<Finding> {
   yield { level: "ok", check: "users", message: `${name} would log in with this password` };
 }
 
-/** What the gate makes of it, where nothing is throttled. */
+/** The gate's verdict on the login, without the throttle. */
 async function reasonOf({ store, config, username, password }: Trial): Promise<AttemptReason> {
   let reason: AttemptReason = "internal";
   const now = () => performance.now();
@@ -84,14 +84,14 @@ async function problemsOf(
   if (reason === "no_usable_hash") problems.push(hashProblem(user));
   if (reason === "wrong_password") {
     problems.push({
-      message: "the password is another one",
+      message: "the password is wrong",
       remedy: "latchkey users passwd sets a new one",
     });
   }
   const account = await store.users.findBySubject(user.id.value);
   if (account === undefined) {
     problems.push({
-      message: `two users have the subject ${user.id.value}, so that no token of theirs is renewed`,
+      message: `two users have the subject ${user.id.value}: neither can renew tokens`,
       remedy: "give one of them another _id",
     });
   }
@@ -117,7 +117,7 @@ function hashProblem({ passwordHash }: User): Problem {
   return { message, remedy };
 }
 
-/** Where the user would have to wait at present; from which network he comes is not known here. */
+/** Limits of the throttle that the user has reached, on any network: the client's own is not known here. */
 async function* throttled({ store, config, username }: Trial): AsyncGenerator<Problem> {
   const throttle = createConfiguredThrottle(config, store);
   if (throttle === undefined) return;
@@ -125,9 +125,9 @@ async function* throttled({ store, config, username }: Trial): AsyncGenerator<Pr
   for await (const entry of throttle.list()) {
     if (entry.username !== (user?.username ?? username) || entry.retryAfterSeconds === 0) continue;
     yield {
-      message: `throttled by ${entry.scope} after ${entry.failures} failures: the next try is let through in ${entry.retryAfterSeconds} s`,
+      message: `throttled by ${entry.scope} after ${entry.failures} failures: the next try is allowed in ${entry.retryAfterSeconds} s`,
       remedy:
-        "latchkey users unlock forgets the failures; networks that the user has logged in from are let through",
+        "latchkey users unlock forgets the failures; networks that the user has logged in from are not affected",
     };
   }
 }

@@ -15,23 +15,23 @@ import { writeId } from "./users/fields.js";
 interface DoctorOptions extends JsonOption {
   readonly names: boolean;
   readonly fix: boolean;
-  /** Whose login to try. */
+  /** The user whose login to try. */
   readonly try?: string;
   readonly passwordStdin: boolean;
 }
 
-/** Some questions read the whole collection, and an index on it takes its time. */
+/** The deadline of a call: some read the whole collection or build an index on it. */
 const wholeCollectionMs = 600_000;
 
 export function addDoctorCommand(program: Command, session: Session): void {
   describeCommand(
     program.command("doctor"),
-    "Check configuration, store, indexes and keys, and take stock of the users' password hashes.",
+    "Check configuration, store, indexes and keys, and count the users' password hashes by family.",
     "USERS_PRESET=django latchkey doctor",
   )
-    .option("--names", "name the users that a finding is about", false)
+    .option("--names", "show the usernames of a finding, not only the _id", false)
     .option("--fix", "make the unique index on the username if it is missing", false)
-    .option("--try <name>", "walk one login to its end instead, counting and writing nothing")
+    .option("--try <name>", "instead, try one login without counting it or writing anything")
     .option("--password-stdin", "read the password for --try from standard input, one line", false)
     .action((options: DoctorOptions) => doctor(session, options));
 }
@@ -147,7 +147,7 @@ const faultTexts = {
   ],
   over_ceiling: [
     "have a hash that costs more than a login may and cannot log in",
-    "have them log in on the old server once its cost is lower, or set a new password",
+    "lower the cost on the old server and let them log in there, or set a new password",
   ],
   shared_subject: [
     "have the same token subject as a user whose _id is of another type: both can log in, but cannot renew their tokens",
@@ -182,7 +182,7 @@ function* censusFindings(census: Census, { USERNAME_MATCH }: Config): Generator<
 
 function totalFinding({ users, canLogIn, assumed }: Census, match: string): Finding {
   const share = users === 0 ? 100 : Math.floor((1000 * canLogIn) / users) / 10;
-  const more = assumed > 0 ? `, ${assumed} more if their hashes were made as assumed` : "";
+  const more = assumed > 0 ? `, ${assumed} more if their hashes are in the assumed format` : "";
   const message = `${canLogIn} of ${users} users can log in (${share}%)${more}, names compared as ${match}`;
   if (users === 0 || canLogIn + assumed > 0) return { level: "ok", check: "users", message };
   const remedy = "check the USERS_ variables or set USERS_PRESET";
@@ -196,7 +196,7 @@ function* groupFindings(group: HashGroup, { hashes }: Census): Generator<Finding
     costs.length === 0 &&
     hashes.some((other) => other.family === family && Object.keys(other.cost).length > 0);
   const label = isRest ? `${family} of other costs` : [family, ...costs].join(" ");
-  const message = `${users} with ${label}${weak ? ", weaker than ours: replaced at login if REHASH=on" : ""}`;
+  const message = `${users} with ${label}${weak ? ", weaker than Latchkey's: replaced at login if REHASH=on" : ""}`;
   if (assumed === undefined) {
     yield { level: "ok", check: "users", message };
     return;
@@ -204,7 +204,7 @@ function* groupFindings(group: HashGroup, { hashes }: Census): Generator<Finding
   yield {
     level: "warning",
     check: "users",
-    message: `${message}. These hashes do not say how they were made; assumed: ${assumed}`,
-    remedy: "prove one with doctor --try; where it fails, set USERS_PASSWORD_FORMAT",
+    message: `${message}. These hashes do not name their format; assumed: ${assumed}`,
+    remedy: "check one with doctor --try; if it fails, set USERS_PASSWORD_FORMAT",
   };
 }

@@ -1,6 +1,6 @@
 /**
- * `latchkey keys …`, while servers run: they notice within a second and carry out what is left to do.
- * Depends on commander and the domain's keys; the commands load what reads files and makes keys.
+ * `latchkey keys …`: changes the key ring while servers run. They notice within a second and carry the change
+ * out. Depends on commander and the domain's keys, which the commands load when they run.
  */
 import { readFile, stat } from "node:fs/promises";
 import { InvalidArgumentError, type Command } from "commander";
@@ -20,19 +20,22 @@ export function addKeysCommands(program: Command, session: Session): void {
   const keys = program.command("keys").description("Manage the keys that sign and verify tokens.");
   describeCommand(
     keys.command("list"),
-    "List all keys: their state, since when, and what happens to them next.",
+    "List all keys: their state, since when, and the next step.",
     "latchkey keys list --json",
   ).action((options: JsonOption) => listKeys(session, options));
   describeCommand(
     keys.command("rotate"),
-    "Have the next key sign, once every verifier can know it.",
+    "Let the next key sign, as soon as every verifier can know it.",
     "latchkey keys rotate",
   )
-    .option("--now", "at once: verifiers that do not know it yet refuse its tokens for a while")
+    .option(
+      "--now",
+      "at once: verifiers that do not know the key yet refuse its tokens for a while",
+    )
     .action((options: RotateOptions) => rotateKeys(session, options));
   describeCommand(
     keys.command("revoke <kid>"),
-    "Refuse every token signed by a key, for good. If it signs, the next one does at once.",
+    "Refuse every token signed by a key, for good. If it is the signing key, the next one signs at once.",
     "latchkey keys revoke NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
   ).action((kid: string, options: JsonOption) => revokeKey(session, kid, options));
   addImportCommand(keys, session);
@@ -41,20 +44,20 @@ export function addKeysCommands(program: Command, session: Session): void {
 function addImportCommand(keys: Command, session: Session): void {
   describeCommand(
     keys.command("import <file>"),
-    "Accept the tokens of an old server's key. A private one (PKCS#1, PKCS#8, JWK) is published too, a " +
-      "public one (SPKI, a certificate with its chain, JWKS) only trusted.",
+    "Accept tokens signed by an old server's key. A private key (PKCS#1, PKCS#8, JWK) is published too; a " +
+      "public one (SPKI, a certificate with its chain, JWKS) is trusted only.",
     "latchkey keys import old-server.pem --sign",
   )
-    .option("--sign", "of a private key: it is the next to sign")
+    .option("--sign", "private keys only: this key is the next to sign")
     .option(
       "--keep <duration>",
-      "of a private key that does not sign: how long its tokens are accepted; else until it is revoked",
+      "private keys without --sign only: how long its tokens are accepted; default: until it is revoked",
       parseDuration,
     )
-    .option("--issuer <iss>", "of public keys: the only issuer that they may have signed for")
+    .option("--issuer <iss>", "public keys only: accept tokens of this issuer alone")
     .option(
       "--kid <id>",
-      "the id under which the old server published it; else the file's, or a thumbprint",
+      "the id under which the old server published the key; default: the file's, or a thumbprint",
       parseKid,
     )
     .action((file: string, options: ImportOptions) => importKeys(session, file, options));
@@ -70,7 +73,7 @@ interface ImportOptions extends JsonOption {
   readonly kid?: string;
 }
 
-/** An id goes into the header of every token, whose length is limited. */
+/** Limited because the header of every token holds the id, and tokens are limited in length. */
 const kidForm = /^[\x21-\x7e]{1,256}$/;
 
 function parseKid(text: string): string {
@@ -86,12 +89,13 @@ function parseDuration(text: string): number {
   }
 }
 
-/** Most commands never load the keys' modules. */
+/** Loaded late, because most commands do not need these modules. */
 const loadKeys = () => import("../auth/keys/keys.js");
 
 /**
- * @throws ConfigError; KeyEncryptionError and KeyRingError where the stored keys are not usable;
- *   CliError for what cannot be done to a key.
+ * Runs `work` on the managed keys of the configured store.
+ * @throws ConfigError; KeyEncryptionError and KeyRingError if the stored keys are not usable; CliError in place
+ *   of a KeyOperationError
  */
 function withKeys<T>(
   session: Session,
@@ -115,14 +119,14 @@ function withKeys<T>(
 
 const keyCalled = (kid: string) => `the key ${JSON.stringify(kid)}`;
 
-/** As `withKeys`, for a change of the keys that there are, which is recorded. */
+/** Like `withKeys`, for a change of existing keys, which the administration log records. */
 function changeKeys<T>(
   session: Session,
   action: string,
   work: (keys: ManagedKeys) => Promise<T>,
 ): Promise<T> {
   return withKeys(session, async (keys, { MONGODB_URI, SIGNING_KEY_FILE }, store) => {
-    // Refused, as long as that key signs.
+    // While a key from a file signs, `work` refuses, and there is nothing to record.
     if (SIGNING_KEY_FILE !== undefined) return work(keys);
     const { document } = await store.keys.load();
     if (document === undefined) {
@@ -134,7 +138,7 @@ function changeKeys<T>(
   });
 }
 
-/** Waits until no running server goes by what it read before a change. */
+/** Waits until every running server has read the keys again. */
 async function untilFelt({ clock }: Session): Promise<void> {
   const { freshnessMs } = await loadKeys();
   await clock.sleep(freshnessMs);
@@ -151,7 +155,7 @@ async function listKeys(session: Session, { json }: JsonOption): Promise<void> {
   for await (const line of lines) await writeLine(stdout, line);
 }
 
-/** A key as `--json` writes one; null where there is nothing to say. */
+/** A key as `--json` writes one; absent values are null. */
 function describeKey({ kid, state, source, bits, since, next, issuer }: KeyListing) {
   return {
     ...{ kid, state, source: source ?? null, bits: bits ?? null, since: since ?? null },
@@ -181,14 +185,14 @@ async function rotateKeys(session: Session, { now = false, json }: RotateOptions
     keys.rotate(),
   );
   const due = at.getTime() > session.clock.now() ? `from ${at.toISOString()} on` : "within seconds";
-  const text = `${safe(signingKid)} signs ${due}: a running server sees to it`;
+  const text = `${safe(signingKid)} signs ${due}: running servers carry this out`;
   await writeLine(session.terminal.stdout, json ? toJson({ signingKid, at }) : text);
 }
 
 async function revokeKey(session: Session, kid: string, { json }: JsonOption): Promise<void> {
   const deed = { action: "key_revoked", target: kid, about: keyCalled(kid) };
   const change = await withKeys(session, async (keys, _, store) => {
-    // Nothing is recorded, or made, where there is nothing to do.
+    // Checked first, so that nothing is recorded or created for an unknown key.
     if (!(await keys.list()).some((key) => key.kid === kid)) {
       throw new CliError("unknown_key", `there is no key ${kid}`);
     }
@@ -200,7 +204,7 @@ async function revokeKey(session: Session, kid: string, { json }: JsonOption): P
   await tellSigningChange(session, change, json, { kid, acceptedForSeconds });
 }
 
-/** Says which key signs now, and what verifiers elsewhere make of that. */
+/** Says which key signs now, and how long verifiers elsewhere disagree. */
 async function tellSigningChange(
   { terminal }: Session,
   { signingKid, unknownForSeconds, acceptedForSeconds }: SigningChange,
@@ -209,12 +213,12 @@ async function tellSigningChange(
 ): Promise<void> {
   const text =
     signingKid === undefined
-      ? "no key signs: give SIGNING_KEY_FILE another one, or unset it"
+      ? "no key signs: put another key into SIGNING_KEY_FILE, or unset it"
       : `${safe(signingKid)} signs`;
   const result = { ...names, signingKid: signingKid ?? null, unknownForSeconds };
   await writeLine(terminal.stdout, json ? toJson(result) : text);
   if (acceptedForSeconds > 0) {
-    const accepted = `services that verify tokens themselves accept that key's until they read the key set again: within ${acceptedForSeconds} s where they keep to its Cache-Control, with many libraries later or only when restarted; see docs/verifiers.md`;
+    const accepted = `services that verify tokens themselves accept tokens of that key until they read the key set again: within ${acceptedForSeconds} s if they follow its Cache-Control, with many libraries later or only after a restart; see docs/verifiers.md`;
     await warn(terminal, accepted, json);
   }
   if (unknownForSeconds > 0) {
@@ -240,7 +244,7 @@ async function importKeys(session: Session, file: string, options: ImportOptions
         const deed = { action: "key_imported", target: kid, about, details: { sign } };
         await recorded(session, store, deed, () => keys.import(request));
       } catch (error) {
-        // The others of a file may be new.
+        // Go on: other keys of the file may be new.
         if (!(error instanceof KeyOperationError)) throw error;
         const { code, message } = error;
         await note(
@@ -260,7 +264,7 @@ async function importKeys(session: Session, file: string, options: ImportOptions
   await withKeys(session, work, { mayCreate: true });
 }
 
-/** @throws CliError: exit code 78 for what is no such key, 2 for options that do not fit it. */
+/** @throws CliError: exit code 78 for a file without such a key, 2 for options that do not fit the key */
 async function readRequests(
   { terminal }: Session,
   file: string,

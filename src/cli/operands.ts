@@ -1,15 +1,15 @@
 /**
- * What commander cannot do: names and key ids that begin with `-` as operands, and unknown commands where
- * there is a default one. Depends on commander.
+ * Two things that commander cannot do: operands that begin with `-`, such as key ids, and an error for unknown
+ * commands if there is a default command. Depends on commander.
  */
 import type { Command, Option } from "commander";
 import { isNear } from "../config/slips.js";
 import { CliError } from "./terminal.js";
 
 /**
- * The arguments for commander. Where a command lacks an operand, what begins with `-` and is no option is that
- * operand; it goes behind `--`.
- * @throws CliError for a command that does not exist.
+ * Rewrites the arguments for commander. If a command lacks an operand, a word that begins with `-` and is not an
+ * option is taken for it, and put after `--`.
+ * @throws CliError if the command does not exist
  */
 export function prepareArguments(program: Command, argv: readonly string[]): string[] {
   const { command, path, rest } = findCommand(program, argv);
@@ -29,8 +29,9 @@ export function prepareArguments(program: Command, argv: readonly string[]): str
 
 interface Found {
   readonly command: Command;
-  /** The words that lead to it, and what comes after them. */
+  /** The words that name the command. */
   readonly path: readonly string[];
+  /** The words after them. */
   readonly rest: readonly string[];
 }
 
@@ -64,7 +65,7 @@ interface Placed {
   readonly position: number;
 }
 
-/** `end` is where `--` stands, or the length. */
+/** Separates operands from unknown options. `end` is the position of `--`, or the number of words. */
 function partArguments(options: readonly Option[], words: readonly string[]) {
   const operands: Placed[] = [];
   const unknown: Placed[] = [];
@@ -84,14 +85,14 @@ function partArguments(options: readonly Option[], words: readonly string[]) {
   return { operands, unknown, end };
 }
 
-/** The option that a word is, help included. */
+/** The option that the word names, help included. */
 function optionOf(options: readonly Option[], word: string): { required: boolean } | undefined {
   if (word === "-h" || word === "--help") return { required: false };
   const [flag] = word.startsWith("--") ? word.split("=") : [word];
   return options.find(({ long, short }) => flag === long || flag === short);
 }
 
-/** A misspelt option, or one with a value, which may be a secret, is not taken for a name. */
+/** Whether a word is probably a misspelt option, or one with a value, which may be a secret: never an operand. */
 function isSlip(options: readonly Option[], word: string): boolean {
   if (!word.startsWith("--")) return false;
   const known = ["--help", ...options.flatMap(({ long }) => long ?? [])];

@@ -1,6 +1,6 @@
 /**
- * The command line: which commands there are, and what becomes of an error. Depends on commander; the
- * commands load what they need when they run.
+ * The command line: its commands, and how errors are reported. Depends on commander; the commands load their
+ * modules when they run.
  */
 import { Command, CommanderError } from "commander";
 import { AuthError } from "../auth/errors.js";
@@ -74,14 +74,14 @@ export function createProgram(session: Session): Command {
 
 interface Ending {
   readonly code: string;
-  /** What is still to be said, if anything. */
+  /** Undefined if everything has been written already. */
   readonly message: string | undefined;
   readonly exitCode: number;
 }
 
 function describeError(error: unknown): Ending {
   if (error instanceof CommanderError) {
-    // Help has been written by then, whether asked for or for want of a command.
+    // Commander has already written the help, whether asked for or because no command was given.
     const isHelp = error.exitCode === 0 || error.code === "commander.help";
     const text = error.message
       .replace(/^error: /, "")
@@ -94,7 +94,7 @@ function describeError(error: unknown): Ending {
   }
   if (error instanceof CliError) return error;
   if (error instanceof AuthError) {
-    // Whoever runs a command may know what the machine said.
+    // An operator may see the cause, which clients of the service never do.
     const { cause } = error;
     const message = cause instanceof Error ? `${error.message}: ${cause.message}` : error.message;
     return { code: error.code, message, exitCode: 1 };
@@ -103,11 +103,11 @@ function describeError(error: unknown): Ending {
   return { code: "failed", message, exitCode: 1 };
 }
 
-/** Stored keys that do not fit; told by name, since most commands never load their modules. */
+/** Whether the stored keys are not usable. Compares names, because most commands do not load the error classes. */
 const isKeyFault = (error: unknown): error is Error =>
   error instanceof Error && ["KeyEncryptionError", "KeyRingError"].includes(error.name);
 
-/** An unknown option without what may be its value: somebody tries `--password=…` or `-p…`. */
+/** Removes the value of an unknown option from the message: `--password=…` and `-p…` hold a secret. */
 function withoutValue(message: string): string {
   return message.replace(/^(unknown option '(?:--[^=]*|-[^-]))[^]*'/, "$1'");
 }

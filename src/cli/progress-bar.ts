@@ -2,16 +2,16 @@
 import type { Terminal } from "./terminal.js";
 
 export interface ProgressBar {
-  /** Shows the state, ten times a second at most; `share` is from 0 to 1, undefined if unknown. */
+  /** Shows the progress, ten times a second at most; `share` is from 0 to 1, or undefined if unknown. */
   show(share: number | undefined, text: string): void;
-  /** Takes the bar away, so that a line can be written in its place. */
+  /** Removes the bar, so that a line can be written in its place. */
   clear(): void;
 }
 
 const barCharacters = 30;
 const intervalMs = 100;
 
-/** A bar on standard error, or nothing at all where that is no terminal. */
+/** Creates a bar on standard error, which shows nothing if that is not a terminal. */
 export function createProgressBar({ stderr }: Terminal, clock: { now(): number }): ProgressBar {
   let shownAtMs = -Infinity;
   return {

@@ -1,24 +1,24 @@
-/** Keeps the record of what the command line does. Depends on the domain's port and node:os. */
+/** Writes the administration log. Depends on the domain's port and node:os. */
 import { hostname, userInfo } from "node:os";
 import type { AuditEntry, AuditOutcome, AuditStore } from "../auth/audit.js";
 import { AuthError } from "../auth/errors.js";
 import type { Session } from "./command.js";
 import { CliError, warn } from "./terminal.js";
 
+/** A change that is recorded. */
 export interface Deed extends Pick<AuditEntry, "action" | "target" | "details"> {
-  /** What a message about a failure names: `the user "ann"`. */
+  /** The start of an error message: `the user "ann"`. */
   readonly about: string;
 }
 
 export const userCalled = (name: string) => `the user ${JSON.stringify(name)}`;
 
 /**
- * Does `work` between two writes of the record. Where the first one fails nothing is done. Where
- * `work` leaves open what it did, the entry goes on saying that the outcome is unknown; so it does where the
- * second write fails, which is a warning: what was done is done. A fault of the store names what it was
- * about.
- * @param detailsOf what to add once it is over; undefined where nothing was changed.
- * @throws what `work` throws; AuthError `store_unavailable`
+ * Writes an entry with the outcome "unknown", does `work`, and writes the outcome. If the first write fails,
+ * `work` is not done. If `work` fails and may have changed something, the entry keeps "unknown". If the second
+ * write fails, the entry keeps it too, and the command warns but succeeds. An error of the store names `about`.
+ * @param detailsOf returns details to add after `work`; undefined if nothing was changed
+ * @throws the errors of `work`; AuthError `store_unavailable`
  */
 export async function recorded<T>(
   session: Session,
@@ -34,7 +34,7 @@ export async function recorded<T>(
   const settle = (outcome: AuditOutcome, details?: AuditEntry["details"]) =>
     audit.settle(id, outcome, details).catch((error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
-      const message = `the record of administration does not say how this ended: ${reason}`;
+      const message = `the outcome could not be written to the administration log: ${reason}`;
       return warn(session.terminal, message);
     });
   try {
@@ -54,11 +54,11 @@ function named(about: string, error: unknown): unknown {
   return new AuthError(code, `${about}: ${message}`, { cause });
 }
 
-/** Whether nothing was written for sure. Told by name, since most commands never load the keys' modules. */
+/** Whether certainly nothing was written. Compares names, because most commands do not load the keys' modules. */
 const isRefusal = (error: unknown) =>
   error instanceof CliError || (error instanceof Error && error.name === "KeyOperationError");
 
-/** Whoever runs the command, as the operating system knows him. */
+/** The operating system's user who runs the command. */
 function operator(): AuditEntry["by"] {
   return { user: userName(), host: hostname() };
 }
@@ -67,7 +67,7 @@ function userName(): string {
   try {
     return userInfo().username;
   } catch {
-    // A container may run as a number that has no name.
+    // A container may run under a user id without a name.
     return "unknown";
   }
 }

@@ -1,4 +1,4 @@
-/** `serve`: runs the service until it is told to stop. Depends on commander, app, store and config. */
+/** `serve`: runs the service until a signal stops it. Depends on commander, app, store and config. */
 import { randomBytes } from "node:crypto";
 import { constants, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -26,7 +26,10 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
     "Run the service.",
     "MONGODB_URI=mongodb://localhost/app latchkey serve",
   )
-    .option("--demo", "a throw-away store on 127.0.0.1 with a user to try, and calls to paste")
+    .option(
+      "--demo",
+      "use a temporary store with a user to try, on 127.0.0.1, and print calls to paste",
+    )
     .action(async ({ demo = false, json = false }: JsonOption & { readonly demo?: boolean }) => {
       const stop = terminal.interruption();
       const demoFolder = demo ? await mkdtemp(join(tmpdir(), "latchkey-demo-")) : undefined;
@@ -44,7 +47,7 @@ export function addServeCommand(program: Command, { terminal }: Session): void {
     });
 }
 
-/** Serves until `stop` aborts and what is in flight is done. */
+/** Serves until `stop` aborts and the open requests are finished. */
 async function serve(
   env: Environment,
   stop: AbortSignal,
@@ -90,7 +93,7 @@ async function serve(
 async function auditLogFaults({ AUDIT_LOG = "off" }: Partial<Config>): Promise<string[]> {
   if (AUDIT_LOG === "off" || AUDIT_LOG === "stdout") return [];
   try {
-    // As the log opens it: a pipe need not have a reader yet.
+    // Opened like the log opens it, without blocking: a pipe may not have a reader yet.
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     const flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK;
     await (await open(AUDIT_LOG, flags, 0o640)).close();
@@ -134,7 +137,7 @@ async function serveAlone(
   }
 }
 
-/** The SDK takes its time to load: nobody else does. */
+/** Loads the tracing SDK only if tracing is on: it is slow to load. */
 async function openTracing({ isOn, followsCallers }: TracingConfig, config: Config, logs: Logs) {
   if (!isOn) return undefined;
   const { startTracing } = await import("../observability/tracing.js");
@@ -142,7 +145,7 @@ async function openTracing({ isOn, followsCallers }: TracingConfig, config: Conf
   return startTracing({ version, storeSystem, followsCallers, logger: logs.logger });
 }
 
-/** What only the operator can mend is said in one sentence. */
+/** Reports a failure that only the operator can mend in one sentence, without a stack. */
 function explainStartFailure(error: unknown): never {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE" || code === "EACCES" || code === "EADDRNOTAVAIL") {
@@ -153,7 +156,7 @@ function explainStartFailure(error: unknown): never {
 
 const demoUser = { id: "1", username: "TestUser", password: "password" } as const;
 
-/** The demo listens on this machine alone and keeps nothing; only the ports can be chosen. */
+/** The demo's environment: listens on this machine only and keeps nothing. Takes `PORT` and the log settings. */
 function demoEnv({ PORT, LOG_LEVEL, LOG_FORMAT }: Environment, dataDir: string): Environment {
   return {
     PORT,
@@ -167,7 +170,7 @@ function demoEnv({ PORT, LOG_LEVEL, LOG_FORMAT }: Environment, dataDir: string):
   };
 }
 
-/** Adds the user of the demo and returns calls to paste, one for each way in. */
+/** Adds the user of the demo and returns calls to paste, one for each surface. */
 async function prepareDemo(app: App, store: Store, json: boolean): Promise<string> {
   const { hashPassword } = await import("../auth/passwords/passwords.js");
   const { id, username, password } = demoUser;
@@ -182,17 +185,17 @@ async function prepareDemo(app: App, store: Store, json: boolean): Promise<strin
   const pair = JSON.stringify({ username, password });
   const { url, managementUrl } = app;
   if (json) return toJson({ url, managementUrl, username, password });
-  return `Open ${url} to try every call and see its token verified, ${managementUrl} to see how the server does.
+  return `Open ${url} to try every call and verify its token, ${managementUrl} to see the state of the server.
 
 Latchkey listens on ${url} with the user ${username} and the password ${password}.
-Everything is gone when it stops (Ctrl-C). Or try, in another terminal:
+When it stops (Ctrl-C), everything is deleted. Or try, in another terminal:
 
-# REST, the first old server's way: a password, then the token that came of it
+# REST, as at the first old server: with a password, then with the token
 curl -i -X POST -u ${username}:${password} ${url}/api/auth/token
 TOKEN=$(curl -s -X POST -u ${username}:${password} ${url}/api/auth/token | sed 's/.*"token":"\\([^"]*\\).*/\\1/')
 curl -i -X POST -H "Authorization: Bearer $TOKEN" ${url}/api/auth/token
 
-# REST, the second old server's way
+# REST, as at the second old server
 curl -i ${url}/api/v1/authentication/login -H 'Content-Type: application/json' -d '${pair}'
 
 # Connect, in JSON

@@ -1,27 +1,27 @@
 /**
- * What the command line is given of the process, and how it writes there: lines, JSON and
- * tables. Depends on the configuration and node.
+ * The parts of the process that commands use, and how they write: lines, JSON and tables. Depends on the
+ * configuration and node.
  */
 import type { Readable, Writable } from "node:stream";
 import type { Environment } from "../config/config.js";
 
 export interface Terminal {
   readonly env: Environment;
-  /** The release of Node.js, as `24.18.1`. */
+  /** The release of Node.js, such as `24.18.1`. */
   readonly nodeVersion: string;
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   /**
-   * From the call on, SIGINT and SIGTERM abort the signal instead of ending the process; its reason
+   * After this call, SIGINT and SIGTERM abort the returned signal instead of ending the process; its reason
    * is the exit code. A second one ends the process.
    */
   interruption(): AbortSignal;
-  /** From the call on, SIGHUP calls the listener instead of ending the process. */
+  /** After this call, SIGHUP calls the listener instead of ending the process. */
   onHangup(listener: () => void): void;
 }
 
-/** Why a command ends without having done its work: one sentence, a code for machines, an exit code. */
+/** A command has failed: one sentence, a code for machines, an exit code. */
 export class CliError extends Error {
   override readonly name = "CliError";
   readonly code: string;
@@ -34,12 +34,12 @@ export class CliError extends Error {
   }
 }
 
-/** Whoever read our output has gone. */
+/** The reader of our output has closed it, as `head` does. */
 export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
 }
 
-/** @throws OutputClosed, or CliError `output_failed`. */
+/** @throws OutputClosed; CliError `output_failed` */
 export async function writeLine(stream: Writable, line: string): Promise<void> {
   const error = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
     stream.write(`${line}\n`, resolve);
@@ -50,8 +50,8 @@ export async function writeLine(stream: Writable, line: string): Promise<void> {
 }
 
 /**
- * The text with everything escaped that a terminal would obey or hide: control characters, bidi
- * overrides, line separators. The escapes are those of JSON, so JSON stays what it was.
+ * Escapes every character that a terminal would obey or hide: control characters, bidi overrides, line
+ * separators. The escapes are JSON's, so JSON keeps its meaning.
  */
 export function safe(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
@@ -64,7 +64,7 @@ export function safe(text: string): string {
 
 export const toJson = (value: unknown) => safe(JSON.stringify(value));
 
-/** Writes what the operator should know to standard error, where nobody's absence is a failure. */
+/** Writes a line to standard error; it does not matter if nobody reads it. */
 export async function note(terminal: Terminal, line: string): Promise<void> {
   await writeLine(terminal.stderr, line).catch(() => undefined);
 }
@@ -75,7 +75,7 @@ export function warn(terminal: Terminal, message: string, json = false): Promise
 
 const tableSampleRows = 100;
 
-/** Lays rows out in columns as wide as the first rows need, so that it can stream. */
+/** Formats rows in columns as wide as the first 100 rows need, so that the rest can be streamed. */
 export async function* formatTable(
   header: readonly string[],
   rows: AsyncIterable<readonly string[]> | Iterable<readonly string[]>,

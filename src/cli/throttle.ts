@@ -7,7 +7,7 @@ import { recorded, userCalled } from "./record.js";
 import { CliError, formatTable, safe, toJson, writeLine } from "./terminal.js";
 
 export function addThrottleCommands(program: Command, session: Session): void {
-  const throttle = program.command("throttle").description("See what failed logins are counted.");
+  const throttle = program.command("throttle").description("See the counted failed logins.");
   describeCommand(
     throttle.command("list"),
     "List the counted failures, by username and by network.",
@@ -18,7 +18,7 @@ export function addThrottleCommands(program: Command, session: Session): void {
 export function addUnlockCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("unlock <name>"),
-    "Forget the failed logins of a username. Those of a network are forgotten with time.",
+    "Forget the failed logins of a username. Those of a network expire by themselves.",
     "latchkey users unlock TestUser",
   ).action((name: string, options: JsonOption) => unlock(session, name, options));
 }
@@ -34,7 +34,7 @@ async function listThrottle(session: Session, { json = false }: JsonOption): Pro
   });
 }
 
-/** An entry as `--json` writes one; null where there is nothing to say. */
+/** An entry as `--json` writes one; absent values are null. */
 function describe({ scope, username, network, failures, retryAfterSeconds }: ThrottleEntry) {
   return {
     ...{ scope, username: username ?? null, network: network ?? null },
@@ -56,7 +56,7 @@ async function unlock(session: Session, name: string, { json = false }: JsonOpti
   const { stdout } = session.terminal;
   const deed = { action: "user_unlocked", target: name, about: userCalled(name) };
   const unlocked = await withThrottle(session, async (throttle, store) => {
-    // Nothing is recorded, or made, where nothing is counted.
+    // Checked first, so that nothing is recorded or created if nothing is counted.
     if (await isEmpty(store.throttle.list())) return false;
     const unlock = () => throttle.unlock(name);
     return recorded(session, store, deed, unlock, (isDone) => (isDone ? {} : undefined));

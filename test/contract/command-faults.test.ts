@@ -191,14 +191,14 @@ const rows: Readonly<Record<string, Row>> = {
   "takeover finish": {
     argv: ["takeover", "finish", "--yes"],
     says: /^1 moved into the users collection$/m,
-    about: "what was learnt",
+    about: "the learnt passwords",
     isDone: (stored) => userNamed(stored, "dan")?.["passwordHash"] === newHash,
     isSampled: true,
   },
   "takeover abandon": {
     argv: ["takeover", "abandon", "--yes"],
     says: /^dropped 1 learnt passwords /,
-    about: "what was learnt",
+    about: "the learnt passwords",
     isDone: ({ latchkey_learned: learned = {} }) => Object.keys(learned).length === 0,
     isSampled: true,
   },
@@ -418,7 +418,7 @@ async function runFailing(row: Row, failed?: Case) {
   return { ...result, stored: await look() };
 }
 
-const doubt = /is not known|has not confirmed|a part may have been moved/;
+const doubt = /is not known|has not confirmed|some may have been moved/;
 
 /** Whether the counts of an import are those of the users who are stored, or replaced. */
 function areCounted(stdout: string, stored: Stored, isInDoubt: boolean): boolean {

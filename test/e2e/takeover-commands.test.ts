@@ -186,6 +186,6 @@ test("doctor says whether the old server would renew our tokens", async () => {
     "ok       keys: SIGNING_KEY_FILE is the old server's key",
   );
   expect(await doctor({ SIGNING_KEY_FILE: keyFile, TRUSTED_KEYS_FILE: "" })).toContain(
-    "nothing shows yet that SIGNING_KEY_FILE is the old server's key",
+    "it is not known yet whether SIGNING_KEY_FILE is the old server's key",
   );
 }, 60_000);

@@ -50,7 +50,7 @@ test("from the first UPSTREAM_URL to finish, and without the old server", async 
   expect(stdout).toContain("not yet");
   expect(stdout).toContain("SIGNING_KEY_FILE is the old server's key");
   expect(stdout).toContain("1 moved into the users collection");
-  expect(stdout).toContain("1 made there, whom only the old server knew");
+  expect(stdout).toContain("1 created there; only the old server knew them");
   const alone = stdout.slice(stdout.indexOf("# alone"));
   expect(alone.match(/^user\d \d+$/gm)).toEqual(["user1 200", "user2 200", "user3 403"]);
   expect(alone).toMatch(/takeover_lead[^]*takeover_finished/);

@@ -43,8 +43,8 @@ afterAll(async () => {
 
 test.each([
   ["good", password, "ok", "would log in"],
-  ["good", "wrong", "error", "the password is another one"],
-  ["good", `${password}\0`, "error", "the password is another one"],
+  ["good", "another", "error", "the password is wrong"],
+  ["good", `${password}\0`, "error", "the password is wrong"],
   ["ghost", password, "error", 'there is no user "ghost"'],
   ["disabled", password, "error", "disabled, by disabled"],
   ["none", password, "error", "has no password hash"],

@@ -1,5 +1,5 @@
 /**
- * `latchkey contract`: the REST contract against any server, or two servers against each other.
+ * `latchkey contract`: checks the REST contract against any server, or compares two servers.
  * Depends on commander and node:http.
  */
 import { request as requestHttp } from "node:http";
@@ -26,11 +26,11 @@ interface ContractOptions extends JsonOption {
 export function addContractCommand(program: Command, session: Session): void {
   describeCommand(
     program.command("contract <url> [url2]"),
-    "Check the REST contract against a server, ours or an old one; or where two servers differ.",
+    "Check the REST contract against a server, Latchkey or an old one; with two URLs, show where they differ.",
     "latchkey contract https://old.example https://new.example --user TestUser --password-stdin",
   )
-    .option("--user <name>", "a user who may log in; without one the answers 200 are left out")
-    .option("--password-stdin", "read his password from standard input, one line")
+    .option("--user <name>", "a user who may log in; without one, answers 200 are not checked")
+    .option("--password-stdin", "read the user's password from standard input, one line")
     .action(async (url: string, url2: string | undefined, options: ContractOptions) => {
       await contract(session, [url, ...(url2 === undefined ? [] : [url2])].map(baseUrl), options);
     });
@@ -122,14 +122,14 @@ function* textLines(
   }
   const differing = verdicts.filter((verdict) => verdict.differences.length > 0).length;
   yield `${verdicts.length - differing} rows agree, ${differing} differ`;
-  if (credentials === undefined) yield "without --user: the rows of an answer 200 were left out";
-  yield "not checked, for it would do harm: the answers 429, 500 and 503";
+  if (credentials === undefined) yield "not checked without --user: the answers 200";
+  yield "never checked, because it would do harm: the answers 429, 500 and 503";
 }
 
 const answerMs = 10_000;
 const answerBytesMax = 1_048_576;
 
-/** @throws CliError where the server does not answer. */
+/** @throws CliError if the server does not answer */
 function send(base: URL, row: ContractRow): Promise<Answer> {
   const { path, method = "POST", headers = {}, body } = row;
   const url = new URL(base.pathname.replace(/\/$/, "") + path, base);
@@ -151,7 +151,7 @@ function send(base: URL, row: ContractRow): Promise<Answer> {
       });
     });
     req.once("error", fail);
-    // Without a body there is none, and not one without an end.
+    // Says explicitly that there is no body.
     if (body === undefined) req.setHeader("content-length", "0");
     req.end(body);
   });

@@ -1,5 +1,5 @@
 /**
- * The contract of the two REST paths as data: what is sent, and what the answer must be. Depends on
+ * The contract of the two REST paths as data: requests, each with the answer that it must get. Depends on
  * node:crypto, the domain's limits and the aspects of an answer.
  */
 import { createHash } from "node:crypto";
@@ -11,6 +11,7 @@ import {
 } from "../../auth/limits.js";
 import type { Aspects } from "../../contract/aspects.js";
 
+/** One request and its expected answer. */
 export interface ContractRow {
   readonly name: string;
   readonly path: string;
@@ -64,7 +65,7 @@ const loginAccepted: Aspects = {
 };
 
 const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
-/** A name that nobody has and that is the same at every run, so that no counter grows for long. */
+/** A name that no user has. It is the same at every run, so that the throttle keeps only one counter for it. */
 const nobody = `nobody-${createHash("sha256").update("latchkey contract").digest("hex").slice(0, 12)}`;
 
 function tokenRow(
@@ -88,7 +89,7 @@ function loginRow(name: string, body: unknown, expected: Aspects): ContractRow {
 
 const otherMethods = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/** The rows that need no user. Not one of them makes the server compute more than one hash. */
+/** The rows that need no user. Each makes the server compute one hash at most. */
 export const rows: readonly ContractRow[] = [
   tokenRow("no authorization", undefined),
   tokenRow("an unknown scheme", "Digest abc"),
@@ -156,7 +157,7 @@ export const rows: readonly ContractRow[] = [
   })),
 ].map(withoutUndefined);
 
-/** The rows that need one; `wrong` ones first, so that the last word is a right password. */
+/** The rows that need a user. Wrong passwords come first, so that a right one resets the throttle at the end. */
 export function rowsOf({ username, password }: Credentials): readonly ContractRow[] {
   const right = { username, password };
   const wrong = `${password}!`;
@@ -180,7 +181,7 @@ export function rowsOf({ username, password }: Credentials): readonly ContractRo
   ];
 }
 
-/** The rows that need a token of that server. */
+/** The rows that need a token issued by the server under test. */
 export function rowsOfToken(jwt: string): readonly ContractRow[] {
   return [
     tokenRow("Bearer", `Bearer ${jwt}`, { expected: tokenIssued }),

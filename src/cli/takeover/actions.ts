@@ -1,4 +1,4 @@
-/** What the `takeover` commands do. Depends on the take-over, auth's types, node and the neighbours in cli. */
+/** The work of the `takeover` commands. Depends on the take-over, auth's types, node and the neighbours in cli. */
 import { createInterface } from "node:readline/promises";
 import type { Config } from "../../config/config.js";
 import type { Store } from "../../store/store.js";
@@ -77,7 +77,7 @@ async function* statusLines(progress: Progress): AsyncGenerator<string> {
 const minute = (timeMs: number) => new Date(timeMs).toISOString().slice(0, 16).replace("T", " ");
 
 function leadText(lead: number | undefined): string {
-  if (lead === undefined) return "nobody yet: Latchkey was not started with UPSTREAM_URL";
+  if (lead === undefined) return "not started: Latchkey has not run with UPSTREAM_URL yet";
   if (lead === 0) return "the old server (0%)";
   return lead === 100
     ? "Latchkey (100%)"
@@ -109,16 +109,16 @@ export async function changeLead(
 
 const outcomeTexts = {
   moved: "moved into the users collection",
-  made: "made there, whom only the old server knew",
+  made: "created there; only the old server knew them",
   already: "had the hash already",
-  kept: "keep the hash that is there",
-  without_hash: "have no password, here or learnt",
+  kept: "keep the hash they have there",
+  without_hash: "have no password, neither there nor learnt",
   refused:
-    "LEFT: the old server has refused the password whose hash is there; disable them, or set another",
+    "LEFT: the old server has refused the password whose hash is there; disable them, or set another password",
   unknown_password: "LEFT: not in the users collection, and no password was learnt",
   username_taken: "LEFT: another user has the name",
   id_taken: "LEFT: another user has the _id",
-  changed: "LEFT: changed meanwhile, or the hash cannot be stored; run finish again",
+  changed: "LEFT: changed meanwhile, or their hash cannot be stored; run finish again",
 } as const satisfies Record<FinishOutcome, string>;
 const outcomes = Object.keys(outcomeTexts) as FinishOutcome[];
 const isLeft = (outcome: FinishOutcome) => outcomeTexts[outcome].startsWith("LEFT");
@@ -140,9 +140,9 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
           if (isLeft(outcome)) left.push({ _id: subject, username, reason: outcome });
         },
       });
-    const about = "what was learnt (a part may have been moved: run finish again)";
+    const about = "the learnt passwords (some may have been moved: run finish again)";
     const deed = { action: "takeover_finished", about };
-    // Nothing is recorded, or made, where there is nothing to do.
+    // Nothing is recorded if there is nothing to do.
     if (dryRun || users === 0) await run();
     else await recorded(session, store, deed, run, () => ({ ...counts }));
     const progress = await readProgress(store.takeover, store.users, session.clock.now());
@@ -169,7 +169,7 @@ function* finishLines(
   }
   for (const { _id, username, reason } of left)
     yield `  ${safe(`${username} (${_id})`)}: ${reason}`;
-  yield `${unknown} users have no password here: without the old server they cannot log in`;
+  yield `${unknown} users have no password in Latchkey: without the old server they cannot log in`;
 }
 
 const placeOf = ({ MONGODB_URI, USERS_COLLECTION, DATA_DIR }: Config) =>
@@ -186,7 +186,7 @@ export async function abandonTakeover(session: Session, options: EndOptions): Pr
       await recorded(
         session,
         store,
-        { action: "takeover_abandoned", about: "what was learnt" },
+        { action: "takeover_abandoned", about: "the learnt passwords" },
         () => store.takeover.forgetAll(),
         (dropped) => ({ dropped }),
       );

@@ -28,7 +28,7 @@ export async function addUser(session: Session, name: string, options: AddOption
   const add = async (store: Store, { PASSWORD_MIN_LENGTH }: Config) => {
     const { users } = store;
     if (await users.findByUsername(username)) throw nameTaken(username);
-    // Two users of one subject, as 1 and "1", would lock each other out.
+    // Two users with the same subject, such as 1 and "1", would lock each other out.
     if (await users.findBySubject(id.value)) throw idTaken(id);
     const passwordHash = await hashNewPassword(
       terminal,
@@ -69,7 +69,7 @@ function idOf({ id, idType }: AddOptions, nowMs: number): UserId {
   return userId;
 }
 
-/** As MongoDB makes them: four bytes of seconds, then eight that nobody else has. */
+/** An ObjectId as MongoDB makes them: four bytes of seconds, then eight random ones. */
 function newObjectId(nowMs: number): string {
   const bytes = Buffer.concat([Buffer.alloc(4), randomBytes(8)]);
   bytes.writeUInt32BE(Math.floor(nowMs / 1000));

@@ -1,16 +1,16 @@
 /**
- * The passwords that a guesser tries first: common ones, the username, and one short text repeated
+ * Refuses the passwords that a guesser tries first: common ones, the username, one short text repeated
  * (NIST SP 800-63B-4, section 3.1.1.2). Depends on @zxcvbn-ts/language-common.
  */
 import { dictionary } from "@zxcvbn-ts/language-common";
 
-/** A repeated text of so many characters or fewer is refused, whatever it is. */
+/** A password that repeats a text of at most this many characters is refused. */
 const repeatedCodePointsMax = 4;
 
-/** In lower case, as the list of 49,233 is. */
+/** 49,233 common passwords, in lower case. */
 const common: ReadonlySet<string> = new Set(dictionary["passwords-common"]);
 
-/** Why the password is too easy to guess, to complete "the password …"; undefined if it is not. */
+/** Why the password is too easy to guess; completes "the password …". Undefined if it is not. */
 export function findGuess(password: string, username: string): string | undefined {
   const lower = password.toLowerCase();
   const unit = repeatedUnit(lower);
@@ -22,7 +22,7 @@ export function findGuess(password: string, username: string): string | undefine
   return undefined;
 }
 
-/** The shortest text that makes up all of `text` when repeated. */
+/** The shortest text whose repetition is `text`. */
 function repeatedUnit(text: string): string {
   return text.slice(0, (text + text).indexOf(text, 1));
 }

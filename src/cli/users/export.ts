@@ -20,7 +20,7 @@ export async function exportUsers(
   const text = json
     ? toJson({ users, file: toStdout ? null : file })
     : `users exported${toStdout ? "" : ` to ${safe(file)}`}: ${users}`;
-  // Standard output is the export itself where there is no file.
+  // Without a file, standard output holds the export itself.
   await (toStdout ? note(terminal, text) : writeLine(terminal.stdout, text));
 }
 
@@ -35,13 +35,13 @@ async function writeUsers(users: AsyncIterable<User>, output: Output): Promise<n
   return count;
 }
 
-/** A user as `users import` reads one; its JSON has no control characters that a terminal would obey. */
+/** A user as `users import` reads one. The JSON has no control characters that a terminal would obey. */
 export function exportLine(user: User): string {
   const { id, username, passwordHash, disabled, roles, tokensValidAfter } = user;
   return toJson({ _id: writeId(id), username, passwordHash, disabled, roles, tokensValidAfter });
 }
 
-/** A file that is there already is never overwritten; one that could not be finished is removed. */
+/** Never overwrites a file; removes one that could not be finished. */
 async function writeFile(users: AsyncIterable<User>, path: string): Promise<number> {
   const handle = await open(path, "wx", 0o600).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;

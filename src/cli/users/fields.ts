@@ -1,12 +1,12 @@
 /**
- * The fields of a user as operators and import files write them: their form, their limits, and
- * Extended JSON for ids. Depends on the domain's users and limits.
+ * Reads and checks the fields of a user that operators and import files write: form, limits, and Extended
+ * JSON for ids. Depends on the domain's users and limits.
  */
 import { passwordBytesMax } from "../../auth/limits.js";
 import { toUserId, type UserId } from "../../auth/users.js";
 import { CliError } from "../terminal.js";
 
-/** What is wrong with a field; `reason` completes the sentence "FIELD …" and quotes no value. */
+/** A field is not acceptable. `reason` completes the sentence "FIELD …" and quotes no value. */
 export class FieldFault extends Error {
   override readonly name = "FieldFault";
   readonly field: string | undefined;
@@ -19,7 +19,7 @@ export class FieldFault extends Error {
   }
 }
 
-/** Turns what is wrong with an argument into wrong usage, exit code 2. @throws CliError */
+/** Turns a `FieldFault` of an argument into an error of usage, exit code 2. @throws CliError */
 export function usage<T>(read: () => T): T {
   try {
     return read();
@@ -30,7 +30,7 @@ export function usage<T>(read: () => T): T {
 }
 
 const textCodePointsMax = 256;
-/** The roles travel in every token, which may have 8 KiB when it comes back. */
+/** Every token carries the roles, and a token of more than 8 KiB is not accepted for renewal. */
 const rolesBytesMax = 2048;
 
 /** @throws FieldFault */
@@ -69,7 +69,7 @@ export function readFlag(field: string, value: unknown): boolean {
   return flag;
 }
 
-/** An instant as `users export` writes one. @throws FieldFault */
+/** Reads a time as `users export` writes it. @throws FieldFault */
 export function readInstant(field: string, value: unknown): Date | undefined {
   if (value === undefined || value === null) return undefined;
   const isDate = typeof value === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value);
@@ -91,13 +91,13 @@ export function checkNewPassword(password: string, codePointsMin: number): void 
   if (!password.isWellFormed()) throw refuse("is not well-formed Unicode");
 }
 
-/** What holds the `_id` in MongoDB's Extended JSON v2, by key: its text, or undefined if malformed. */
+/** Readers of an `_id` in MongoDB's Extended JSON v2, by key. They return undefined for a malformed one. */
 const wrappers = {
   $numberInt: (value) => int(value, 32n),
   $numberLong: (value) => int(value, 64n),
   $oid: (value) => toUserId("objectid", lower(value)),
   $uuid: (value) => toUserId("uuid", lower(value)),
-  /** Not MongoDB's: a UUID that it is to keep in its old binary subtype. */
+  /** Latchkey's own: a UUID that MongoDB is to keep in its old binary subtype 3. */
   $legacyUuid: (value) => toUserId("legacyuuid", lower(value)),
   $binary: (value) => {
     const { base64, subType, ...rest } = value as Record<string, unknown>;
@@ -118,7 +118,7 @@ function int(value: unknown, bits: 32n | 64n): UserId | undefined {
 }
 
 /**
- * An `_id` in JSON: an integer, a string, or MongoDB's Extended JSON of an integer, ObjectId or UUID.
+ * Reads an `_id` in JSON: an integer, a string, or MongoDB's Extended JSON of an integer, ObjectId or UUID.
  * @throws FieldFault
  */
 export function readId(value: unknown): UserId {
@@ -139,7 +139,7 @@ export function readId(value: unknown): UserId {
   throw new FieldFault("_id", "is neither an integer, a string, an ObjectId nor a UUID");
 }
 
-/** The `_id` as `readId` reads it. */
+/** Writes an `_id` in the form that `readId` reads. */
 export function writeId({ type, value }: UserId): unknown {
   switch (type) {
     case "int":

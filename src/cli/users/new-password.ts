@@ -1,6 +1,5 @@
 /**
- * A new password: read or asked for, checked and hashed. Depends on node:readline and the domain's
- * password hashes.
+ * Reads a new password, checks it and hashes it. Depends on node:readline and the domain's password hashes.
  */
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -10,8 +9,7 @@ import { findGuess } from "./common-passwords.js";
 import { checkNewPassword, FieldFault } from "./fields.js";
 
 /**
- * The hash of a new password: one line of standard input, or asked twice on the terminal without an
- * echo.
+ * Reads a new password, one line of standard input or twice on the terminal without echo, and hashes it.
  * @param lengthMin in code points
  * @throws CliError
  */
@@ -33,7 +31,7 @@ export async function hashNewPassword(
   return hashPassword(password);
 }
 
-/** More than any password may have: what is longer need not be read to its end. */
+/** Longer than any acceptable password: a longer line is not read to its end. */
 const passwordLineBytesMax = 4096;
 
 function readNewPassword(terminal: Terminal, fromStdin: boolean): Promise<string> {
@@ -46,7 +44,7 @@ function readNewPassword(terminal: Terminal, fromStdin: boolean): Promise<string
   );
 }
 
-/** One line of standard input. @throws CliError */
+/** Reads one line of standard input. @throws CliError if it is not UTF-8 */
 export async function readPasswordLine(stdin: Readable): Promise<string> {
   let bytes = Buffer.alloc(0);
   for await (const chunk of stdin as AsyncIterable<Buffer>) {
@@ -64,7 +62,7 @@ export async function readPasswordLine(stdin: Readable): Promise<string> {
 }
 
 async function askNewPassword({ stdin, stderr }: Terminal): Promise<string> {
-  // Without an output readline still edits the line, and echoes nothing.
+  // Without an output, readline edits the line and echoes nothing.
   const input = createInterface({ input: stdin, terminal: true, historySize: 0 });
   const lines = input[Symbol.asyncIterator]();
   let cancelled = false;

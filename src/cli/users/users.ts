@@ -1,6 +1,6 @@
 /**
- * `latchkey users …`. Depends on commander and the domain's users; a command loads what it
- * alone needs.
+ * `latchkey users …`. Depends on commander and the domain's users; each command loads its own modules when it
+ * runs.
  */
 import { Option, type Command } from "commander";
 import {
@@ -55,11 +55,11 @@ const roleOption = () =>
 function addAddCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("add <name>"),
-    "Add a user. The password is asked for, twice.",
+    "Add a user. Asks for the password, twice.",
     "latchkey users add TestUser --id 1 --role player",
   )
     .option("--id <id>", "the _id, an integer if it is all digits; without it a new ObjectId")
-    .addOption(new Option("--id-type <type>", "what --id is").choices(userIdTypes))
+    .addOption(new Option("--id-type <type>", "the type of --id").choices(userIdTypes))
     .addOption(roleOption())
     .addOption(passwordStdinOption())
     .action(async (name: string, options: AddOptions) => {
@@ -75,17 +75,20 @@ function addImportCommand(users: Command, session: Session): void {
       `{"_id","username","passwordHash","disabled","roles"} a line.`,
     "latchkey users import users.ndjson --dry-run",
   )
-    .option("--dry-run", "write no user, say what would be done", false)
+    .option("--dry-run", "write nothing, say what would be done", false)
     .addOption(
       new Option(
         "--on-conflict <policy>",
-        "a user who is stored already; replace keeps what the line leaves out",
+        "what to do with a user who is stored already; replace keeps fields that the line leaves out",
       )
         .choices(["fail", "skip", "replace"])
         .default("fail"),
     )
     .addOption(
-      new Option("--format <format>", "whose export it is; mongodb follows the USERS_ variables")
+      new Option(
+        "--format <format>",
+        "the system that wrote the file; mongodb uses the USERS_ variables",
+      )
         .choices(importFormats)
         .default("latchkey"),
     )
@@ -118,8 +121,8 @@ function addViewCommands(users: Command, session: Session): void {
 function addExportCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("export [file]"),
-    "Write all users, password hashes included, as users import reads them. A new file is readable " +
-      "by its owner alone; without one they go to standard output.",
+    "Write all users with their password hashes, in the form that users import reads. The file must not exist, " +
+      "and only its owner can read it; without a file the users go to standard output.",
     "latchkey users export users.ndjson",
   ).action(async (file: string | undefined, options: JsonOption) => {
     const { exportUsers } = await import("./export.js");
@@ -135,11 +138,11 @@ interface SetOptions extends JsonOption {
 function addSetCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("set <name>"),
-    "Set the roles of a user, in place of those that he has. Tokens issued until now keep the old ones.",
+    "Replace the roles of a user. Tokens issued before keep the old roles.",
     "latchkey users set TestUser --role player --role admin",
   )
     .addOption(roleOption())
-    .option("--without-roles", "take all roles away")
+    .option("--without-roles", "remove all roles")
     .action(async (name: string, { role, withoutRoles = false, json }: SetOptions) => {
       const { readRoles, usage } = await import("./fields.js");
       const roles = usage(() => readRoles(role));
@@ -157,12 +160,12 @@ function addSetCommand(users: Command, session: Session): void {
 }
 
 interface Change {
-  /** As the record says it. */
+  /** The action in the administration log. */
   readonly action: string;
   readonly details?: Readonly<Record<string, unknown>>;
-  /** What is said once it is done, before the username. */
+  /** The start of the message when it is done; the username follows. */
   readonly done: string;
-  /** False where the user has gone. */
+  /** Resolves with false if the user has been removed meanwhile. */
   readonly change: (users: UserStore, user: User, session: Session) => Promise<boolean>;
 }
 
@@ -170,7 +173,7 @@ const changes: readonly (Change & { readonly name: string; readonly summary: str
   {
     name: "disable",
     action: "user_disabled",
-    summary: "Refuse a user's logins and tokens from now on.",
+    summary: "Refuse a user's logins and renewals from now on.",
     done: "disabled",
     change: (users, { id }) => users.update(id, { disabled: true }),
   },
@@ -191,7 +194,7 @@ const changes: readonly (Change & { readonly name: string; readonly summary: str
   {
     name: "revoke",
     action: "user_revoked",
-    summary: "End every token issued to a user until now.",
+    summary: "Revoke every token issued to a user until now.",
     done: "revoked the tokens of",
     change: (users, { id }, session) => updateAndRevoke(session, users, id, {}),
   },
@@ -224,7 +227,7 @@ function changeUser(
 function addPasswdCommand(users: Command, session: Session): void {
   describeCommand(
     users.command("passwd <name>"),
-    "Set a new password, asked for twice; tokens issued until now end.",
+    "Set a new password, which is asked for twice, and revoke the user's tokens.",
     "latchkey users passwd TestUser --password-stdin < password.txt",
   )
     .addOption(passwordStdinOption())
@@ -249,7 +252,7 @@ function addPasswdCommand(users: Command, session: Session): void {
     );
 }
 
-/** Changes a user such that no token issued before is accepted back, and any issued after is. */
+/** Changes a user and revokes his tokens: none issued before the change can be renewed, all issued after can. */
 async function updateAndRevoke(
   { clock }: Session,
   users: UserStore,
@@ -259,7 +262,7 @@ async function updateAndRevoke(
   let timeMs = clock.now();
   if (!(await users.update(id, { ...change, tokensValidAfter: new Date(timeMs) }))) return false;
   if (!isSameSecond(timeMs, clock.now())) {
-    // The second turned before the change was there: a token of the new one may still be by the old.
+    // A new second began before the change was written: a token issued in it may rest on the old password.
     timeMs = clock.now();
     if (!(await users.update(id, { tokensValidAfter: new Date(timeMs) }))) return false;
   }

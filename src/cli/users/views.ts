@@ -1,13 +1,13 @@
 /**
- * How a user is shown: never with the hash, only with what can be said of it. Depends on the domain's
- * users and password hashes.
+ * How a user is shown: with the family and cost of the hash, never with the hash itself. Depends on the
+ * domain's users and password hashes.
  */
 import { inspectHash } from "../../auth/passwords/passwords.js";
 import type { User } from "../../auth/users.js";
 import { safe } from "../terminal.js";
 import { writeId } from "./fields.js";
 
-/** A user as `--json` writes one; `hash` is null where the user has none. */
+/** A user as `--json` writes one; `hash` is null if the user has none. */
 export function describeUser({ id, username, passwordHash, ...user }: User) {
   return {
     _id: writeId(id),
