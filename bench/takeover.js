@@ -65,7 +65,8 @@ async function benchForwarding() {
   const first = await fetch(old.url, { method: "POST", headers: { authorization: "Bearer x" } });
   const { token } = await first.json();
   const bearer = { path, headers: { authorization: `Bearer ${token}` } };
-  const load = { count: 20_000, warm: 40_000, concurrency: 16 };
+  // Until only the hundredth of a core is left for comparing.
+  const load = { count: 20_000, warm: 80_000, concurrency: 16 };
   const [bare, ours] = await compare([proxy, led], bearer, load);
   console.log(
     `forwarding: ${ours.toFixed(0)} us, bare undici proxy ${bare.toFixed(0)} us: ${ratio(ours, bare)} (at most 1.6)`,

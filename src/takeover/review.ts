@@ -103,6 +103,7 @@ export class Review {
 
   async #review(given: Case): Promise<void> {
     const { users } = this.#options;
+    const startMs = performance.now();
     const credentials = await credentialsOf(given.path, given.request);
     const user =
       credentials?.scheme === "basic"
@@ -111,10 +112,9 @@ export class Review {
     const record = users.recordOf(user);
     let own: OwnAnswer | undefined;
     if (this.#mayCompare()) {
-      const startMs = performance.now();
       own = await this.#options.answerAlone(given.path, given.request);
-      this.#savedMs -= performance.now() - startMs;
       if (own) await this.#compare(given, own, credentials, record);
+      this.#savedMs -= performance.now() - startMs;
     }
     if (credentials?.scheme !== "basic" || given.answer.status !== 200) return;
     const { username, password } = credentials;

@@ -87,14 +87,18 @@ export class TakeoverRoute implements Route {
 
   async #forward(request: RouteRequest): Promise<UpstreamAnswer> {
     const { upstream, review, name, now } = this.#options;
-    const { method, body, req } = request;
+    const { method, body, req, headers } = request;
     const query = (req?.url ?? "").split("?").slice(1).join("?");
     const atMs = now();
     const answer = await upstream.exchange(
       {
         method,
         target: query === "" ? this.path : `${this.path}?${query}`,
-        headers: requestHeaders(req?.rawHeaders ?? [], req?.socket.remoteAddress ?? "unknown"),
+        headers: requestHeaders(
+          req?.rawHeaders ?? [],
+          headers.connection,
+          req?.socket.remoteAddress ?? "unknown",
+        ),
         body: body.length > 0 ? body : undefined,
       },
       (answer) => answer,

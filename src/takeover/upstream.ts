@@ -26,8 +26,8 @@ export interface UpstreamRequest {
 export interface UpstreamAnswer {
   readonly status: number;
   readonly reason: string;
-  /** Names and values in turn. */
-  readonly headers: readonly string[];
+  /** By lower-case names. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Uint8Array;
 }
 
@@ -166,15 +166,13 @@ class Reading implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(
-    { rawHeaders }: Dispatcher.DispatchController,
-    status: number,
     _: unknown,
+    status: number,
+    headers: UpstreamAnswer["headers"],
     reason = "",
   ): void {
     // An interim answer is followed by another.
-    if (status < 200) return;
-    const headers = (rawHeaders as Buffer[]).map((text) => text.toString("latin1"));
-    this.#head = { status, reason, headers };
+    if (status >= 200) this.#head = { status, reason, headers };
   }
 
   onResponseData(_: unknown, piece: Buffer): void {
@@ -189,8 +187,9 @@ class Reading implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    if (this.#head)
-      this.#end(() => this.#resolve({ ...this.#head, body: this.#body.bytes } as UpstreamAnswer));
+    if (this.#head === undefined) return;
+    const { status, reason, headers } = this.#head;
+    this.#end(() => this.#resolve({ status, reason, headers, body: this.#body.bytes }));
   }
 
   onResponseError(_: unknown, error: Error): void {
