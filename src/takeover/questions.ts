@@ -41,6 +41,21 @@ export const paths = {
   login: "/api/v1/authentication/login",
 } as const satisfies Record<PathName, string>;
 
+export interface Question {
+  readonly credentials: PasswordCredentials;
+  /** The path by which the password came, if the old server serves it. */
+  readonly via: PathName;
+  /** Of the client. */
+  readonly address: string;
+  /** Milliseconds of the login that are over. */
+  readonly elapsedMs: number;
+  /** Told of a no that comes after `ask` has thrown. */
+  readonly onLateNo: () => void;
+}
+
+/** What is left of a login's time for its answer, in milliseconds. */
+const answerMs = 20;
+
 const refusalStatus = { token: 403, login: 401 } as const satisfies Record<PathName, number>;
 
 interface Flight {
@@ -61,12 +76,12 @@ export class Questions {
   }
 
   /**
-   * Within the old server's deadline, whatever there is to wait for.
-   * @param via the path by which the password came, if the old server serves it.
+   * So that the login as a whole keeps to the old server's deadline, whatever there is to wait for; half of that
+   * time at least is for the old server.
    * @throws AuthError `store_unavailable` for every answer but the two that are documented.
    */
-  async ask(credentials: PasswordCredentials, via: PathName, address: string): Promise<Word> {
-    const { paths: served, fold, onWord } = this.#options;
+  async ask({ credentials, via, address, elapsedMs, onLateNo }: Question): Promise<Word> {
+    const { paths: served, fold, onWord, upstream } = this.#options;
     const path = served.includes(via) ? via : (served[0] ?? via);
     const request = requestOf(path, credentials, address);
     if (request === undefined) {
@@ -79,7 +94,10 @@ export class Questions {
     const same = flights.find((flight) => flight.digest === digest);
     if (same) return same.word;
     const last = flights.at(-1)?.word;
-    const flight: Flight = { digest, word: this.#inTime(request, path, last) };
+    const { timeoutMs } = upstream;
+    const waitMs = Math.max(timeoutMs - elapsedMs - answerMs, timeoutMs / 2);
+    const ask = (leftMs: number) => this.#ask(request, path, leftMs, onLateNo);
+    const flight: Flight = { digest, word: this.#inTime(ask, waitMs, last) };
     this.#flights.set(name, [...flights, flight]);
     try {
       const word = await flight.word;
@@ -97,26 +115,24 @@ export class Questions {
 
   /** One timer for the wait and the exchange. */
   async #inTime(
-    request: UpstreamRequest,
-    path: PathName,
+    ask: (leftMs: number) => Promise<Word>,
+    waitMs: number,
     before: Promise<Word> | undefined,
   ): Promise<Word> {
-    const { upstream } = this.#options;
-    const endMs = performance.now() + upstream.timeoutMs;
-    const leftMs = () => endMs - performance.now();
+    const endMs = performance.now() + waitMs;
     let timer: NodeJS.Timeout | undefined;
     let isOver = false;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         isOver = true;
         reject(upstreamFault("was not asked in time"));
-      }, upstream.timeoutMs);
+      }, waitMs);
     });
     const asking = async () => {
       await before?.catch(() => undefined);
       return this.#bulkhead.execute(() => {
         if (isOver) throw upstreamFault("was not asked in time");
-        return this.#ask(request, path, leftMs());
+        return ask(endMs - performance.now());
       });
     };
     try {
@@ -126,13 +142,19 @@ export class Questions {
     }
   }
 
-  async #ask(request: UpstreamRequest, path: PathName, waitMs: number): Promise<Word> {
+  async #ask(
+    request: UpstreamRequest,
+    path: PathName,
+    waitMs: number,
+    onLateNo: () => void,
+  ): Promise<Word> {
     const { upstream, now, verify } = this.#options;
     const atMs = now();
     const token = await upstream.exchange(
       request,
       (answer) => (isRefusal(answer, path) ? undefined : tokenOf(answer, path)),
       waitMs,
+      (answer) => isRefusal(answer, path) && onLateNo(),
     );
     if (token === undefined) return { says: "no", atMs };
     try {

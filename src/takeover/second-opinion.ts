@@ -48,12 +48,15 @@ export class OldServersOpinion implements SecondOpinion {
   /** Undefined where there is no answer and the password is known to be right: that user goes on as before. */
   async #ask(
     credentials: PasswordCredentials,
-    { surface, network }: OwnVerdict,
+    { surface, network, elapsedMs, countLate }: OwnVerdict,
     accepted: User | undefined,
   ): Promise<Word | undefined> {
     const via = surface === "rest_login" ? "login" : "token";
+    const address = network.replace(/\/64$/, "");
+    // One whose password is known to be right is not punished for what the old server says of it late.
+    const onLateNo = accepted ? () => undefined : countLate;
     try {
-      return await this.#options.questions.ask(credentials, via, network.replace(/\/64$/, ""));
+      return await this.#options.questions.ask({ credentials, via, address, elapsedMs, onLateNo });
     } catch (error) {
       if (accepted === undefined) throw error;
       return undefined;

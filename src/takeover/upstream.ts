@@ -103,6 +103,7 @@ export class Upstream {
    * What `read` makes of the answer.
    * @param read throws where the answer counts as none.
    * @param waitMs time for the exchange.
+   * @param onLate told of an answer that comes later, within `timeoutMs` more.
    * @throws AuthError `store_unavailable` where no whole answer comes in time, at once while the old server
    *   counts as down
    */
@@ -110,11 +111,14 @@ export class Upstream {
     request: UpstreamRequest,
     read: (answer: UpstreamAnswer) => T | Promise<T>,
     waitMs = this.timeoutMs,
+    onLate?: (answer: UpstreamAnswer) => void,
   ): Promise<T> {
     // The library has others wait for the one that tries, as long as that takes.
     if (this.#breaker.state === CircuitState.HalfOpen) throw upstreamFault("is being tried");
     try {
-      return await this.#breaker.execute(async () => read(await this.#send(request, waitMs)));
+      return await this.#breaker.execute(async () =>
+        read(await this.#send(request, waitMs, onLate)),
+      );
     } catch (error) {
       throw error instanceof AuthError ? error : upstreamFault("gives no answer", error);
     }
@@ -124,9 +128,14 @@ export class Upstream {
     return this.#pool.destroy();
   }
 
-  #send({ method, target, headers, body }: UpstreamRequest, waitMs: number) {
+  #send(
+    { method, target, headers, body }: UpstreamRequest,
+    waitMs: number,
+    onLate?: (answer: UpstreamAnswer) => void,
+  ) {
     return new Promise<UpstreamAnswer>((resolve, reject) => {
-      const reading = new Reading(this.#room, waitMs, resolve, reject);
+      const late = onLate && { onLate, lateMs: this.timeoutMs };
+      const reading = new Reading(this.#room, waitMs, resolve, reject, late);
       const path = this.#basePath + target;
       this.#pool.dispatch(
         { method, path, headers: headers as string[], body: body ?? null },
@@ -140,9 +149,9 @@ export class Upstream {
 class Reading implements Dispatcher.DispatchHandler {
   readonly #share: Share;
   readonly #body: BodyBuffer;
-  readonly #timer: NodeJS.Timeout;
-  readonly #resolve: (answer: UpstreamAnswer) => void;
-  readonly #reject: (error: Error) => void;
+  #timer: NodeJS.Timeout;
+  #resolve: (answer: UpstreamAnswer) => void;
+  #reject: (error: Error) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #head: Omit<UpstreamAnswer, "body"> | undefined;
   #isOver = false;
@@ -152,12 +161,24 @@ class Reading implements Dispatcher.DispatchHandler {
     waitMs: number,
     resolve: (answer: UpstreamAnswer) => void,
     reject: (error: Error) => void,
+    late?: { readonly onLate: (answer: UpstreamAnswer) => void; readonly lateMs: number },
   ) {
     this.#share = new Share(room);
     this.#body = new BodyBuffer(this.#share);
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#timer = setTimeout(() => this.#fail(upstreamFault("does not answer in time")), waitMs);
+    const fail = () => this.#fail(upstreamFault("does not answer in time"));
+    this.#timer = setTimeout(() => {
+      // What was never sent gets no answer.
+      if (late === undefined || this.#controller === undefined) {
+        fail();
+        return;
+      }
+      reject(upstreamFault("does not answer in time"));
+      this.#resolve = late.onLate;
+      this.#reject = () => undefined;
+      this.#timer = setTimeout(fail, late.lateMs);
+    }, waitMs);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

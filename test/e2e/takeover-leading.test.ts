@@ -284,6 +284,39 @@ test("the throttle's law holds for the old server too", async () => {
   await strict.close();
 });
 
+test("a no that comes too late counts, a yes does not", async () => {
+  const { username } = newOldUser();
+  const slow = await startLeading({ UPSTREAM_TIMEOUT: "300ms" });
+  const to = createHttpClient(slow.url);
+  const untilUp = () =>
+    eventually(
+      () => login(`nobody ${++names}`, "x", to),
+      ({ status }) => status === 403,
+    );
+  try {
+    place.old.delayMs = 450;
+    for (let count = 0; count < 5; count++) {
+      expect((await login(username, password, to)).status).toBe(500);
+    }
+    place.old.delayMs = 0;
+    await untilUp();
+    expect((await login(username, password, to)).status).toBe(200);
+    (place.old.requests as unknown[]).length = 0;
+    place.old.delayMs = 450;
+    const seen = await eventually(
+      () => login(username, "a guess", to),
+      ({ status }) => status === 429,
+    );
+    expect(seen.headers).toHaveProperty("retry-after");
+    // THROTTLE_FAILURES is 3.
+    expect(place.old.requests.filter((each) => each.username === username).length).toBeLessThan(7);
+  } finally {
+    place.old.delayMs = 0;
+    to.close();
+    await slow.close();
+  }
+});
+
 test("UPSTREAM_LEARN=off asks each time and keeps no hash", async () => {
   const { username, id } = newOldUser();
   const other = await startLeading({ UPSTREAM_LEARN: "off" });

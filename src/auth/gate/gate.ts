@@ -12,7 +12,7 @@ import { inspectHash, verifyPassword, type Decoy } from "../passwords/passwords.
 import type { Rehasher } from "../passwords/rehash.js";
 import { Throttled, type Throttle, type ThrottleScope } from "../throttle/throttle.js";
 import { StoreBudget } from "../store-budget.js";
-import type { User, UserStore } from "../users.js";
+import type { User, UserId, UserStore } from "../users.js";
 
 export { HashQueue, type HashPlace } from "./hash-queue.js";
 export { acceptedAlone, type OwnVerdict, type SecondOpinion } from "./second-opinion.js";
@@ -123,7 +123,7 @@ export class Gate {
     try {
       place = queue.enter(attempt.clientNetwork, attempt.signal);
       const onTurn = () => (turnMs = now());
-      const checked = await this.#evaluate(credentials, attempt, place, onTurn);
+      const checked = await this.#evaluate(credentials, attempt, place, startMs, onTurn);
       const { accepted, refusal } = checked;
       tell(reasonOf(checked));
       if (accepted) {
@@ -149,6 +149,7 @@ export class Gate {
     credentials: PasswordCredentials,
     { clientNetwork, surface }: Attempt,
     place: HashPlace,
+    startMs: number,
     onTurn: () => void,
   ): Promise<Checked> {
     const { username, password } = credentials;
@@ -167,8 +168,11 @@ export class Gate {
         return this.#verify(user?.passwordHash, password, decoy.hashFor(username));
       });
       const mayAsk = !permit.isException;
-      const own = { user, matches, network: clientNetwork, surface, mayAsk };
-      accepted = await secondOpinion.decide(credentials, own);
+      accepted = await secondOpinion.decide(credentials, {
+        ...{ user, matches, network: clientNetwork, surface, mayAsk },
+        elapsedMs: now() - startMs,
+        countLate: () => void this.#countLate(username, clientNetwork, id),
+      });
     } catch (error) {
       await permit.settle("unchecked");
       throw error;
@@ -176,6 +180,17 @@ export class Gate {
     const { username: label } = accepted ?? user ?? {};
     const refusal = await budget.during(permit.settle(accepted ? "right" : "wrong", label));
     return { user, matches, accepted, refusal };
+  }
+
+  /** Counts a wrong password whose attempt has been answered already. Never rejects. */
+  async #countLate(username: string, network: string, id: Promise<UserId | undefined>) {
+    const { signal } = new AbortController();
+    try {
+      const permit = await this.#deps.throttle.admit(username, network, id, signal);
+      await permit.settle("wrong");
+    } catch {
+      // Past the limit already, or the store is down: then the throttle counts it once it can.
+    }
   }
 
   /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */

@@ -14,6 +14,10 @@ export interface OwnVerdict {
   readonly surface: string;
   /** Whether a wrong password may be asked about: not where only trust in the network let the attempt pass. */
   readonly mayAsk: boolean;
+  /** Milliseconds since the attempt began. */
+  readonly elapsedMs: number;
+  /** To be called where the credentials turn out to be wrong after `decide` has thrown: that counts too. */
+  readonly countLate: () => void;
 }
 
 export interface SecondOpinion {
