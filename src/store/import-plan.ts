@@ -1,24 +1,22 @@
-/**
- * What an import does with each user, decided once for every store. Depends on the domain's users.
- */
+/** Decides what an import does with each user, for every store. Depends on the domain's users. */
 import type { UsernameKey } from "../auth/usernames.js";
 import type { ImportConflict, ImportOutcome, User, UserId, UserToImport } from "../auth/users.js";
 
 export const idKey = (id: UserId) => `${id.type}:${id.value}`;
 
-/** What is stored under an `_id` or username of the import; undefined where it fits none of ours. */
+/** A stored record with an `_id` or username of the import. `id` and `username` are undefined if not readable. */
 export interface Occupant {
   readonly id: UserId | undefined;
   readonly username: string | undefined;
   readonly passwordHash: string | undefined;
-  /** What the store itself has for the hash, by path, where that is more than one string. */
+  /** The stored fields of the hash by path, in a store that may have several. */
   readonly hashFields?: Readonly<Record<string, unknown>>;
   readonly disabled: boolean;
   readonly roles: readonly string[];
   readonly tokensValidAfter: Date | undefined;
 }
 
-/** The user as he is stored where nobody is yet. */
+/** A user to add, with the defaults of absent fields. */
 const asNew = ({ disabled = false, roles = [], ...user }: UserToImport): User => ({
   ...user,
   disabled,
@@ -26,16 +24,16 @@ const asNew = ({ disabled = false, roles = [], ...user }: UserToImport): User =>
 });
 
 export interface PlannedWrite {
-  /** What it replaces, or undefined where it adds. */
+  /** The record that it replaces; undefined if it adds one. */
   readonly previous: Occupant | undefined;
   readonly user: User;
-  /** The positions in the import that this write settles: several where one user occurs again. */
+  /** The positions in the import that this write settles: several if the user occurs more than once. */
   readonly positions: readonly number[];
 }
 
 /**
- * The outcome of each user, and one write for each user that is to be stored. A later user of the
- * same import meets the earlier ones as if they were stored already.
+ * Returns the outcome of each user, and one write for each user to store. A user is checked against the earlier
+ * users of the same import as if these were stored already.
  */
 export function planImport(
   users: readonly UserToImport[],
@@ -81,7 +79,7 @@ export function planImport(
   return { outcomes, writes: [...writes.values()] };
 }
 
-/** One write for each user who shares neither `_id` nor username with another one of the import. */
+/** Returns one write for each user who shares neither `_id` nor username with another user of the import. */
 export function planLoneUsers(
   users: readonly UserToImport[],
   usernameKey: UsernameKey,

@@ -1,8 +1,8 @@
-/** What a store says of its own state to the operator. Depends on the domain's users. */
+/** The findings of a store's own checks, for `doctor`. Depends on the domain's users. */
 import type { User } from "../auth/users.js";
 
 export interface Finding {
-  /** `error`: something will not work. */
+  /** `error` if something does not work. */
   readonly level: "ok" | "warning" | "error";
   readonly check:
     | "configuration"
@@ -16,12 +16,12 @@ export interface Finding {
   readonly message: string;
   /** What to do about it. */
   readonly remedy?: string;
-  /** Whom it is about, the first few. */
+  /** The first few users concerned. */
   readonly users?: readonly Pick<User, "id" | "username">[];
 }
 
 export interface InspectionOptions {
-  /** Mends what can be mended without touching a user. */
+  /** Whether to mend what can be mended without changing a user. */
   readonly fix: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

@@ -1,6 +1,6 @@
 /**
- * The choice between the two stores. Loads only the driver of the one that is configured. Depends on config
- * and, where they are on, the revocations.
+ * Opens the configured store, and loads the driver of that one only. Depends on config and, if `REVOCATIONS` is
+ * on, the revocations.
  */
 import type { User } from "../auth/users.js";
 import type { Config } from "../config/config.js";
@@ -9,18 +9,18 @@ import { presetOf, type Preset } from "../config/presets.js";
 import type { Store } from "./store.js";
 
 export interface OpenOptions {
-  /** Time after which a call is given up, where the store's own is too short. */
+  /** Time after which a call fails. Default `storeDeadlineMs`. */
   readonly deadlineMs?: number;
-  /** Whether a store that is not there is made. Default true. */
+  /** Whether to create a store that does not exist. Default true. */
   readonly mayCreate?: boolean;
   /** Milliseconds since the epoch. Default the system's. */
   readonly now?: () => number;
 }
 
 /**
- * The store of the configuration; only that one's driver is loaded. MongoDB need not be there yet.
- * @throws EmbeddedStoreError if the embedded store's file cannot be used.
- * @throws MongoStoreError if the driver cannot make sense of `MONGODB_URI`.
+ * Opens the configured store. Does not wait for MongoDB.
+ * @throws EmbeddedStoreError if the embedded store's file cannot be used
+ * @throws MongoStoreError if `MONGODB_URI` cannot be used
  */
 export async function openStore(config: Config, options: OpenOptions = {}): Promise<Store> {
   const store = await openConfigured(config, options);
@@ -33,7 +33,7 @@ export async function openStore(config: Config, options: OpenOptions = {}): Prom
 
 async function openConfigured(config: Config, options: OpenOptions): Promise<Store> {
   const { deadlineMs, mayCreate = true } = options;
-  // An imported hash names its pepper in either store.
+  // Imported hashes may need the pepper, in either store.
   if (config.USERS_PASSWORD_PEPPER !== undefined) rememberPepper(config.USERS_PASSWORD_PEPPER);
   const common = { mayCreate, ...(deadlineMs !== undefined && { deadlineMs }) };
   if (config.MONGODB_URI === undefined) {
@@ -53,7 +53,7 @@ async function openConfigured(config: Config, options: OpenOptions): Promise<Sto
   });
 }
 
-/** What makes a user of a document of MongoDB's Extended JSON, undefined where it is none. */
+/** Returns a reader of users' documents in MongoDB's Extended JSON. It returns undefined for other documents. */
 export async function readExportedUser(
   config: Config,
 ): Promise<(document: object) => User | undefined> {
@@ -61,7 +61,7 @@ export async function readExportedUser(
   return createExportReader(mappingOf(config));
 }
 
-/** The preset, its hashes read as USERS_PASSWORD_FORMAT says where that is set. */
+/** The preset, with its hashes read by USERS_PASSWORD_FORMAT if that is set. */
 function presetWithFormat(config: Config): Preset | undefined {
   const { USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper } = config;
   const preset = presetOf(config.USERS_PRESET);

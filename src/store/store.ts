@@ -1,4 +1,4 @@
-/** What both stores are to the rest of the program. Depends on the ports of auth and of the optional rooms. */
+/** The interface of both stores. Depends on the ports of auth and of the optional rooms. */
 import type { AuditStore } from "../auth/audit.js";
 import type { KeyStore } from "../auth/keys/keys.js";
 import type { ThrottleStore } from "../auth/throttle/throttle.js";
@@ -17,19 +17,19 @@ export interface Store {
   /** 32 random bytes, the same for every process on this store. */
   secret(): Promise<Uint8Array>;
   /**
-   * Looks at the store as `doctor` does.
+   * Runs the checks of `doctor` on the store.
    * @throws AuthError `store_unavailable`
    */
   inspect(options: InspectionOptions): AsyncIterable<Finding>;
   /**
-   * Resolves while the store can be written, else throws `store_unavailable`. Only where reading goes on
-   * when writing does not.
+   * Resolves if the store can be written, else throws AuthError `store_unavailable`. Present only in a store
+   * that can become readable but not writable.
    */
   probe?(): Promise<void>;
-  /** Resolves while the store answers, else throws `store_unavailable`. */
+  /** Resolves if the store answers, else throws AuthError `store_unavailable`. */
   ping(): Promise<void>;
   /**
-   * What an operator should mend in the set-up of the store, one sentence each.
+   * What an operator should mend in the store's set-up, in one sentence each.
    * @throws AuthError `store_unavailable`
    */
   warnings(): Promise<readonly string[]>;

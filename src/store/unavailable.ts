@@ -1,12 +1,10 @@
 /**
- * How a store says that it cannot answer, and the deadline that makes it say so. Depends on the
- * domain's errors.
+ * The error of a store that does not answer, and the deadline of a call. Depends on the domain's errors.
  */
 import { AuthError } from "../auth/errors.js";
 
 /**
- * Time after which a call is given up. A request waits for two of them in turn at most, and is answered
- * within 5 s.
+ * Time after which a call fails. A request makes at most two calls in sequence, and is answered within 5 s.
  */
 export const storeDeadlineMs = 2000;
 
@@ -14,8 +12,8 @@ export const storeUnavailable = (message: string, cause?: unknown) =>
   new AuthError("store_unavailable", message, { retryAfterSeconds: 1, cause });
 
 /**
- * Settles as `work` does, but after `deadlineMs` at the latest. What was begun may still complete.
- * @throws AuthError `store_unavailable` once the time is over.
+ * Settles like `work`, or rejects after `deadlineMs`; `work` itself is not cancelled.
+ * @throws AuthError `store_unavailable` after the deadline
  */
 export async function withDeadline<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

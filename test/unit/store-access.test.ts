@@ -39,7 +39,7 @@ const modes: readonly [string, (dataDir: string) => void, RegExp[]][] = [
   [
     "in a folder that others can write",
     (dir) => chmodSync(dir, 0o777),
-    [/replace what is in .*data \(mode 777\); chmod o-w/],
+    [/replace the files in .*data \(mode 777\); chmod o-w/],
   ],
   ["in a folder where each may remove only his own", (dir) => chmodSync(dir, 0o1777), []],
 ];

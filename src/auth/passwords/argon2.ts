@@ -1,23 +1,21 @@
-/**
- * argon2 (RFC 9106) in the PHC string format.
- */
+/** argon2 (RFC 9106) in the PHC string format. */
 import { type HashFamily, HashRefusal, type ParsedHash, base64, bounded, match } from "./family.js";
 import { computeInThread } from "./thread.js";
 
-/** OWASP's first choice for argon2id. `m` in KiB. */
+/** The cost of new hashes: OWASP's first choice for argon2id. `m` in KiB. */
 export const ourCost = { m: 19_456, t: 2, p: 1 } as const;
 
-/** 128 MiB: Django's default is 100 MiB, that of Ory Kratos 128 MiB. */
+/** 128 MiB. Django's default is 100 MiB, Ory Kratos's 128 MiB. */
 const memoryKibMax = 131_072;
-/** Memory times passes, 512 MiB: twice PHP's default. */
+/** Memory times passes: 512 MiB, twice PHP's default. */
 const workKibMax = 4 * memoryKibMax;
-/** They cost nothing of their own. Ory Kratos takes twice the number of its machine's processors. */
+/** Lanes add no work. Ory Kratos uses twice the number of its machine's processors. */
 const lanesMax = 64;
 
 const form =
   /^(?:argon2|\{[^{}]*\})?(\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9]\d*),t=([1-9]\d*),p=([1-9]\d*)\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,172}))$/;
 
-/** Some encoders pad what the PHC string format does not. */
+/** Removes base64 padding, which the PHC string format has not and some encoders write. */
 const withoutPadding = (encoded: string) => encoded.replace(/=+(?=\$|$)/g, "");
 
 function parseArgon2(encoded: string): ParsedHash {
@@ -57,7 +55,7 @@ export const argon2Families = (["argon2id", "argon2i", "argon2d"] as const).map(
   }),
 );
 
-/** A new hash with {@link ourCost}. */
+/** Computes a new hash with {@link ourCost}. */
 export function hashArgon2id(password: Buffer): Promise<string> {
   const { m: memoryCost, t: timeCost, p: parallelism } = ourCost;
   return computeInThread("hashArgon2", password, { memoryCost, timeCost, parallelism });

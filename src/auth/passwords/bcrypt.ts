@@ -1,6 +1,4 @@
-/**
- * bcrypt, and bcrypt over another hash, which lifts its limit of 72 bytes.
- */
+/** bcrypt, and bcrypt of another hash of the password, which avoids bcrypt's limit of 72 bytes. */
 import { createHash, createHmac } from "node:crypto";
 import {
   type HashFamily,
@@ -12,12 +10,12 @@ import {
 } from "./family.js";
 import { computeInThread } from "./thread.js";
 
-/** Four times the work of the highest default in use, which is 12. */
+/** Four times the work of 12, the highest default in use. */
 const costMax = 14;
-/** bcrypt reads no further, nor did whatever made the hash. */
+/** bcrypt ignores the bytes after these, and so did the library that made the hash. */
 const passwordBytesMax = 72;
 
-/** The last characters of salt and digest have bits to spare, which are zero. */
+/** The last characters of salt and digest have unused bits, which are zero. */
 const form =
   /^(?:bcrypt(?:_sha256)?\$|\$wp|\{[^{}]*\})?(\$2([abxy])\$(\d\d)\$([./A-Za-z0-9]{21}[.Oeu])([./A-Za-z0-9]{30}[.CGKOSWaeimquy26]))$/;
 const passlibForm =
@@ -37,13 +35,13 @@ function parseBcrypt(encoded: string): ParsedHash {
   };
 }
 
-/** The alphabet of crypt's bcrypt, for that of base64. */
+/** Digits of base64 and, at the same position, those of bcrypt's own encoding. */
 const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const fromBase64 = (text: string) =>
   Array.from(text, (digit) => bcryptAlphabet[base64Alphabet.indexOf(digit)]).join("");
 
-/** bcrypt in the PHC string format; `v` is the code of the letter after `$2`. */
+/** Parses bcrypt in the PHC string format; `v` is the code of the letter after `$2`. */
 function parseAdonis(encoded: string): ParsedHash {
   const [, version, cost = "", salt = "", digest = ""] = match(
     /^\$bcrypt\$(?:v=(97|98)\$)?r=(\d+)\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{31})$/,
@@ -67,7 +65,7 @@ function parsePasslib(encoded: string): ParsedHash {
   );
 }
 
-/** What Meteor and Django hash in place of the password. */
+/** The text that Meteor and Django hash in place of the password. */
 export function sha256Hex(password: Buffer): string {
   return createHash("sha256").update(password).digest("hex");
 }

@@ -1,6 +1,6 @@
 /**
- * Takes stock of the users before a cut-over: who can log in and who cannot and why, in memory that
- * does not grow with them. Depends on passwords and users.
+ * Counts the users before a cut-over: who can log in, who cannot, and why. Its memory does not grow with the
+ * number of users. Depends on passwords and users.
  */
 import { inspectHash, marksNoPassword, type HashReport } from "./passwords.js";
 import {
@@ -13,36 +13,35 @@ import {
 } from "../users.js";
 
 /**
- * Why a user cannot log in, though nobody disabled him. `shared_subject`, `note`: what goes wrong
- * though he can.
+ * Why an enabled user cannot log in. With `shared_subject` and `note` he can, but something else goes wrong.
  */
 export type CensusFault =
   UserRecordFault["kind"] | "no_hash" | "unusable" | "over_ceiling" | "shared_subject" | "note";
 
 export interface FaultyUsers {
   readonly fault: CensusFault | "disabled";
-  /** What is wrong with the record or the hash; undefined where the fault says it all. */
+  /** What is wrong with the record or the hash; undefined if `fault` alone says it. */
   readonly reason: string | undefined;
   readonly count: number;
-  /** The first of them. */
+  /** The first of these users. */
   readonly examples: readonly Pick<User, "id" | "username">[];
 }
 
 export interface HashGroup {
   readonly family: string;
-  /** Empty where the family has none, and for the users past the number of groups that are told apart. */
+  /** Empty if the family has no cost, and for the remaining users once there are too many groups. */
   readonly cost: HashReport["cost"];
   readonly users: number;
   readonly weak: boolean;
-  /** What is assumed of how the hashes were made, where they do not say. */
+  /** The assumed format, if the hashes do not name theirs. */
   readonly assumed: string | undefined;
 }
 
 export interface Census {
-  /** Every record, be it a user of ours or not. */
+  /** All records, including those that cannot be users. */
   readonly users: number;
   readonly canLogIn: number;
-  /** As many more can if their hashes, which do not say how they were made, were made as assumed. */
+  /** How many more can log in if their hashes, which do not name their format, are in the assumed one. */
   readonly assumed: number;
   /** The usable hashes, the most frequent first. */
   readonly hashes: readonly HashGroup[];
@@ -50,13 +49,17 @@ export interface Census {
 }
 
 const examplesMax = 20;
-/** Some frameworks draw the cost of each hash at random. */
+/** Limited, because some frameworks choose the cost of each hash at random. */
 const costGroupsMax = 50;
 const subjectsPerQuestion = 500;
 
 type Users = Pick<UserStore, "records" | "existing">;
 
-/** @throws AuthError `store_unavailable` */
+/**
+ * Reads every user and counts them.
+ * @param onProgress receives the number of records read so far
+ * @throws AuthError `store_unavailable`
+ */
 export async function takeCensus(
   users: Users,
   onProgress: (users: number) => void,

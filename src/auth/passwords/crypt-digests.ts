@@ -1,6 +1,6 @@
 /**
- * The digests of crypt(3), phpass and Spring, which no library computes on bytes and off the event
- * loop; thread-worker.ts runs them. Depends on node.
+ * The digests of crypt(3), phpass and Spring, which thread-worker.ts runs: no library computes them on bytes and
+ * outside the event loop. Depends on node.
  */
 import { createHmac, hash as digestOf } from "node:crypto";
 
@@ -9,12 +9,12 @@ type Algorithm = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
 const digest = (algorithm: Algorithm, ...parts: readonly Uint8Array[]): Buffer =>
   digestOf(algorithm, Buffer.concat(parts), "buffer");
 
-/** The first `length` bytes of `bytes` repeated. */
+/** `bytes` repeated up to `length` bytes. */
 const repeated = (bytes: Uint8Array, length: number): Buffer => Buffer.alloc(length, bytes);
 
 const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** crypt's base64: groups of bytes, most significant first, written least significant digit first. */
+/** crypt's base64: a group of bytes is a number, most significant first, and written least significant digit first. */
 function encode(bytes: Uint8Array, groups: readonly number[][]): string {
   return groups
     .map((group) => {
@@ -28,7 +28,7 @@ function encode(bytes: Uint8Array, groups: readonly number[][]): string {
     .join("");
 }
 
-/** `count` groups of three bytes `step` apart, each turned left by `turn(index)`. */
+/** `count` groups of three byte positions `step` apart, each group rotated left by `turn(index)`. */
 function interleaved(count: number, step: number, turn: (index: number) => number): number[][] {
   return Array.from({ length: count }, (_, index) =>
     [0, 1, 2].map((place) => index + step * ((place + turn(index)) % 3)),
@@ -52,7 +52,7 @@ const drupalGroups = Array.from({ length: 22 }, (_, group) =>
 );
 const phpassGroups = [[2, 1, 0], [5, 4, 3], [8, 7, 6], [11, 10, 9], [14, 13, 12], [15]];
 
-/** The rounds that both md5-crypt and the sha-crypts have. */
+/** The rounds of md5-crypt and of the sha-crypts. */
 function stretch(
   algorithm: Algorithm,
   start: Buffer,
@@ -118,7 +118,7 @@ export function shaCrypt(
   return encode(end, algorithm === "sha256" ? sha256Groups : sha512Groups);
 }
 
-/** `start`, then `rounds` times the digest of `next(state)`. */
+/** Begins with `start` and computes the digest of `next(state)` `rounds` times. */
 function iterated(
   algorithm: Algorithm,
   start: Buffer,
@@ -130,7 +130,7 @@ function iterated(
   return state;
 }
 
-/** Drupal's is the same over SHA-512. */
+/** phpass with MD5, or Drupal's variant of it with SHA-512. */
 export function phpass(
   algorithm: "md5" | "sha512",
   password: Uint8Array,
@@ -142,7 +142,7 @@ export function phpass(
   return encode(end, algorithm === "md5" ? phpassGroups : drupalGroups);
 }
 
-/** The digest of salt and password, the first of `rounds`; Spring's and Shiro's. */
+/** The digest of salt and password, hashed again until it was hashed `rounds` times; Spring's and Shiro's. */
 export function saltedDigest(
   algorithm: Algorithm,
   password: Uint8Array,

@@ -1,13 +1,11 @@
-/**
- * The hashes of crypt(3) and phpass, computed in a thread.
- */
+/** The hashes of crypt(3) and phpass, computed in a thread. */
 import { createHash } from "node:crypto";
 import { type HashFamily, type ParsedHash, bounded, derived, match, prehashed } from "./family.js";
 import { computeInThread } from "./thread.js";
 
-/** passlib's default for `$6$`, the highest in use, is 656,000. */
+/** The highest default in use is passlib's for `$6$`: 656,000. */
 const roundsMax = 1_000_000;
-/** An HMAC each; passlib's default for `$sha1$` is 480,000. */
+/** Rounds of HMAC. passlib's default for `$sha1$` is 480,000. */
 const hmacRoundsMax = 500_000;
 /** passlib's default is 2^19. */
 const phpassRoundsLog2Max = 20;
@@ -68,7 +66,7 @@ function parsePhpass(encoded: string): ParsedHash {
   );
 }
 
-/** phpass with SHA-512, of whose digest 43 characters are kept. */
+/** phpass with SHA-512, cut to 43 characters of digest. */
 function parseDrupal(encoded: string): ParsedHash {
   const [, log2 = "", salt = "", digest = ""] = match(
     /^\$S\$([./A-Za-z0-9])([./A-Za-z0-9]{8})([./A-Za-z0-9]{43})$/,
@@ -81,7 +79,7 @@ function parseDrupal(encoded: string): ParsedHash {
   });
 }
 
-/** What was MD5 before the site was upgraded. */
+/** A hash of the MD5 that Drupal 6 stored, made when the site was upgraded. */
 function parseDrupalUpgraded(encoded: string): ParsedHash {
   const inner = encoded.slice(1);
   return prehashed(inner.startsWith("$S$") ? parseDrupal(inner) : parsePhpass(inner), md5Hex);

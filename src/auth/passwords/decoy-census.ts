@@ -1,12 +1,12 @@
 /**
- * Keeps the decoy like the collection: now and then it is shown hashes drawn from it at random.
- * Depends on passwords and users.
+ * Keeps the decoy's cost like that of the users' hashes: samples them at random every hour. Depends on passwords
+ * and users.
  */
 import type { Decoy } from "./passwords.js";
 import type { UserStore } from "../users.js";
 
 export interface DecoyCensus {
-  /** Takes the first sample; the others follow by themselves until `stop`. Never rejects. */
+  /** Takes the first sample, and then one every hour until `stop`. Never rejects. */
   start(): Promise<void>;
   stop(): void;
 }
@@ -18,7 +18,7 @@ const retryMs = 60_000;
 export function createDecoyCensus(deps: {
   readonly users: Pick<UserStore, "sampleHashes">;
   readonly decoy: Decoy;
-  /** Secret that every replica knows. */
+  /** A secret that all replicas share. */
   readonly secret: () => Promise<Uint8Array>;
   readonly onError: (error: unknown) => void;
 }): DecoyCensus {

@@ -1,6 +1,6 @@
 /**
- * Single digests, with a salt or without: LDAP, Spring's oldest, Django's oldest, and templates as
- * Ory Kratos has them. Depends on node:crypto.
+ * Single digests, with or without a salt: LDAP, the oldest ones of Spring and Django, and Ory Kratos's templates.
+ * Depends on node:crypto.
  */
 import { createHash, createHmac } from "node:crypto";
 import {
@@ -58,7 +58,7 @@ function parseSpringDigest(encoded: string): ParsedHash {
 
 const springRounds = 1024;
 
-/** Salt and digest in one; 1,024 rounds. */
+/** Salt and digest in one text; 1,024 rounds. */
 function parseSpringSha256(encoded: string): ParsedHash {
   const [, salt = "", text = ""] = match(/^\{sha256\}([0-9a-f]{16})([0-9a-f]{64})$/, encoded);
   return derived({}, [salt, text], hex(text), async (password) =>
@@ -66,7 +66,7 @@ function parseSpringSha256(encoded: string): ParsedHash {
   );
 }
 
-/** Django hashes salt and password; Werkzeug has the same form and an HMAC by the salt. */
+/** Django's digest of salt and password, or Werkzeug's HMAC keyed with the salt: both have this form, so try both. */
 function parseDjango(encoded: string): ParsedHash {
   const [, hash = "", salt = "", text = ""] = match(/^(md5|sha1)\$([^$]*)\$([0-9a-f]+)$/, encoded);
   const ofDjango = digestHash(hash as Digest, hex(text), [salt, text], (password) => [
@@ -84,7 +84,7 @@ function parseDjango(encoded: string): ParsedHash {
   };
 }
 
-/** HMAC of the password by a key. */
+/** An HMAC of the password. */
 function hmacHash(
   hash: Digest,
   key: string | Buffer,
@@ -98,14 +98,14 @@ function hmacHash(
   );
 }
 
-/** Of the digest in hexadecimal, which is in base64 once more; keyed with bytes of its own. */
+/** An HMAC with a key in the hash. The digest is in hexadecimal, and that text in base64. */
 function parseKeyed(encoded: string): ParsedHash {
   const [, hash, text = "", key = ""] = match(
     /^\$hmac-(md5|sha1|sha224|sha256|sha384|sha512)\$([^$]+)\$([^$]+)$/,
     encoded,
   );
   const digest = base64(text).toString().toLowerCase();
-  // Not the digest: what replaces it would have to be hexadecimal in base64.
+  // A decoy keeps the digest, because a random one would have to be hexadecimal in base64.
   return hmacHash(hash as Digest, base64(key), digest, [key]);
 }
 
@@ -117,7 +117,7 @@ function parseWerkzeug(encoded: string): ParsedHash {
   return hmacHash(hash as Digest, salt, text, [salt, text]);
 }
 
-/** A bare MD5, in hexadecimal or base64 by its name. */
+/** An unsalted MD5, in hexadecimal (PLAIN-MD5) or base64 (LDAP-MD5). */
 function parseDovecotMd5(encoded: string): ParsedHash {
   const [, name = "", text = ""] = match(/^\{(plain|ldap)-md5\}(.+)$/i, encoded);
   const digest = name.toLowerCase() === "plain" ? hex(text) : base64(text);
@@ -131,10 +131,10 @@ const shiroDigests = {
   "SHA-384": "sha384",
   "SHA-512": "sha512",
 } as const;
-/** Its default is 500,000. */
+/** Shiro's default is 500,000. */
 const shiroRoundsMax = 1_000_000;
 
-/** A digest of salt and password, hashed again. */
+/** A digest of salt and password, hashed repeatedly. */
 function parseShiro(encoded: string): ParsedHash {
   const [, name = "", digits, salt = "", text = ""] = match(
     /^\$shiro1\$(MD5|SHA-1|SHA-256|SHA-384|SHA-512)\$([1-9]\d*)\$([^$]*)\$([^$]+)$/,
@@ -149,7 +149,7 @@ function parseShiro(encoded: string): ParsedHash {
   );
 }
 
-/** `pf` is a text in base64 in which `{SALT}` and `{PASSWORD}` stand for themselves. */
+/** `pf` is a template in base64 with the placeholders `{SALT}` and `{PASSWORD}`. */
 function parseTemplate(encoded: string): ParsedHash {
   const [, hash, pf = "", saltText = "", digest = ""] = match(
     /^\$(md5|sha1|sha256|sha512)\$(?:pf=([^$]+)\$([^$]*)\$)?([^$]+)$/,

@@ -1,16 +1,15 @@
 /**
- * One string out of what a framework keeps in pieces, or in a form that does not say what it is.
- * Presets and importers call these; the families parse what they return. A hash that Latchkey wrote
- * into such a field comes through as it is.
+ * Turns hashes that a framework keeps in several fields, or in a form that does not name itself, into one string
+ * that a hash family recognises. Presets and importers call these. A hash that Latchkey wrote is returned as it is.
  */
 const ours = /^\$argon2id\$/;
 
-/** `services.password.bcrypt`, which Latchkey's own may have replaced. */
+/** `services.password.bcrypt`, where Latchkey may have written its own hash. */
 export function meteorHash(bcrypt: string): string {
   return ours.test(bcrypt) ? bcrypt : `{meteor}${bcrypt}`;
 }
 
-/** `services.password.argon2`, which is Meteor's own and nobody else's. */
+/** `services.password.argon2`, which only Meteor writes. */
 export function meteorArgon2Hash(argon2: string): string {
   return `{meteor}${argon2}`;
 }
@@ -25,12 +24,12 @@ export function payloadHash(hash: string, salt: string): string {
   return ours.test(hash) ? hash : `{payload}${salt}$${hash}`;
 }
 
-/** `password` of better-auth's accounts; where `password.hash` is set, what that makes carries its own mark. */
+/** `password` of better-auth's accounts. A hash made by its option `password.hash` is returned as it is. */
 export function betterAuthHash(password: string): string {
   return /^[0-9a-f]+:[0-9a-f]+$/.test(password) ? `{better-auth}${password}` : password;
 }
 
-/** The parameters that the Firebase console shows for a project, in base64 where they are bytes. */
+/** The parameters that the Firebase console shows for a project; bytes are in base64. */
 export interface FirebaseHashConfig {
   readonly rounds: number;
   readonly memCost: number;
@@ -45,8 +44,8 @@ export function firebaseHash(hash: string, salt: string, config: FirebaseHashCon
 }
 
 /**
- * `credentialData` and `secretData` of a credential in a Keycloak export, both JSON.
- * Undefined where they are not of that form; what it cannot be used for, `inspectHash` says.
+ * `credentialData` and `secretData` of a credential in a Keycloak export, both JSON. Undefined if they do not have
+ * that form. Whether the hash is usable is for `inspectHash` to say.
  */
 export function keycloakHash(credentialData: string, secretData: string): string | undefined {
   try {
@@ -57,7 +56,7 @@ export function keycloakHash(credentialData: string, secretData: string): string
     if (algorithm === "bcrypt") return value;
     if (algorithm !== "argon2") return `$${algorithm}$i=${hashIterations}$${salt}$${value}`;
     const { type, memory, parallelism, version } = additionalParameters;
-    // Only these two exist; an export of old had none and meant the newer.
+    // Only these two versions exist; an old export without a version means the newer one.
     const v = version?.[0] === "1.0" ? 16 : 19;
     const bare = [salt, value].map((text) => text.replace(/=+$/, "")).join("$");
     return `$argon2${type[0]}$v=${v}$m=${memory[0]},t=${hashIterations},p=${parallelism[0]}$${bare}`;
@@ -90,7 +89,7 @@ export interface Auth0Hash {
   readonly parallelization?: number;
 }
 
-/** Undefined where no family computes it; `inspectHash` finds what else is wrong with it. */
+/** Undefined if no family computes the algorithm. Other faults are for `inspectHash` to find. */
 export function auth0Hash(custom: Auth0Hash): string | undefined {
   const { algorithm, hash, salt, password } = custom;
   if (!["utf8", "ascii"].includes(password?.encoding ?? "utf8")) return undefined;
@@ -120,7 +119,7 @@ export function auth0Hash(custom: Auth0Hash): string | undefined {
   }
 }
 
-/** The PHC string format, where `i=100000,keylen=64` may be left out. */
+/** The PHC string format, in which `i=100000,keylen=64` may be missing. */
 function auth0Pbkdf2(value: string): string {
   const [, id, parameters = "", rest] =
     /^\$(pbkdf2-[\w-]+)(?:\$((?:\w+=\d+,?)*))?(\$[^$]+\$[^$]+)$/.exec(value) ?? [];
@@ -131,7 +130,7 @@ function auth0Pbkdf2(value: string): string {
 const bytesOf = ({ value, encoding = "utf8" }: EncodedBytes) => Buffer.from(value, encoding);
 const inBase64 = (bytes: EncodedBytes = { value: "" }) => bytesOf(bytes).toString("base64");
 
-/** Firebase exports the URL-safe alphabet. */
+/** Firebase exports base64 in the URL-safe alphabet. */
 function standardBase64(text: string): string {
   return text.replaceAll("-", "+").replaceAll("_", "/");
 }

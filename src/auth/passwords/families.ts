@@ -1,6 +1,6 @@
 /**
- * The table of hash families, which verification, import, `doctor` and the documentation all read.
- * The first row that recognises a hash is its family. Plain text, `{noop}` included, is none.
+ * The table of hash families, used by verification, import, `doctor` and the documentation. The first row that
+ * recognises a hash is its family. Plain text has none, not even with `{noop}`.
  */
 import { argon2Families } from "./argon2.js";
 import { bcryptFamilies } from "./bcrypt.js";
@@ -26,12 +26,12 @@ export const families: readonly HashFamily[] = [
   ...markedFamilies,
   formatFamily((encoded) => {
     const family = markedFamilies.find(({ prefix }) => prefix.test(encoded));
-    if (family === undefined) throw new HashRefusal("unusable", "no hash format that is known");
+    if (family === undefined) throw new HashRefusal("unusable", "not in a known hash format");
     return family.parse(encoded);
   }),
 ];
 
-/** The notations of USERS_PASSWORD_FORMAT that are often needed, as Markdown. */
+/** Common notations of USERS_PASSWORD_FORMAT as a Markdown table. */
 export function formatsTable(): string {
   const more = [
     ["NodeBB", "marked over=sha512-hex"],
@@ -42,7 +42,7 @@ export function formatsTable(): string {
   return ["| written by | `USERS_PASSWORD_FORMAT` |", "|---|---|", ...rows].join("\n");
 }
 
-/** The table as Markdown. */
+/** The families as a Markdown table. */
 export function familiesTable(): string {
   const rows = families.map(
     ({ name, form, source, ceiling }) => `| ${name} | \`${form}\` | ${source} | ${ceiling} |`,

@@ -1,10 +1,9 @@
 /**
- * What a row of the table of hash families is, and the pieces that rows are made of. Depends on
- * node:crypto.
+ * The type of a row in the table of hash families, and helpers that rows share. Depends on node:crypto.
  */
 import { timingSafeEqual } from "node:crypto";
 
-/** Why a stored hash is not computed. The message names the reason and never quotes the hash. */
+/** A stored hash cannot be checked. The message names the reason and never quotes the hash. */
 export class HashRefusal extends Error {
   override readonly name = "HashRefusal";
   readonly verdict: "over_ceiling" | "unusable";
@@ -15,45 +14,45 @@ export class HashRefusal extends Error {
   }
 }
 
-/** A stored hash whose form is right and whose every cost is under its ceiling. */
+/** A stored hash that is well-formed and whose costs are all within their bounds. */
 export interface ParsedHash {
-  /** The cost parameters by the names that the format itself uses; empty where it has none. */
+  /** The cost parameters by the format's own names; empty if it has none. */
   readonly cost: Readonly<Record<string, number>>;
-  /** True only where a new hash of ours would be no stronger. */
+  /** True only if a new hash of Latchkey's would not be stronger. */
   readonly strong?: boolean;
-  /** Whether no other password fits too, as one that is longer or in another form; absent: always. */
+  /** Whether no other password, longer or in another Unicode form, fits too. Absent: no other one ever does. */
   isExact?(password: string): boolean;
-  /** What of its making is assumed, because the hash does not say; absent where it says all. */
+  /** The assumed format, if the hash does not name its own. */
   readonly assumed?: string;
-  /** The salt and digest as they are in the string: what a decoy of the same cost replaces. */
+  /** Salt and digest as they stand in the string: a decoy of the same cost replaces them. */
   readonly secrets: readonly string[];
-  /** May reject where the library underneath finds fault with the hash after all. */
+  /** Resolves with whether the password fits. May reject if the library refuses the hash. */
   verify(password: Buffer): Promise<boolean>;
 }
 
 /** One way in which passwords are stored. */
 export interface HashFamily {
   readonly name: string;
-  /** The encoded form, salt and digest as `…`, for the documentation. */
+  /** For the documentation: the encoded form, with `…` for salt and digest. */
   readonly form: string;
-  /** Who writes it, for the documentation. */
+  /** For the documentation: the software that writes it. */
   readonly source: string;
-  /** Its ceilings, for the documentation. */
+  /** For the documentation: the highest costs that are computed. */
   readonly ceiling: string;
-  /** Recognises the family, whether or not the rest of the hash is as it should be. */
+  /** Recognises the family, even if the rest of the hash is malformed. */
   readonly prefix: RegExp;
-  /** @throws HashRefusal before anything costly is done. */
+  /** Parses and bounds the hash; computes nothing. @throws HashRefusal */
   parse(encoded: string): ParsedHash;
 }
 
-/** The groups of `form` in `encoded`, "" for those absent. @throws HashRefusal where it does not match. */
+/** The groups of `form` in `encoded`, "" for absent ones. @throws HashRefusal if it does not match */
 export function match(form: RegExp, encoded: string): string[] {
   const groups = form.exec(encoded);
   if (groups === null) throw new HashRefusal("unusable", "malformed or truncated");
   return groups.map((group: string | undefined) => group ?? "");
 }
 
-/** @throws HashRefusal where a cost is not within its bounds. */
+/** Returns `value` if it is from `min` to `max`. @throws HashRefusal if it is not */
 export function bounded(name: string, value: number, min: number, max: number): number {
   if (value > max) throw new HashRefusal("over_ceiling", `${name} over ${max}`);
   if (!(value >= min)) throw new HashRefusal("unusable", `${name} under ${min}`);
@@ -61,8 +60,8 @@ export function bounded(name: string, value: number, min: number, max: number): 
 }
 
 /**
- * The bytes of base64, with padding or without, with passlib's `.` for `+` or not.
- * @throws HashRefusal where it is not base64 or has fewer than `bytesMin` bytes.
+ * Decodes base64, with or without padding, also with passlib's `.` for `+`.
+ * @throws HashRefusal if it is not base64 or has fewer than `bytesMin` bytes
  */
 export function base64(text: string, bytesMin = 0): Buffer {
   match(/^[A-Za-z0-9+/.]*={0,2}$/, text);
@@ -71,7 +70,7 @@ export function base64(text: string, bytesMin = 0): Buffer {
   return bytes;
 }
 
-/** The bytes of hexadecimal, in either case. @throws HashRefusal where it is none or too short. */
+/** Decodes hexadecimal in either case. @throws HashRefusal if it is not hexadecimal or too short */
 export function hex(text: string, bytesMin = 0): Buffer {
   match(/^(?:[0-9a-fA-F]{2})*$/, text);
   const bytes = Buffer.from(text, "hex");
@@ -79,15 +78,15 @@ export function hex(text: string, bytesMin = 0): Buffer {
   return bytes;
 }
 
-/** Fewer bytes of digest would let too many other passwords in. */
+/** A shorter digest would match too many other passwords. */
 export const digestBytesMin = 16;
 
-/** Compares without telling by time where two digests differ. */
+/** Compares two digests in constant time. */
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/** A hash that is checked by computing its digest anew. */
+/** A hash that is checked by computing the digest again. */
 export function derived(
   cost: ParsedHash["cost"],
   secrets: readonly string[],
@@ -97,7 +96,7 @@ export function derived(
   return { cost, secrets, verify: async (password) => equal(await derive(password), digest) };
 }
 
-/** A hash of what another function made of the password, so that every byte of it counts. */
+/** A hash of `prehash(password)`. It has no `isExact`, because the prehash takes in every byte. */
 export function prehashed(inner: ParsedHash, prehash: (password: Buffer) => string): ParsedHash {
   const { cost, secrets } = inner;
   return { cost, secrets, verify: (password) => inner.verify(Buffer.from(prehash(password))) };

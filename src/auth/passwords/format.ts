@@ -1,5 +1,5 @@
 /**
- * `USERS_PASSWORD_FORMAT`: how hashes that carry no mark of themselves are made, in a small notation.
+ * `USERS_PASSWORD_FORMAT`: a small notation for the format of hashes that do not name it themselves.
  *
  *     pbkdf2-sha512 iterations=10000 bytes=64 salt=salt salt-encoding=base64 encoding=base64
  *     sha256 mix=password+salt salt=salt
@@ -7,8 +7,8 @@
  *     marked over=sha512-hex
  *     marked mix=password+pepper
  *
- * Depends on node:crypto and its neighbours `family.ts` and `thread.ts`; the hashes that carry a mark
- * are parsed by what families.ts hands over.
+ * Depends on node:crypto and its neighbours `family.ts` and `thread.ts`; families.ts passes in the parser of
+ * hashes that do name their format.
  */
 import { createHash, createHmac } from "node:crypto";
 import {
@@ -38,24 +38,24 @@ type Ingredient = "password" | "salt" | "pepper" | { readonly text: string };
 
 export interface PasswordFormat {
   readonly notation: string;
-  /** `marked`: the stored hash says itself how it was made of what is mixed. */
+  /** `marked`: the stored hash names its own format; only what is hashed, `mix` and `over`, is unusual. */
   readonly algorithm: "digest" | "pbkdf2" | "scrypt" | "marked";
   readonly digest: Digest;
   readonly mix: readonly Ingredient[];
   readonly over:
     { readonly digest: Digest; readonly encoding: Encoding; readonly keyed: boolean } | undefined;
   readonly cost: Readonly<Record<string, number>>;
-  /** Of the key that pbkdf2 and scrypt derive, else of the digest. */
+  /** Length of the key that pbkdf2 or scrypt derives, or of the digest. */
   readonly bytes: number;
   readonly encoding: Encoding;
-  /** Path of the salt's field; undefined where there is none or it is in the hash itself. */
+  /** Path of the salt's field; undefined if there is no salt or the hash field holds it. */
   readonly saltField: string | undefined;
   readonly saltEncoding: "text" | Encoding;
   readonly layout: "hash" | "salt:hash" | "hash:salt";
   readonly usesPepper: boolean;
 }
 
-/** What is wrong with a notation; the message completes the sentence "USERS_PASSWORD_FORMAT …". */
+/** A notation is not valid; the message completes the sentence "USERS_PASSWORD_FORMAT …". */
 export class FormatFault extends Error {
   override readonly name = "FormatFault";
 }
@@ -124,7 +124,7 @@ function readOptions(words: readonly string[], known: readonly string[]): Map<st
   for (const word of words) {
     const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(word) ?? [];
     if (!known.includes(key)) {
-      throw new FormatFault(`has ${JSON.stringify(word)}; here are known ${known.join("=…, ")}=…`);
+      throw new FormatFault(`has ${JSON.stringify(word)}; allowed here: ${known.join("=…, ")}=…`);
     }
     if (given.has(key)) throw new FormatFault(`has ${key} twice`);
     given.set(key, value);
@@ -172,7 +172,7 @@ function readCost(
   }
 }
 
-/** `password+":"+salt`; a literal is in quotes and has no blank and no plus. */
+/** Parses `password+":"+salt`; a literal is in quotes and has neither blanks nor plus signs. */
 function readMix(text: string): Ingredient[] {
   const parts = text.split("+").map((part): Ingredient => {
     if (part === "password" || part === "salt" || part === "pepper") return part;
@@ -181,7 +181,7 @@ function readMix(text: string): Ingredient[] {
     throw new FormatFault(`mixes ${part}: neither password, salt, pepper nor a text in quotes`);
   });
   if (parts.includes("password")) return parts;
-  throw new FormatFault("mixes no password");
+  throw new FormatFault("has a mix without the password");
 }
 
 function readOver(text: string | undefined): PasswordFormat["over"] {
@@ -189,34 +189,34 @@ function readOver(text: string | undefined): PasswordFormat["over"] {
   const [, hmac, digest, encoding] = /^(hmac-)?(\w+)-(hex|base64)$/.exec(text) ?? [];
   if (!digests.includes(digest as Digest)) {
     throw new FormatFault(
-      `has over=${text}, which must be such as sha512-hex or hmac-sha512-base64`,
+      `has over=${text}, which must have a form such as sha512-hex or hmac-sha512-base64`,
     );
   }
   return { digest: digest as Digest, encoding: encoding as Encoding, keyed: hmac !== undefined };
 }
 
-/** The peppers by their name in an encoded hash, which never holds one itself. */
+/** The peppers by name. An encoded hash holds the name, never the pepper. */
 const peppers = new Map<string, string>();
 
-/** Makes a pepper known to this process and names it. */
+/** Keeps a pepper in this process and returns its name, the start of its SHA-256. */
 export function rememberPepper(pepper: string): string {
   const name = createHash("sha256").update(pepper).digest("hex").slice(0, 16);
   peppers.set(name, pepper);
   return name;
 }
 
-/** What makes one string of a stored hash and its salt, which the families then know. */
+/** Returns a function that joins a stored hash and its salt into one string, which a hash family recognises. */
 export function formatEncoder(format: PasswordFormat, pepper: string | undefined) {
   const name = pepper === undefined ? "" : rememberPepper(pepper);
   const mark = `{format ${encodeURIComponent(format.notation)} ${name}}`;
   return (hash: string, salt: string): string => {
-    // A hash of ours, and whatever else says itself what it is where the format is not about such.
+    // Leaves hashes alone that have a mark already, and, unless the format is `marked`, those of another shape.
     const isOurs = hash.startsWith("{") || (format.algorithm !== "marked" && !fits(format, hash));
     return isOurs ? hash : `${mark}${salt}$${hash}`;
   };
 }
 
-/** Whether a stored hash has the shape of that format. */
+/** Whether a stored hash has the shape of the format. */
 export function fits(
   { algorithm, layout, encoding, bytes }: PasswordFormat,
   stored: string,
@@ -229,7 +229,7 @@ export function fits(
     : /^[A-Za-z0-9+/]+={0,2}$/.test(hash) && Buffer.from(hash, "base64").length === bytes;
 }
 
-/** What is often behind hashes that carry no mark: who writes them, and the notation. */
+/** Common formats of hashes that do not name theirs: the software that writes them, and the notation. */
 export const knownFormats = [
   ["unsalted digests", "md5"],
   ["unsalted digests", "sha1"],
@@ -248,21 +248,21 @@ export const knownFormats = [
   ["better-auth", "scrypt N=16384 r=16 p=1 bytes=64 layout=salt:hash"],
 ] as const;
 
-/** The notations whose shape an unmarked hash has. */
+/** The notations of the known formats whose shape the hash has. */
 export function fittingFormats(stored: string): string[] {
   return knownFormats
     .map(([, notation]) => notation)
     .filter((notation) => fits(parseFormat(notation), stored));
 }
 
-/** Salt and hash of a stored text that has both. */
+/** Splits a stored text into salt and hash. */
 function splitLayout(stored: string, layout: "salt:hash" | "hash:salt"): [string, string] {
   const at = layout === "salt:hash" ? stored.lastIndexOf(":") : stored.indexOf(":");
   const [before, after] = [stored.slice(0, Math.max(at, 0)), stored.slice(at + 1)];
   return layout === "salt:hash" ? [before, after] : [after, before];
 }
 
-/** The family of hashes whose format is told; `parseMarked` parses those that carry a mark too. */
+/** The family of hashes in `USERS_PASSWORD_FORMAT`; `parseMarked` parses those of a format `marked`. */
 export const formatFamily = (parseMarked: (encoded: string) => ParsedHash): HashFamily => ({
   name: "told",
   form: "{format …}…$…",
@@ -299,11 +299,11 @@ function parseTold(encoded: string, parseMarked: (encoded: string) => ParsedHash
       ? [rest.slice(0, at), rest.slice(at + 1)]
       : splitLayout(rest.slice(1), format.layout);
   if (!fits({ ...format, layout: "hash" }, hash)) {
-    throw new HashRefusal("unusable", "not of the form that USERS_PASSWORD_FORMAT tells");
+    throw new HashRefusal("unusable", "not of the form that USERS_PASSWORD_FORMAT gives");
   }
   const hasSalt = format.saltField !== undefined || format.layout !== "hash";
   if (hasSalt && salt === "")
-    throw new HashRefusal("unusable", "without the salt that the format has");
+    throw new HashRefusal("unusable", "lacks the salt that USERS_PASSWORD_FORMAT names");
   const saltBytes = Buffer.from(
     salt,
     format.saltEncoding === "text" ? "utf8" : format.saltEncoding,
@@ -316,7 +316,7 @@ function parseTold(encoded: string, parseMarked: (encoded: string) => ParsedHash
   );
 }
 
-/** What the algorithm is given in place of the password. */
+/** The bytes that the algorithm hashes: the password, mixed with salt and pepper. */
 function mixed(
   { mix, over }: PasswordFormat,
   password: Buffer,

@@ -1,6 +1,6 @@
 /**
- * Meteor's hashes: bcrypt or argon2 over the SHA-256 that its client sends. Nothing in the hash tells
- * them from plain ones, hence the prefix, which encodings.ts puts there.
+ * Meteor's hashes: bcrypt or argon2 of the SHA-256 that its client sends. They look like plain ones, so
+ * encodings.ts puts a prefix before them.
  */
 import { argon2Families } from "./argon2.js";
 import { bcryptFamilies, sha256Hex } from "./bcrypt.js";

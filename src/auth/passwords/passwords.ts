@@ -1,7 +1,7 @@
 /**
- * Password hashes: what a stored one is, whether a password fits it, and what stands in for one that
- * is not there. The families are rows in passwords/families.ts. Depends on node:crypto;
- * what takes long runs in the threads of passwords/thread.ts.
+ * Password hashes: inspects a stored one, checks a password against it, and makes decoys for unknown users. The
+ * families are the rows of passwords/families.ts. Depends on node:crypto; hashes are computed in the threads of
+ * passwords/thread.ts.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { hashArgon2id, ourCost } from "./argon2.js";
@@ -10,23 +10,23 @@ import { HashRefusal, type ParsedHash } from "./family.js";
 import { fittingFormats } from "./format.js";
 import type { UsernameKey } from "../usernames.js";
 
-/** What can be said of a stored hash without computing it. */
+/** A report on a stored hash, made without computing it. */
 export interface HashReport {
-  /** The name of its row in the table; undefined where no row recognises it. */
+  /** The name of its row in the table; undefined if no row recognises it. */
   readonly family: string | undefined;
-  /** The cost parameters by the names that the format itself uses; empty unless `ok`. */
+  /** The cost parameters by the format's own names; empty unless the verdict is `ok`. */
   readonly cost: Readonly<Record<string, number>>;
-  /** `ok`: a login with it can succeed. `over_ceiling`: too costly. `unusable`: all else. */
+  /** `ok`: a login can succeed. `over_ceiling`: too costly to compute. `unusable`: anything else. */
   readonly verdict: "ok" | "over_ceiling" | "unusable";
-  /** Why it is not `ok`; never quotes the hash. */
+  /** Why the verdict is not `ok`; never quotes the hash. */
   readonly reason: string | undefined;
-  /** True where a new hash of ours would be stronger. */
+  /** Whether a new hash of Latchkey's would be stronger. */
   readonly weak: boolean;
-  /** What is assumed of how it was made, where it does not say. */
+  /** The assumed format, if the hash does not name its own. */
   readonly assumed?: string | undefined;
 }
 
-/** Longest stored hash that is looked at, in UTF-16 code units. */
+/** The longest stored hash that is parsed, in UTF-16 code units. */
 const encodedLengthMax = 2048;
 
 function read(encoded: string): { report: HashReport; parsed?: ParsedHash } {
@@ -62,21 +62,21 @@ function read(encoded: string): { report: HashReport; parsed?: ParsedHash } {
 
 function unknownReason(encoded: string): string {
   const fitting = fittingFormats(encoded);
-  if (fitting.length === 0) return "no hash format that is known";
-  return `no hash that says how it was made; by its shape USERS_PASSWORD_FORMAT may be one of: ${fitting.join(" | ")}`;
+  if (fitting.length === 0) return "not in a known hash format";
+  return `does not name its hash format; judging by its shape, USERS_PASSWORD_FORMAT may be one of: ${fitting.join(" | ")}`;
 }
 
-/** What a stored hash is and whether a login with it can succeed. Computes nothing. */
+/** Says which family a stored hash belongs to, and whether a login with it can succeed. Computes nothing. */
 export function inspectHash(encoded: string): HashReport {
   return read(encoded).report;
 }
 
-/** Whether it says that there is no password, as Django's `!…` and the `!` and `*` of crypt(3) do. */
+/** Whether the stored text says that there is no password, like Django's `!…` and `!` and `*` of crypt(3). */
 export const marksNoPassword = (encoded: string) => /^[!*]/.test(encoded);
 
 /**
- * Whether a login that just succeeded should store a new hash: the stored one is weaker than ours,
- * and no other password fits that one too.
+ * Whether a new hash should be stored after a successful login: if the stored one is weaker than Latchkey's, and
+ * no other password fits it too.
  */
 export function needsRehash(encoded: string, password: string): boolean {
   const { report, parsed } = read(encoded);
@@ -84,9 +84,9 @@ export function needsRehash(encoded: string, password: string): boolean {
 }
 
 /**
- * Whether the password is that of the stored hash. Never throws for what is stored: a hash that is
- * absent, broken or over a ceiling answers false, after the work of `decoyHash`. A password that holds
- * a NUL is wrong, and costs what any other costs.
+ * Resolves with whether the password fits the stored hash. Never rejects because of the hash: if it is absent,
+ * malformed or too costly, computes `decoyHash` and resolves with false. A password with a NUL is wrong, and
+ * costs as much as any other.
  */
 export async function verifyPassword(
   encoded: string | undefined,
@@ -98,20 +98,20 @@ export async function verifyPassword(
   try {
     if (parsed) return (await parsed.verify(bytes)) && !password.includes("\0");
   } catch {
-    // The library refused the hash: a failed login like any other.
+    // The library has refused the hash: the login fails like any other.
   }
   await read(decoyHash).parsed?.verify(bytes);
   return false;
 }
 
-/** A new hash: argon2id with m=19456, t=2, p=1. The caller has refused passwords with a NUL. */
+/** Computes a new hash: argon2id with m=19456, t=2, p=1. The caller has to refuse passwords with a NUL. */
 export function hashPassword(password: string): Promise<string> {
   return hashArgon2id(Buffer.from(password));
 }
 
 /**
- * A hash of the same family and cost that no password is known for, made without computing one;
- * undefined where the sample itself could not be computed.
+ * Makes a hash of the same family and cost to which nobody knows a password, without computing one. Undefined if
+ * the sample itself cannot be checked.
  */
 export function decoyLike(encoded: string): string | undefined {
   return read(encoded).parsed?.secrets.reduce((decoy, secret) => {
@@ -120,7 +120,7 @@ export function decoyLike(encoded: string): string | undefined {
   }, encoded);
 }
 
-/** Random text of the same length and alphabet; the last character holds padding bits, so it stays. */
+/** Random text of the same length and alphabet. Keeps the last character, which holds padding bits. */
 function scrambled(text: string): string {
   const alphabet = /^[0-9a-f]+$/i.test(text) ? "0123456789abcdef" : base64Characters;
   const random = randomBytes(text.length);
@@ -134,26 +134,26 @@ const base64Characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 
 const ourDecoy = `$argon2id$v=19$m=${ourCost.m},t=${ourCost.t},p=${ourCost.p}$${randomBytes(15).toString("base64")}$${randomBytes(30).toString("base64")}`;
 
-/** What the logins that have no hash to check are checked against. */
+/** Gives the hash against which a login is checked if there is no usable one. */
 export interface Decoy {
-  /** The hash to compute for that username, always of one family and cost for one name. */
+  /** The hash to compute for a username. The same name always gets the same family and cost. */
   hashFor(username: string): string;
   /**
-   * From now on spreads the usernames over the families and costs of `sample`, hashes drawn at random
-   * from the collection, in their proportions. Those that cannot be computed are left out; with none
-   * left it is our own again.
+   * From now on distributes usernames over the families and costs of `sample`, hashes drawn at random from the
+   * store, in their proportions. Leaves out hashes that cannot be checked; if none is left, all names get
+   * Latchkey's own cost.
    *
-   * @param key secret that decides which name gets which; shared by the replicas, or the same unknown
-   *   name would cost something else on each.
+   * @param key the secret that decides which name gets which hash. All replicas must share it, or an unknown name
+   *   would have a different cost on each.
    */
   follow(sample: readonly string[], key: Uint8Array): void;
 }
 
 /**
- * Until it follows a collection it is of our own family and cost.
+ * Creates a decoy of Latchkey's own family and cost, until `follow` is called.
  *
- * @param usernameKey what two spellings of one user share. Other spellings get decoys of their own:
- *   beside an existing name they cost what a lot decides, and so they must beside an unknown one.
+ * @param usernameKey maps all spellings of a user's name to one key, so that they get the same decoy. Any other
+ *   name gets a decoy by chance, whether or not it resembles the name of a user.
  */
 export function createDecoy(usernameKey: UsernameKey): Decoy {
   let hashes: readonly string[] = [];
@@ -169,7 +169,7 @@ export function createDecoy(usernameKey: UsernameKey): Decoy {
       hashes = sample
         .flatMap((hash) => decoyLike(hash) ?? [])
         .map((hash) => ({ hash, label: costLabel(hash) }))
-        // In an order of their own, so that another sample of one collection moves few names.
+        // Sorted, so that a new sample of the same users changes the decoy of few names.
         .sort((a, b) => (a.label < b.label ? -1 : Number(a.label > b.label)))
         .map(({ hash }) => hash);
     },

@@ -1,6 +1,4 @@
-/**
- * PBKDF2 (RFC 8018) in the encodings of the frameworks that use it.
- */
+/** PBKDF2 (RFC 8018) in the encodings of the frameworks that use it. */
 import {
   type HashFamily,
   HashRefusal,
@@ -14,11 +12,11 @@ import {
 } from "./family.js";
 import { computeInThread } from "./thread.js";
 
-/** Iterations times the blocks of the digest: Django 6.1 writes 1,500,000. */
+/** Iterations times blocks of the digest. Django 6.1 writes 1,500,000. */
 const workMax = 2_000_000;
 const ceiling = `iterations × blocks ${workMax}`;
 
-/** Bytes that one block of the digest has. */
+/** Bytes in one block of the digest. */
 const blockBytes = { md5: 16, sha1: 20, sha224: 28, sha256: 32, sha384: 48, sha512: 64 } as const;
 type Digest = keyof typeof blockBytes;
 
@@ -37,7 +35,7 @@ function pbkdf2Hash(
   );
 }
 
-/** PHC, passlib and Ory Kratos; the last has a length `l`, which the digest tells as well. */
+/** PHC, passlib and Ory Kratos. The length `l`, which Kratos writes, follows from the digest. */
 function parsePhc(encoded: string): ParsedHash {
   const [, hash = "", iterations, salt = "", digest = ""] = match(
     /^\$pbkdf2(?:-(md5|sha1|sha224|sha256|sha384|sha512))?\$(?:i=)?([1-9]\d*)(?:,l=\d+)?\$([^$]*)\$([^$]+)$/,
@@ -55,7 +53,7 @@ function parseDjango(encoded: string): ParsedHash {
   return pbkdf2Hash(hash as Digest, Number(iterations), salt, base64(digest), [salt, digest]);
 }
 
-/** Salt and digest in one, and no parameters: those are the defaults that the id stands for. */
+/** Salt and digest in one text. The prefix stands for fixed parameters. */
 function parseSpring(encoded: string): ParsedHash {
   const [, current, text = ""] = match(
     /^\{pbkdf2(@SpringSecurity_v5_8)?\}((?:[0-9a-f]{2}){40,48})$/,
@@ -75,7 +73,7 @@ function parseAspNetV2(encoded: string): ParsedHash {
   return pbkdf2Hash("sha1", 1000, bytes.subarray(1, 17), bytes.subarray(17), [encoded.slice(2)]);
 }
 
-/** 0x01, then three big-endian words: function, iterations, length of the salt; salt, digest. */
+/** 0x01; three big-endian words: function, iterations, length of the salt; then salt and digest. */
 function parseAspNetV3(encoded: string): ParsedHash {
   const bytes = base64(encoded, 13 + digestBytesMin);
   const hash = (["sha1", "sha256", "sha512"] as const)[bytes.readUInt32BE(1)];
@@ -104,13 +102,13 @@ function parseOpenLdap(encoded: string): ParsedHash {
   return pbkdf2Hash(hash, Number(iterations), base64(salt), base64(digest), [salt, digest]);
 }
 
-/** Four bytes of iterations, 64 of salt, the key. */
+/** Four bytes of iterations, 64 of salt, then the key. */
 function parse389(encoded: string): ParsedHash {
   const [, text = ""] = match(/^\{PBKDF2_SHA256\}([A-Za-z0-9+/]+={0,2})$/i, encoded);
   const bytes = base64(text, 68 + digestBytesMin);
   const iterations = bytes.readUInt32BE(0);
   const salt = bytes.subarray(4, 68);
-  // The first words are the iterations, which a decoy must keep.
+  // A decoy must keep the first characters, which hold the iterations.
   return pbkdf2Hash("sha256", iterations, salt, bytes.subarray(68), [text.slice(8)]);
 }
 
@@ -162,7 +160,7 @@ function parseCryptacular(encoded: string): ParsedHash {
   return pbkdf2Hash("sha1", count, standard(salt), standard(digest), [salt, digest]);
 }
 
-/** The salt counts as the text that is stored, not as the bytes that it encodes. */
+/** The salt is the stored text itself, not the bytes that it encodes. */
 function parsePassport(encoded: string): ParsedHash {
   const [, writer, salt = "", current, digest = ""] = match(
     /^\{(passport-local-mongoose|payload)\}([^$]+)\$(pbkdf2-sha256-v1:)?((?:[0-9a-f]{2})+)$/,
@@ -172,7 +170,7 @@ function parsePassport(encoded: string): ParsedHash {
   if (!current && bytes.length !== passportKeyBytes) {
     throw new HashRefusal(
       "unusable",
-      `a key of ${bytes.length} bytes, not the default ${passportKeyBytes}: say how it was made in USERS_PASSWORD_FORMAT`,
+      `a key of ${bytes.length} bytes, not the default ${passportKeyBytes}: give its format in USERS_PASSWORD_FORMAT`,
     );
   }
   const iterations = current ? 600_000 : 25_000;
@@ -181,7 +179,7 @@ function parsePassport(encoded: string): ParsedHash {
   return isFixed ? parsed : { ...parsed, assumed: "25000 iterations of SHA-256, its defaults" };
 }
 
-/** `keylen` unless set otherwise. */
+/** The default of passport-local-mongoose's option `keylen`. */
 const passportKeyBytes = 512;
 
 export const pbkdf2Families: readonly HashFamily[] = [

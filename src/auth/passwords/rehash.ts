@@ -1,21 +1,21 @@
 /**
- * Replaces weak password hashes once a login has proved the password. Depends on passwords and users.
+ * Replaces weak password hashes after a login has proved the password. Depends on passwords and users.
  */
 import { hashPassword, needsRehash } from "./passwords.js";
 import type { User, UserStore } from "../users.js";
 
 export interface Rehasher {
   /**
-   * Takes note of a successful login and returns at once. Where the stored hash is weaker than ours a
-   * new one takes its place, unless another password was set meanwhile. One at a time: the users who
-   * log in while another's is being made have theirs made at a later login.
+   * Called after a successful login; returns at once. If the stored hash is weaker than Latchkey's, replaces it
+   * with a new one, unless the password was changed meanwhile. Computes one at a time: a rehash that is skipped
+   * because another one runs is done at a later login.
    */
   loggedIn(user: User, password: string): void;
-  /** Resolves when nothing is under way. */
+  /** Resolves when no rehash is running. */
   settled(): Promise<void>;
 }
 
-/** What `REHASH=off` asks for. */
+/** The rehasher of `REHASH=off`. */
 export const noRehasher: Rehasher = {
   loggedIn: () => undefined,
   settled: () => Promise.resolve(),
@@ -23,7 +23,7 @@ export const noRehasher: Rehasher = {
 
 export function createRehasher(deps: {
   readonly users: Pick<UserStore, "replacePasswordHash">;
-  /** Told of what went wrong; the login has been answered by then. */
+  /** Called with the error of a failed rehash, after the login was answered. */
   readonly onError: (error: unknown) => void;
   readonly hash?: (password: string) => Promise<string>;
 }): Rehasher {
@@ -31,7 +31,7 @@ export function createRehasher(deps: {
   let current: Promise<void> | undefined;
 
   async function replace(user: User, oldHash: string, password: string): Promise<void> {
-    // After the answer: whatever is due in this turn of the event loop goes first.
+    // Waits for the next turn of the event loop, so that the login is answered first.
     await new Promise(setImmediate);
     await users.replacePasswordHash(user.id, oldHash, await hash(password));
   }

@@ -15,9 +15,9 @@ import {
 } from "./family.js";
 import { computeInThread } from "./thread.js";
 
-/** 128 × N × r, 128 MiB: OWASP's first choice. passlib's and Spring's default is 64 MiB. */
+/** 128 × N × r: 128 MiB, OWASP's first choice. The default of passlib and Spring is 64 MiB. */
 const memoryBytesMax = 2 ** 27;
-/** 128 × N × r × p, 256 MiB. */
+/** 128 × N × r × p: 256 MiB. */
 const workBytesMax = 2 * memoryBytesMax;
 const blockMax = 64;
 const lanesMax = 16;
@@ -29,7 +29,7 @@ interface Cost {
   readonly p: number;
 }
 
-/** @throws HashRefusal where a cost is not within its bounds. */
+/** @throws HashRefusal if a cost is not within its bounds */
 function cost(N: number, r: number, p: number): Cost & Record<string, number> {
   bounded("r", r, 1, blockMax);
   bounded("p", p, 1, lanesMax);
@@ -43,7 +43,7 @@ function key(password: Buffer | string, salt: Buffer | string, bytes: number, { 
   return computeInThread("scrypt", password, salt, bytes, { N, r, p, maxmem: 2 * memoryBytesMax });
 }
 
-/** N in full or as its exponent: a real N is never as small as 63, nor an exponent as large. */
+/** `n` is N itself or its exponent: below 64 it is the exponent, because a real N is never that small. */
 const exponentOrN = (n: number) => (n < 64 ? 2 ** n : n);
 
 function scryptHash(
@@ -104,7 +104,7 @@ function parseAdonis(encoded: string): ParsedHash {
 
 const itoa64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** A number or bytes in crypt's digits, the least significant first. */
+/** Decodes a number in crypt's digits, least significant first. */
 const fromItoa64 = (text: string) =>
   Array.from(text).reduceRight((sum, digit) => sum * 64 + itoa64.indexOf(digit), 0);
 
@@ -119,7 +119,7 @@ function bytesOfItoa64(text: string): Buffer {
   );
 }
 
-/** The salt counts as the text that is stored. */
+/** The salt is the stored text itself. */
 function parseCrypt(encoded: string): ParsedHash {
   const [, log2 = "", r = "", p = "", salt = "", digest = ""] = match(
     /^\$7\$([./A-Za-z0-9])([./A-Za-z0-9]{5})([./A-Za-z0-9]{5})([^$]*)\$([./A-Za-z0-9]{43})$/,
@@ -131,7 +131,7 @@ function parseCrypt(encoded: string): ParsedHash {
   );
 }
 
-/** What Supabase makes of Firebase's. */
+/** Supabase's form of a Firebase hash. */
 function parseSupabase(encoded: string): ParsedHash {
   const [, ln, r, p, separator = "", signerKey = "", salt = "", digest = ""] = match(
     /^\$fbscrypt\$v=1,n=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*),ss=([^,$]*),sk=([^,$]+)\$([^$]+)\$([^$]+)$/,
@@ -154,7 +154,7 @@ function parseBetterAuth(encoded: string): ParsedHash {
   return { ...hash, isExact: (password) => /^\p{ASCII}*$/u.test(password) };
 }
 
-/** Firebase encrypts a key of the whole project with what scrypt makes of the password. */
+/** Firebase derives a key from the password by scrypt and encrypts the project's signer key with it. */
 function parseFirebase(encoded: string): ParsedHash {
   const [, ln, r, p, salt = "", digest = "", separator = "", signerKey = ""] = match(
     /^\$firescrypt\$ln=([1-9]\d*),r=([1-9]\d*),p=([1-9]\d*)\$([^$]+)\$([^$]+)\$([^$]*)\$([^$]+)$/,

@@ -1,6 +1,6 @@
 /**
- * The file that each thread of thread.ts runs: computes one hash after the other. A thread loads its
- * file itself, so it needs the built one; jest.config.js makes the tests load that too.
+ * Runs in each thread of thread.ts and computes one hash after another. A thread loads this file itself and needs
+ * the compiled one; jest.config.js makes the tests load that too.
  * Depends on its neighbour `crypt-digests.ts`, @node-rs/argon2, @node-rs/bcrypt and node.
  */
 import { pbkdf2Sync, scryptSync } from "node:crypto";
@@ -32,16 +32,16 @@ export interface Job {
 
 export type Answer = { readonly result: unknown } | { readonly error: unknown };
 
-/** With it a thread gets a third of the processor time where others want it too (sched(7)). */
+/** A niceness at which a thread gets a third of the time of a core that it shares (sched(7)). */
 const lessPriority = 5;
 
-// While cores are short, a hash gives way to everything else. Only Linux has a priority for each thread
-// (setpriority(2), notes); elsewhere this would lower the whole process.
+// Lets everything else run before hashes when cores are short. Only Linux has a priority per thread
+// (setpriority(2), notes); elsewhere this would lower that of the whole process.
 if (platform() === "linux") {
   try {
     setPriority(Math.min(getPriority() + lessPriority, 19));
   } catch {
-    // Where a sandbox forbids it, hashes compete with the rest.
+    // A sandbox may forbid it; then hashes compete with the rest.
   }
 }
 

@@ -1,23 +1,23 @@
 /**
- * Threads for password hashes, so that neither the event loop nor signatures ever wait for one: those
- * have libuv's threads to themselves. Started when first needed; idle ones do not keep the process
- * alive. Depends on thread-worker.ts and node.
+ * Threads for password hashes, so that neither the event loop nor signatures, which run in libuv's threads, wait
+ * for one. They are started when needed; idle ones do not keep the process alive. Depends on thread-worker.ts and
+ * node.
  */
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Answer, Computations, Job } from "./thread-worker.js";
 
-/** More would not compute more hashes. */
+/** One per core: more threads would not compute more hashes. */
 const threadsMax = availableParallelism();
 const idle: Worker[] = [];
 const waiting: (() => void)[] = [];
 let busy = 0;
 
 /**
- * The result of that function of thread-worker.ts. A Buffer arrives there as a Uint8Array.
+ * Calls a function of thread-worker.ts in a thread. A Buffer arrives there as a Uint8Array.
  *
- * @throws Error what the function throws, or why the thread died. The next call starts a new thread.
+ * @throws the function's error, or the error that ended the thread; the next call starts a new one
  */
 export async function computeInThread<Name extends keyof Computations>(
   name: Name,

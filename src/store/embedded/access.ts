@@ -1,4 +1,4 @@
-/** Who else on this machine can get at the embedded store's file. Depends on node only. */
+/** Checks whether other users of this machine can read or replace the embedded store's file. Depends on node only. */
 import { realpathSync, statSync } from "node:fs";
 import { platform } from "node:os";
 import { dirname } from "node:path";
@@ -6,8 +6,8 @@ import { dirname } from "node:path";
 const bits = { othersRead: 0o004, othersWrite: 0o002, sticky: 0o1000 };
 
 /**
- * What is wrong with the permissions of the file, of its folder, and of the folder that a symbolic link leads to:
- * one sentence each. Windows has no such permissions.
+ * Faults of the permissions of the file, of its folder, and of the folder to which a symbolic link leads, in one
+ * sentence each. None on Windows, which has no such permissions.
  */
 export function accessWarnings(path: string): string[] {
   if (platform() === "win32") return [];
@@ -20,16 +20,16 @@ function fileWarning(path: string): string[] {
   const mode = modeOf(path);
   if ((mode & (bits.othersRead | bits.othersWrite)) === 0) return [];
   return [
-    `${path} can be read or written by every user of this machine (mode ${octal(mode)}); chmod o= takes that away`,
+    `${path} can be read or written by every user of this machine (mode ${octal(mode)}); chmod o= prevents that`,
   ];
 }
 
-/** Whoever can write into a folder can put another file in the place of one in it. */
+/** A user who can write to a folder can replace the files in it, unless it is sticky. */
 function folderWarning(path: string): string[] {
   const mode = modeOf(path);
   if ((mode & bits.othersWrite) === 0 || (mode & bits.sticky) !== 0) return [];
   return [
-    `every user of this machine can replace what is in ${path} (mode ${octal(mode)}); chmod o-w takes that away`,
+    `every user of this machine can replace the files in ${path} (mode ${octal(mode)}); chmod o-w prevents that`,
   ];
 }
 

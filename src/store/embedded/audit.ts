@@ -1,4 +1,4 @@
-/** The record of administration in the embedded store. Depends on the databases and the domain's port. */
+/** The administration log in the embedded store. Depends on the databases and the domain's port. */
 import { randomUUID } from "node:crypto";
 import {
   auditEntriesMax,

@@ -1,4 +1,4 @@
-/** The databases within the file, and the only two ways to them: a read and a transaction. Depends on lmdb. */
+/** The databases in the file. All access goes through `read` and `write`. Depends on lmdb. */
 import { hash, randomBytes } from "node:crypto";
 import type { Database, RootDatabase } from "lmdb";
 import type { StoredAuditEntry } from "../../auth/audit.js";
@@ -10,7 +10,7 @@ import type { ThrottleDocument } from "../../auth/throttle/throttle.js";
 
 const clashesListedMax = 20;
 
-/** The file cannot be used as it is. Nothing has been written to it; the message names it. */
+/** The file cannot be used. Nothing was written to it; the message names it. */
 export class EmbeddedStoreError extends Error {
   override readonly name = "EmbeddedStoreError";
 }
@@ -20,13 +20,13 @@ export interface StoredDocument extends ThrottleDocument {
   readonly version: string;
 }
 
-/** When a document expires, and its key: the order in which documents go. */
+/** The key of an index by time of expiry, in which order documents are removed. */
 type Expiry = [expiresAtMs: number, key: string];
 
 interface ThrottleDatabases {
   readonly documents: Database<StoredDocument, string>;
   readonly expiries: Database<true, Expiry>;
-  /** Of those that are disposable: also counted by it. */
+  /** The expiries of the disposable documents; its size is their number. */
   readonly disposable: Database<true, Expiry>;
 }
 
@@ -43,11 +43,12 @@ type UserRecord = Omit<User, "tokensValidAfter"> & {
   readonly tokensValidAfter: string | undefined;
 };
 
-/** LMDB bounds the length of a key, so that the key of a text is its digest. */
+/** The key of a text: its digest, because LMDB limits the length of keys. */
 const digest = (text: string) =>
-  // By way of a string: a buffer from node:crypto has memory of its own, which costs twice the digest.
+  // Through a string, because allocating the buffer that node:crypto returns costs twice as much as the digest.
   Buffer.from(hash("sha256", Buffer.from(text, "utf16le"), "base64"), "base64");
 
+/** The open file of the embedded store. */
 export class StoreFile {
   readonly meta: Database<unknown, string>;
   /** By digest of the `idKey`. */
@@ -63,7 +64,7 @@ export class StoreFile {
   readonly #deadlineMs: number;
   readonly #isStillThere: () => boolean;
 
-  /** @param isStillThere whether the path still names the file: a deleted one can be written in vain. */
+  /** @param isStillThere whether the path still names the open file: writes to a deleted one would be lost */
   constructor(
     root: RootDatabase,
     deadlineMs: number,
@@ -82,20 +83,20 @@ export class StoreFile {
     this.audit = root.openDB("audit", { encoding: "json" });
   }
 
-  /** Another database, by binary keys; made if it is not there. */
+  /** Opens another database, with binary keys; creates it if it does not exist. */
   openDatabase<T>(name: string): Database<T, Buffer> {
     return this.#root.openDB<T, Buffer>(name, { encoding: "json", keyEncoding: "binary" });
   }
 
-  /** The key that stands for a text of any length. */
+  /** The binary key of a text of any length. */
   keyOf(text: string): Buffer {
     return digest(text);
   }
 
-  /** @throws AuthError `store_unavailable` for whatever `work` throws. */
+  /** Runs `work`, which reads. @throws AuthError `store_unavailable` in place of any error of `work` */
   read<T>(work: () => T): Promise<T> {
     try {
-      // Else what other processes wrote in this turn of the event loop stays unseen.
+      // Without this, writes of other processes in this turn of the event loop would not be seen.
       this.#root.resetReadTxn();
       return Promise.resolve(work());
     } catch (error) {
@@ -103,12 +104,15 @@ export class StoreFile {
     }
   }
 
-  /** Runs `work` in a transaction: what it throws undoes what it wrote. Resolves once on disk. */
+  /**
+   * Runs `work` in a transaction, which is rolled back if `work` throws. Resolves once it is on disk.
+   * @throws AuthError `store_unavailable`
+   */
   write<T>(work: () => T): Promise<T> {
     return withDeadline(this.#deadlineMs, this.#transact(work));
   }
 
-  /** Resolves while the file is there and can be written, which changes nothing else. */
+  /** Resolves if the file exists and can be written. Writes nothing but a random value of its own. */
   probe(): Promise<void> {
     return this.write(() => void this.meta.put("probe", randomBytes(8).toString("base64")));
   }
@@ -134,7 +138,7 @@ export class StoreFile {
   async secret(mayCreate: boolean): Promise<Uint8Array> {
     const stored = await this.read(() => this.meta.get("secret"));
     if (typeof stored === "string") return Buffer.from(stored, "base64");
-    // Nothing is stored that was made by it.
+    // A process that may not write stores nothing that depends on the secret, so any bytes do.
     if (!mayCreate) return randomBytes(32);
     const fresh = randomBytes(32).toString("base64");
     const text = await this.write(() => {
@@ -162,7 +166,7 @@ export class StoreFile {
     return key && this.user(key);
   }
 
-  /** @throws Error where another process has keyed the usernames by another setting. */
+  /** @throws Error if another process has indexed the usernames by another `USERNAME_MATCH` */
   #nameKey(username: string): Buffer {
     if (this.#storedMatch() !== this.#usernameMatch) {
       throw new Error("another process has changed USERNAME_MATCH");
@@ -175,8 +179,8 @@ export class StoreFile {
   }
 
   /**
-   * Keys the usernames anew where they are keyed by another setting.
-   * @throws EmbeddedStoreError where two of them are one by this setting; nothing is changed then.
+   * Indexes the usernames again if they are indexed by another `USERNAME_MATCH`.
+   * @throws EmbeddedStoreError if two of them are the same by this setting; then nothing is changed
    */
   rekeyUsernames(path: string): void {
     if (this.#storedMatch() === this.#usernameMatch) return;
@@ -198,8 +202,8 @@ export class StoreFile {
     if (clashing.length === 0) return;
     const listed = clashing.slice(0, clashesListedMax).join("; ");
     throw new EmbeddedStoreError(
-      `${path} has users whose names are one by USERNAME_MATCH=${this.#usernameMatch}, ` +
-        `${clashing.length} in all, rename them first. Their _id: ${listed}`,
+      `${path} has ${clashing.length} pairs of users whose names are the same by ` +
+        `USERNAME_MATCH=${this.#usernameMatch}: rename one of each first. Their _id: ${listed}`,
     );
   }
 

@@ -28,7 +28,7 @@ import { EmbeddedTakeover } from "./takeover.js";
 import { EmbeddedThrottle } from "./throttle.js";
 import { EmbeddedUsers } from "./users.js";
 
-/** The version of what this module writes; a file of another version is refused. */
+/** The version of the file's format; a file of another version is refused. */
 const format = 1;
 const staleReadersCheckMs = 60_000;
 const newStoreBytes = 1_048_576;
@@ -36,15 +36,15 @@ const newStoreBytes = 1_048_576;
 export interface EmbeddedStoreOptions {
   /** The folder of the file. */
   readonly dataDir: string;
-  /** Whether folder and file are made where they are absent. Default true. */
+  /** Whether to create folder and file if they do not exist. Default true. */
   readonly mayCreate?: boolean;
-  /** Time after which a write that waits for another process or the disk is given up. */
+  /** Time after which a write that waits for another process or the disk fails. */
   readonly deadlineMs?: number;
-  /** Changes the store for good: processes with another setting can then read no users. */
+  /** Changes the store's index: processes with another setting can then read no users. */
   readonly usernameMatch?: UsernameMatch;
-  /** How many of the throttle's documents are kept that it can do without. */
+  /** How many of the throttle's disposable documents are kept. */
   readonly throttleDocumentsMax?: number;
-  /** How many entries of the record of administration are kept. */
+  /** How many entries of the administration log are kept. */
   readonly auditEntriesMax?: number;
 }
 
@@ -60,9 +60,9 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   const root = open({
     path,
     noSubdir: true,
-    // Else a write is reported before it is on the disk.
+    // With it, a write resolves before it is on the disk.
     overlappingSync: false,
-    // Else a failed commit, as on a full disk, is a rejection that nobody can handle.
+    // With it, a failed commit, as on a full disk, becomes a rejection that cannot be handled.
     eventTurnBatching: false,
   });
   const readersCheck = setInterval(() => root.readerCheck(), staleReadersCheckMs).unref();
@@ -99,7 +99,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   }
 }
 
-/** Whether the file that was opened is the one that the path still names. */
+/** Returns a check whether the path still names the file that is there now. */
 function isStillThere(path: string): () => boolean {
   const identity = () => {
     const stat = statSync(path, { throwIfNoEntry: false });
@@ -109,19 +109,19 @@ function isStillThere(path: string): () => boolean {
   return () => identity() === opened;
 }
 
-/** Step by step: the recursive `mkdir` of Node.js 20 never ends under /proc. */
+/** Makes a folder and its parents. The recursive `mkdir` of Node.js 20 never returns under /proc. */
 function makeFolder(path: string): void {
   if (existsSync(path)) return;
   makeFolder(dirname(path));
   try {
     mkdirSync(path, 0o700);
   } catch (error) {
-    // Another process may have been first.
+    // Another process may have made it meanwhile.
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
 
-/** LMDB ends the process on a path or file that it cannot use: whatever it would meet, we meet first. */
+/** Checks path and file first, because LMDB ends the process on those that it cannot use. */
 function prepareFile(dataDir: string, path: string): void {
   try {
     makeFolder(dataDir);
@@ -158,16 +158,15 @@ async function* inspectEmbedded(file: StoreFile, path: string): AsyncGenerator<F
   } catch (error) {
     if (!(error instanceof AuthError)) throw error;
     const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-    const remedy =
-      "make room on the disk, or let the file be written: no login that counts succeeds";
+    const remedy = "free space on the disk, or make the file writable: until then logins fail";
     yield { level: "error", check: "connection", message: error.message + cause, remedy };
   }
 }
 
-/** Marks a new file with the format, or makes sure of it. */
+/** Writes the format into a new file; checks it in an existing one. @throws EmbeddedStoreError */
 async function claim(file: StoreFile, path: string): Promise<void> {
   const found = await file.read(() => file.meta.get("format"));
-  // A file that is ours is opened without a write: its disk may be full.
+  // An existing store is opened without a write, because its disk may be full.
   const stored =
     found ??
     (await file.write(() => {

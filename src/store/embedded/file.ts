@@ -1,5 +1,5 @@
 /**
- * Looks at the embedded store's file before LMDB does, which ends the process on a file that it cannot
+ * Checks the embedded store's file before LMDB opens it, because LMDB ends the process on a file that it cannot
  * read. Depends on node:fs. The layout is that of `mdb.c` in lmdb 3.5.6, data version 2, little-endian.
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
@@ -19,8 +19,8 @@ const noPage = 2n ** 64n - 1n;
 type ReadPage = (page: bigint, bytes: number) => Buffer;
 
 /**
- * What is wrong with the file, as the end of a sentence, or undefined where LMDB can read every page
- * of it. An empty file is a new store.
+ * Why LMDB cannot read every page of the file; completes the sentence "PATH …". Undefined if it can. An empty
+ * file is a new store.
  */
 export function faultOfFile(path: string): string | undefined {
   const file = openSync(path, "r");
@@ -31,7 +31,7 @@ export function faultOfFile(path: string): string | undefined {
       const metas = metasOf(file, before);
       if (metas === undefined) return notOurs;
       if (isWhole(file, metas)) return undefined;
-      // Another process may have reused pages under us: a fault counts if nothing was committed.
+      // Another process may have written pages meanwhile: a fault counts only if nothing was committed.
       const again = metasOf(file, readAt(file, 0, pageHeaderBytes + metaBytes));
       if (again && Buffer.concat(again).equals(Buffer.concat(metas))) return "is damaged";
     }
@@ -47,7 +47,7 @@ function readAt(file: number, position: number, bytes: number): Buffer {
 
 const pageBytesOf = (meta: Buffer) => meta.readUInt32LE(24);
 
-/** The two meta pages' contents, or undefined where one is none. */
+/** The contents of the two meta pages; undefined if one is not a meta page. */
 function metasOf(file: number, first: Buffer): [Buffer, Buffer] | undefined {
   const isMeta = (page: Buffer) =>
     page.length === pageHeaderBytes + metaBytes &&
@@ -64,7 +64,7 @@ function metasOf(file: number, first: Buffer): [Buffer, Buffer] | undefined {
     : undefined;
 }
 
-/** Whether every page that the newer meta leads to is there and is what it should be. */
+/** Whether every page reachable from the newer meta page exists and is of the right kind. */
 function isWhole(file: number, [one, two]: readonly [Buffer, Buffer]): boolean {
   const meta = one.readBigUInt64LE(128) >= two.readBigUInt64LE(128) ? one : two;
   const pageBytes = pageBytesOf(meta);
@@ -85,7 +85,7 @@ function isWhole(file: number, [one, two]: readonly [Buffer, Buffer]): boolean {
   }
 }
 
-/** @throws RangeError for a page, or an offset within one, that is out of place. */
+/** @throws RangeError for a page of the wrong kind or number, or an offset outside its page */
 function checkDatabase(database: Buffer, pageBytes: number, pages: bigint, read: ReadPage): void {
   const check = (pageNumber: bigint, levels: number) => {
     const page = read(pageNumber, pageBytes);

@@ -1,4 +1,4 @@
-/** What was revoked, in the embedded store. Depends on lmdb, the databases and the port. */
+/** The revocations in the embedded store. Depends on lmdb, the databases and the port. */
 import type { Database } from "lmdb";
 import type { Revocation, RevocationStore } from "../../revocations/store.js";
 import type { StoreFile } from "./databases.js";
@@ -25,7 +25,7 @@ export class EmbeddedRevocations implements RevocationStore {
       if (stored === undefined || stored.atMs < atMs) {
         void database.put(key, { subject, atMs, expiresAtMs });
       }
-      // What has expired goes with the writes that follow.
+      // Each write removes a few expired entries, too.
       for (const next of [...database.getRange({ limit: sweptPerWrite, start: key })]) {
         if (next.value.expiresAtMs < atMs) void database.remove(next.key);
       }
@@ -53,7 +53,7 @@ export class EmbeddedRevocations implements RevocationStore {
     return Number(this.#file.meta.get(changesKey) ?? 0);
   }
 
-  /** Not before it is needed, since opening it makes it. */
+  /** Opened at first use, because opening creates the database. */
   #open(): Database<Stored, Buffer> {
     return (this.#database ??= this.#file.openDatabase<Stored>("revocations"));
   }

@@ -1,4 +1,4 @@
-/** What a take-over learns, in the embedded store. Depends on lmdb, the databases and the port. */
+/** The state of a take-over in the embedded store. Depends on lmdb, the databases and the port. */
 import { randomBytes } from "node:crypto";
 import type { Database } from "lmdb";
 import {
@@ -137,7 +137,7 @@ export class EmbeddedTakeover implements TakeoverStore {
     const { users } = this.#databases;
     return this.#file.read(() =>
       Array.from({ length: size }).flatMap(() => {
-        // The keys are digests, hence spread evenly.
+        // The keys are digests, so a random key selects a random entry.
         const [found] = users.getRange({ start: randomBytes(32), limit: 1 });
         return found?.value.hash ?? [];
       }),
@@ -185,7 +185,7 @@ export class EmbeddedTakeover implements TakeoverStore {
     return (this.#opened ??= this.open());
   }
 
-  /** Not before they are needed, since opening them makes them. */
+  /** Called at first use, because opening creates the databases. */
   private open() {
     return {
       users: this.#file.openDatabase<LearnedUser>("learned"),

@@ -1,12 +1,12 @@
 /**
- * The throttle's documents in the embedded store. What has expired, and what is too many, goes with
- * the writes that follow, a few at a time. Depends on the databases and the domain's port.
+ * The throttle's documents in the embedded store. Each write also removes a few expired or surplus ones. Depends
+ * on the databases and the domain's port.
  */
 import { randomUUID } from "node:crypto";
 import type { ThrottleDocument, ThrottleStore } from "../../auth/throttle/throttle.js";
 import type { StoredDocument, StoreFile } from "./databases.js";
 
-/** More than one, so that what a flood has left behind goes as fast as it came. */
+/** More than one, so that the documents of a flood are removed faster than new ones are added. */
 const removedPerWriteMax = 4;
 const listPageDocuments = 256;
 
@@ -39,7 +39,7 @@ export class EmbeddedThrottle implements ThrottleStore {
     });
   }
 
-  /** One machine, one clock. */
+  /** This machine's time: only processes on it use the store. */
   now(): number {
     return Date.now();
   }

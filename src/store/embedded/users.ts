@@ -67,7 +67,7 @@ export class EmbeddedUsers implements UserStore {
       const { outcomes, writes } = plan();
       for (const { user } of writes) {
         const previous = this.#file.userById(user.id);
-        // Its name may be written otherwise.
+        // The new name may be spelt differently and then has another key.
         if (previous) this.#file.removeUser(previous);
         this.#file.putUser(user);
       }
@@ -103,7 +103,7 @@ export class EmbeddedUsers implements UserStore {
   sampleHashes(size: number): Promise<readonly string[]> {
     return this.#file.read(() =>
       Array.from({ length: size }).flatMap(() => {
-        // The keys are digests, hence spread evenly.
+        // The keys are digests, so a random key selects a random user.
         const [key] = this.#file.users.getKeys({ start: randomBytes(32), limit: 1 });
         return (key && this.#file.user(key)?.passwordHash) ?? [];
       }),
@@ -115,7 +115,7 @@ export class EmbeddedUsers implements UserStore {
   }
 
   async *list(): AsyncIterable<User> {
-    // Pages of our own: one long read would keep LMDB from reusing any page freed meanwhile.
+    // One read per page: a long read would keep LMDB from reusing pages freed meanwhile.
     let start = Buffer.alloc(1);
     for (;;) {
       const page = await this.#file.read(() =>
