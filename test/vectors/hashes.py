@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
 import warnings
 from urllib.parse import quote
 from importlib.metadata import version as version_of
@@ -242,6 +243,19 @@ for prefix in ("{ARGON2}", "{ARGON2ID}"):
     add(cffi, "argon2id", lambda pw: prefix + argon2.PasswordHasher(1, 256, 1).hash(pw))
 add(lib, "sha512-crypt", lambda pw: "{SHA512-CRYPT}" + p.sha512_crypt.using(rounds=1000).hash(pw))
 add(rust, "bcrypt", lambda pw: "{BLF-CRYPT}" + bcrypt.hashpw(pw.encode(), bcrypt.gensalt(4)).decode())
+
+def crypt(setting, prefix=""):
+    """Perl hands it to the C library's crypt, which on Debian is libxcrypt's."""
+    perl = ["perl", "-e", "print crypt($ARGV[0], $ARGV[1])"]
+    return lambda pw: prefix + subprocess.check_output([*perl, pw, setting], text=True)
+
+
+xcrypt = "libxcrypt, called by Perl's crypt"
+add(xcrypt, "yescrypt", crypt("$y$j75$F5Jx5fExrKuPp53xLKQ..1"))
+add(xcrypt, "yescrypt", crypt("$y$j75$abcd", "{CRYPT}"))
+for setting in ("$y$j8T$", "$y$j9T$F5Jx5fExrKuPp53xLKQ..1", "$y$j//$F5Jx5fExrKuPp53xLKQ..1"):
+    add(xcrypt, "yescrypt", crypt(setting), PASSWORDS[:1])
+
 
 def told(notation, rest):
     return "{format " + quote(notation, safe="!'()*~-._") + " }" + rest

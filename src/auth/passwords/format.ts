@@ -277,7 +277,7 @@ function parseTold(encoded: string, parseMarked: (encoded: string) => ParsedHash
     /^\{format (\S+) ([0-9a-f]*)\}(.*)$/s,
     encoded,
   );
-  const format = parseFormat(decodeURIComponent(notation));
+  const format = storedFormat(notation);
   const pepper = pepperName === "" ? "" : peppers.get(pepperName);
   if (pepper === undefined || (format.usesPepper && pepperName === "")) {
     throw new HashRefusal("unusable", "needs a pepper that is not set: USERS_PASSWORD_PEPPER");
@@ -314,6 +314,16 @@ function parseTold(encoded: string, parseMarked: (encoded: string) => ParsedHash
     Buffer.from(hash, format.encoding),
     (password) => compute(format, mixed(format, password, saltBytes, pepper), saltBytes),
   );
+}
+
+/** @throws HashRefusal where a stored notation is none. */
+function storedFormat(encoded: string): PasswordFormat {
+  try {
+    return parseFormat(decodeURIComponent(encoded));
+  } catch (error) {
+    if (!(error instanceof FormatFault) && !(error instanceof URIError)) throw error;
+    throw new HashRefusal("unusable", "its notation is at fault");
+  }
 }
 
 /** The bytes that the algorithm hashes: the password, mixed with salt and pepper. */

@@ -1,5 +1,6 @@
 /**
- * scrypt (RFC 7914) in the encodings of the frameworks that use it. Depends on node:crypto.
+ * scrypt (RFC 7914) in the encodings of the frameworks that use it, and yescrypt, which is built on it.
+ * Depends on node:crypto.
  */
 import { createCipheriv } from "node:crypto";
 import {
@@ -131,6 +132,23 @@ function parseCrypt(encoded: string): ParsedHash {
   );
 }
 
+/** 64 MiB, four times the default of crypt(3): it takes as long as bcrypt of cost 14. */
+const yescryptBytesMax = memoryBytesMax / 2;
+
+/** The one flavor that crypt(3) writes, `j`; N as its exponent and r in a digit each, both less one. */
+function parseYescrypt(encoded: string): ParsedHash {
+  const [, log2 = "", block = "", salt = "", digest = ""] = match(
+    /^(?:\{[^{}]*\})?\$y\$j([./0-9A-Za-j])([./0-9A-Za-j])\$([./A-Za-z0-9]{0,86})\$([./A-Za-z0-9]{43})$/,
+    encoded,
+  );
+  const r = fromItoa64(block) + 1;
+  const N = 2 ** (fromItoa64(log2) + 1);
+  bounded("N", N, 4, yescryptBytesMax / 128 / r);
+  return derived({ N, r }, [salt, digest], bytesOfItoa64(digest), (password) =>
+    computeInThread("yescrypt", password, bytesOfItoa64(salt), N, r),
+  );
+}
+
 /** Supabase's form of a Firebase hash. */
 function parseSupabase(encoded: string): ParsedHash {
   const [, ln, r, p, separator = "", signerKey = "", salt = "", digest = ""] = match(
@@ -194,6 +212,14 @@ export const scryptFamilies: readonly HashFamily[] = [
     ceiling,
     prefix: /^\$7\$/,
     parse: parseCrypt,
+  },
+  {
+    name: "yescrypt",
+    form: "$y$j9T$…$…",
+    source: "crypt(3) of Debian, Fedora, Ubuntu; `{CRYPT}…`",
+    ceiling: `128 × N × r ${yescryptBytesMax}`,
+    prefix: /^(?:\{(?:crypt|CRYPT)\})?\$y\$/,
+    parse: parseYescrypt,
   },
   {
     name: "scrypt (Supabase)",

@@ -1,7 +1,7 @@
 /**
  * Runs in each thread of thread.ts and computes one hash after another. A thread loads this file itself and needs
  * the compiled one; jest.config.js makes the tests load that too.
- * Depends on its neighbour `crypt-digests.ts`, @node-rs/argon2, @node-rs/bcrypt and node.
+ * Depends on its neighbours `crypt-digests.ts` and `yescrypt.ts`, @node-rs/argon2, @node-rs/bcrypt and node.
  */
 import { pbkdf2Sync, scryptSync } from "node:crypto";
 import { getPriority, platform, setPriority } from "node:os";
@@ -9,6 +9,7 @@ import { parentPort } from "node:worker_threads";
 import { hashSync as hashArgon2, verifySync as verifyArgon2 } from "@node-rs/argon2";
 import { verifySync as verifyBcrypt } from "@node-rs/bcrypt";
 import { md5Crypt, phpass, saltedDigest, sha1Crypt, shaCrypt } from "./crypt-digests.js";
+import { yescrypt } from "./yescrypt.js";
 
 const computations = {
   verifyArgon2,
@@ -21,6 +22,7 @@ const computations = {
   phpass,
   sha1Crypt,
   saltedDigest,
+  yescrypt,
 };
 
 export type Computations = typeof computations;
