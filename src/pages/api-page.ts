@@ -1,4 +1,4 @@
-/** The API page: what this server is, and a form for each operation of its OpenAPI document. Depends on its neighbours. */
+/** The API page: facts, and a form for each operation of the OpenAPI document. Depends on its neighbours. */
 import { html, prose, type Html } from "./html.js";
 import type { OpenApiDocument, Operation, Response } from "./openapi/document.js";
 import type { Json } from "./openapi/schemas.js";
@@ -6,7 +6,7 @@ import type { Json } from "./openapi/schemas.js";
 export interface ApiPageOptions {
   readonly issuer: string;
   readonly tokenTtlSeconds: number;
-  /** Who is filled in, where everybody may know him. */
+  /** The user to fill into the forms; only in the demo. */
   readonly demoUser: DemoUser | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** What the public port shows to people: the OpenAPI document and the page that is made of it. Depends on its neighbours. */
+/** The pages of the public port: the OpenAPI document and the API page made from it. Depends on its neighbours. */
 import type { Document } from "../gateway/documents.js";
 import { renderApiPage, type ApiPageOptions } from "./api-page.js";
 import { apiStyle } from "./api-style.js";
@@ -7,7 +7,7 @@ import { readScript } from "./browser-scripts.js";
 import { createOpenApiDocument, type OpenApiOptions } from "./openapi/document.js";
 import { toYaml } from "./openapi/yaml.js";
 
-/** The documents by path, made once. */
+/** Returns the documents by path, made once. */
 export async function createApiPages(
   options: OpenApiOptions & ApiPageOptions,
 ): Promise<Readonly<Record<string, Document>>> {

@@ -1,4 +1,4 @@
-/** The look of the API page. Depends on its neighbour. */
+/** The style sheet of the API page. Depends on its neighbour. */
 import { theme } from "./theme.js";
 
 export const apiStyle = `${theme}

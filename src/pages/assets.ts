@@ -1,4 +1,4 @@
-/** What a page is made of, as documents with an ETag; the headers that keep it to itself. Depends on gateway's types. */
+/** The files of a page as documents with an ETag, and its security headers. Depends on gateway's types. */
 import { createHash } from "node:crypto";
 import type { Document } from "../gateway/documents.js";
 import type { Html } from "./html.js";
@@ -27,7 +27,7 @@ const guards = {
   "x-content-type-options": "nosniff",
 };
 
-/** A key in a keyhole's colour, for the tab. */
+/** The icon of the tab: a key. */
 export const icon: Document = asset(
   "image/svg+xml",
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0b6e5f"/><g fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"><circle cx="11.5" cy="16" r="4.5"/><path d="M16 16h9.5M22 16v4"/></g></svg>',

@@ -21,7 +21,7 @@ const entities: Readonly<Record<string, string>> = {
   ...{ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" },
 };
 
-/** A text of which the parts between backticks are code. */
+/** Renders a text in which the parts between backticks are code. */
 export function prose(text: string): Html[] {
   return text
     .split("`")

@@ -1,4 +1,4 @@
-/** The status page: how the server does and what happens next, drawn on the server. Depends on its neighbours and observability. */
+/** The status page, rendered on the server: state, traffic and keys. Depends on its neighbours and observability. */
 import { hourMinutes, hourWords, type HourWord } from "../observability/last-hour.js";
 import { html, Html } from "./html.js";
 import type { ProcessStatus, Status, StatusKey } from "./status.js";
@@ -174,7 +174,7 @@ function chartCard(
   </section>`;
 }
 
-/** Markup whose values are numbers and words of ours. */
+/** Markup that is not escaped: its values are numbers and the server's own words. */
 const svg = (markup: string) => new Html(markup);
 const round = (value: number) => Math.round(value * 100) / 100;
 
@@ -229,7 +229,7 @@ function keysCard({ keys }: ProcessStatus, now: number): Html {
     <h2 id="keys-title">Signing keys</h2>
     ${
       keys.length === 0
-        ? html`<p>None is known yet: the store has not answered since the start.</p>`
+        ? html`<p>Not known yet: the store has not answered since the start.</p>`
         : html`${timeLine(keys, now)}
             <div class="scroll" tabindex="0" role="group" aria-label="Signing keys as a table">
               <table>
@@ -264,7 +264,7 @@ function keysCard({ keys }: ProcessStatus, now: number): Html {
   </section>`;
 }
 
-/** From the first key's beginning to the last one's next step, a bar for each key. */
+/** A time line with a bar for each key, from the first key's start to the last one's next step. */
 function timeLine(keys: readonly StatusKey[], now: number): Html {
   const times = keys.flatMap(({ since, next }) => [since ?? now, next?.at ?? now]);
   const first = Math.min(now, ...times);

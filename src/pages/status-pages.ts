@@ -1,4 +1,4 @@
-/** What the management port shows to people. Depends on its neighbours. */
+/** The pages of the management port. Depends on its neighbours. */
 import type { Document } from "../gateway/documents.js";
 import { icon, page, script, stylesheet } from "./assets.js";
 import { readScript } from "./browser-scripts.js";
@@ -6,7 +6,7 @@ import { renderStatusPage } from "./status-page.js";
 import { statusStyle } from "./status-style.js";
 import type { Status } from "./status.js";
 
-/** The document of a path, undefined where there is none. */
+/** Returns the document of a path, or undefined. */
 export async function statusDocument(
   path: string,
   read: () => Promise<Status>,

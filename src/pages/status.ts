@@ -1,7 +1,7 @@
-/** What the status page shows, of one process or of several. Depends on observability. */
+/** The data of the status page, collected from all processes. Depends on observability. */
 import { sumHours, type HourCounts } from "../observability/last-hour.js";
 
-/** What one process tells of itself, as plain data: it comes from another process. */
+/** The state of one process. Plain data, because workers send it to the primary. */
 export interface ProcessStatus {
   readonly startedAt: number;
   readonly hour: HourCounts;
@@ -14,7 +14,7 @@ export interface ProcessStatus {
   readonly takeover: StatusTakeover | undefined;
 }
 
-/** Times in milliseconds since the epoch. */
+/** Times are in milliseconds since 1970. */
 export interface StatusKey {
   readonly kid: string;
   readonly state: string;
@@ -23,7 +23,7 @@ export interface StatusKey {
 }
 
 export interface StatusTakeover {
-  /** Per cent of the usernames; undefined while the store does not tell. */
+  /** Per cent of the usernames; undefined if the store has not answered yet. */
   readonly lead: number | undefined;
   readonly breaker: string;
 }

@@ -1,4 +1,4 @@
-/** The look that the pages share: one accent, system fonts, light and dark. Depends on nothing. */
+/** The style that the pages share: one accent colour, system fonts, light and dark. Depends on nothing. */
 
 export const theme = `
 :root {

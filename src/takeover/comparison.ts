@@ -1,6 +1,7 @@
 /**
- * Where the old server's answers and ours differ, by kind. What the old server differs in from itself is noise,
- * learnt from its answers as they come. Depends on the contract's aspects, the server's types and its neighbours.
+ * Compares the old server's answers with Latchkey's. An aspect that varies among the old server's own answers is
+ * noise and does not count; which ones vary is learnt from its answers. Depends on the contract's aspects, the
+ * server's types and its neighbours.
  */
 import { createHash } from "node:crypto";
 import { aspectsOf, claimsOf, tokenOf, type Aspects } from "../contract/aspects.js";
@@ -8,17 +9,17 @@ import { aspectsOf, claimsOf, tokenOf, type Aspects } from "../contract/aspects.
 /** An answer of either server. */
 export interface ComparedAnswer {
   readonly status: number;
-  /** By lower-case names. */
+  /** By names in lower case. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: string;
 }
 
-/** Headers that say nothing of the answer, or that only one server can have. */
+/** Headers that do not depend on the answer, or that only one of the servers can have. */
 const ignoredHeaders = new Set([
   ...["date", "server", "x-powered-by", "x-request-id", "via", "age", "content-length"],
 ]);
 
-/** Twice the same within this time says nothing: a time stamp may have whole seconds. */
+/** Two equal values less than this apart prove nothing: a time stamp may count whole seconds. */
 const apartMs = 1100;
 const classesMax = 64;
 const aspectsMax = 64;
@@ -30,24 +31,24 @@ interface Seen {
 }
 
 export class Comparison {
-  /** What the old server has answered so far, by path and status, then by aspect. */
+  /** The old server's first answers, by path and status, then by aspect. */
   readonly #seen = new Map<string, Map<string, Seen>>();
 
   /**
-   * The aspects in which the answers differ and that the old server itself keeps to.
-   * @param atMs when the request came.
+   * The aspects in which the answers differ and which the old server itself keeps constant.
+   * @param atMs when the request arrived
    */
   differences(path: string, old: ComparedAnswer, own: ComparedAnswer, atMs: number): string[] {
     const [theirs, ours] = [steadyAspects(old), steadyAspects(own)];
     const steady = Object.keys(theirs).filter((aspect) => theirs[aspect] !== ours[aspect]);
-    // Another status says all about the rest.
+    // With another status, everything else differs too.
     if (steady.includes("status")) return ["status"];
     const [theirRest, ourRest] = [unsteadyAspects(old), unsteadyAspects(own)];
     const constant = this.#constantOf(`${path} ${old.status}`, theirRest, atMs);
     return [...steady, ...constant.filter((aspect) => theirRest[aspect] !== ourRest[aspect])];
   }
 
-  /** Those in which the old server has not differed from itself, as far as can be told yet. */
+  /** The aspects that have been the same in all answers of the old server so far. */
   #constantOf(name: string, aspects: Aspects, atMs: number): string[] {
     let seen = this.#seen.get(name);
     if (seen === undefined) {
@@ -68,7 +69,7 @@ export class Comparison {
   }
 }
 
-/** What has the same value each time, or none. */
+/** Aspects that do not vary between equal requests. */
 function steadyAspects(answer: ComparedAnswer): Aspects {
   const { status, token_exp: shown, "minutes of the message": minutes } = aspectsOf(answer);
   const jwt = answer.status === 200 ? tokenOf(answer) : undefined;
@@ -80,7 +81,7 @@ function steadyAspects(answer: ComparedAnswer): Aspects {
   };
 }
 
-/** What may be another each time, whoever answers. */
+/** Aspects that may vary between equal requests, at either server. */
 function unsteadyAspects(answer: ComparedAnswer): Aspects {
   const { body = "" } = aspectsOf(answer);
   const headers = Object.entries(answer.headers)
@@ -89,7 +90,7 @@ function unsteadyAspects(answer: ComparedAnswer): Aspects {
   return { ...Object.fromEntries(headers), body, "body's shape": shapeOf(body) };
 }
 
-/** The members of a JSON text in their order with the types of their values. */
+/** The members of a JSON text in their order, with the types of their values. */
 function shapeOf(text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), (_, value: unknown) =>

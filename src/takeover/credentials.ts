@@ -1,4 +1,4 @@
-/** Whose request it is, as far as it says so. Depends on auth, the server's types and a neighbour. */
+/** Reads the credentials of a request. Depends on auth, the server's types and a neighbour. */
 import {
   parseAuthorization,
   parsePasswordCredentials,
@@ -10,7 +10,7 @@ import { decompress } from "../server/compressed-body.js";
 import type { RouteRequest } from "../server/route.js";
 import type { PathName } from "./questions.js";
 
-/** Undefined where the request holds none that could be right. */
+/** The credentials in the request; undefined if it has none, or malformed ones. */
 export async function credentialsOf(
   path: PathName,
   { method, headers, body }: RouteRequest,
@@ -27,7 +27,7 @@ export async function credentialsOf(
   }
 }
 
-/** The `sub` of a token that nobody has verified. */
+/** The `sub` of a token, which is not verified here. */
 export function subjectOf(token: string): string | undefined {
   try {
     const claims = Buffer.from(token.split(".")[1] ?? "", "base64url").toString();

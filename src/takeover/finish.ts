@@ -1,17 +1,24 @@
 /**
- * The end of a take-over: what was learnt becomes the users' own. Each step leaves things whole, so that it
- * can be cut short anywhere and run again. Depends on auth's users and its neighbours.
+ * The end of a take-over: moves what was learnt into the users' collection. It can be interrupted after any step
+ * and run again. Depends on auth's users and its neighbours.
  */
 import type { User, UserStore } from "../auth/users.js";
 import { strangerOf } from "./known-users.js";
 import type { LearnedUser, TakeoverStore } from "./store.js";
 
 /**
- * What became of one learnt user. `moved`: the users collection has the hash. `made`: so it has, and the user is
- * new there. `already`: it had the hash. `kept`: the hash there stays, which is newer or was confirmed.
- * `without_hash`: the user there has none, and none was learnt. The others are left as they are: `refused`: the old
- * server has refused the password whose hash is there; `unknown_password`: the user is not there, and no password
- * was learnt; the name or the `_id` belongs to another user; or it changed meanwhile.
+ * The outcome for one learnt user. These are done:
+ * `moved`: the learnt hash was written into the users' collection.
+ * `made`: a new user with the learnt hash was added to it.
+ * `already`: the user there has the hash already.
+ * `kept`: the user's own hash stays, because it is newer or the old server confirmed it.
+ * `without_hash`: the user has no hash there, and none was learnt.
+ *
+ * These are left as they are:
+ * `refused`: the old server has refused the password of the user's own hash.
+ * `unknown_password`: there is no such user, and no password was learnt.
+ * `username_taken`, `id_taken`: another user has the name or the `_id`.
+ * `changed`: the user was changed meanwhile, or the hash could not be stored.
  */
 export type FinishOutcome =
   | "moved"
@@ -30,13 +37,14 @@ export interface FinishOptions {
   readonly users: UserStore;
   readonly dryRun: boolean;
   readonly onOutcome: (user: LearnedUser, outcome: FinishOutcome) => void | Promise<void>;
-  /** Looked at between two users. */
+  /** Stops the work between two users. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** After these there is nothing left to keep of the user. */
+/** After these outcomes the learnt user can be forgotten. */
 const settled: readonly FinishOutcome[] = ["moved", "made", "already", "kept", "without_hash"];
 
+/** Moves all learnt users. @throws AuthError `store_unavailable`, or the reason of `signal` */
 export async function finish(options: FinishOptions): Promise<void> {
   const { store, dryRun, onOutcome, signal } = options;
   for await (const learned of store.list()) {
@@ -59,7 +67,7 @@ async function settle(
     return ownHashCounts ? "kept" : "refused";
   }
   if (user.passwordHash === hash) return "already";
-  // A password that was set here after the old server's yes: users passwd, an import.
+  // The password was set here after the old server's yes, by `users passwd` or an import.
   const isNewer = (user.tokensValidAfter?.getTime() ?? 0) > learned.atMs;
   if (isNewer && user.passwordHash !== undefined) return "kept";
   if (dryRun) return "moved";
@@ -80,7 +88,7 @@ async function make(
   return outcome === "added" ? "made" : outcome;
 }
 
-/** The user with the hash, by the subject. */
+/** The user with this subject, with the hash. */
 async function userOf(subject: string, users: UserStore): Promise<User | undefined> {
   const account = await users.findBySubject(subject);
   const user = account && (await users.findByUsername(account.username));

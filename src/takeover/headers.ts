@@ -1,16 +1,16 @@
-/** What of a message's headers is passed on (RFC 9110 section 7.6.1). Depends on nothing. */
+/** The headers that a proxy passes on (RFC 9110 section 7.6.1). Depends on nothing. */
 
 const hopByHop = new Set([
   ...["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"],
   ...["trailer", "proxy-authenticate", "proxy-authorization"],
 ]);
 
-/** Written by whoever sends the request on: the body is whole here, and the address is another. */
+/** Headers that Latchkey writes anew: it sends the body as a whole, to another host. */
 const requestOwn = new Set(["host", "content-length", "expect", "x-forwarded-for"]);
 
 type Values = string | string[] | undefined;
 
-/** The names that `Connection` lists are of one hop too. */
+/** The headers of one hop, including those that `Connection` names. */
 function namesOfOneHop(connection: Values): ReadonlySet<string> {
   if (connection === undefined || connection === "keep-alive") return hopByHop;
   const names = String(connection).split(",");
@@ -18,8 +18,8 @@ function namesOfOneHop(connection: Values): ReadonlySet<string> {
 }
 
 /**
- * The headers of a request as the next server gets them, names and values in turn.
- * @param raw names and values in turn.
+ * The headers of a request for the next server, names and values in turn.
+ * @param raw names and values in turn
  */
 export function requestHeaders(
   raw: readonly string[],
@@ -33,7 +33,7 @@ export function requestHeaders(
     const [name, value] = [raw[i] ?? "", raw[i + 1] ?? ""];
     const lower = name.toLowerCase();
     if (lower === "x-forwarded-for") forwardedFor += `${value}, `;
-    // HTTP/2 has pseudo-headers among them.
+    // HTTP/2 has pseudo-headers, which begin with a colon.
     if (dropped.has(lower) || requestOwn.has(lower) || lower.startsWith(":")) continue;
     kept.push(name, value);
   }
@@ -41,7 +41,7 @@ export function requestHeaders(
   return kept;
 }
 
-/** The headers of an answer as the client gets them; unless it is to HEAD, the length is that of the body. */
+/** The headers of an answer for the client. `content-length` stays for HEAD only; else it follows from the body. */
 export function answerHeaders(
   headers: Readonly<Record<string, Values>>,
   method = "POST",

@@ -1,6 +1,6 @@
 /**
- * The users as a take-over knows them: those of the users collection, with the hash that was learnt where
- * there is one, and those of whom only the old server has told. Depends on auth's users and the port.
+ * The users during a take-over: those of the users' collection, with the learnt hash if there is one, and those
+ * that only the old server knows. Depends on auth's users and the port.
  */
 import {
   toUserId,
@@ -19,7 +19,7 @@ export interface KnownUsersOptions {
   readonly usernameKey: UsernameKey;
 }
 
-/** A subject that nobody has. */
+/** A subject that no user has. */
 const nobody = " ";
 
 export class KnownUsers implements Pick<
@@ -33,7 +33,7 @@ export class KnownUsers implements Pick<
     this.#options = options;
   }
 
-  /** What was learnt of a user whom `findByUsername` has found. */
+  /** What was learnt of a user that `findByUsername` returned. */
   recordOf(user: User | undefined): LearnedUser | undefined {
     return user && this.#records.get(user);
   }
@@ -44,7 +44,7 @@ export class KnownUsers implements Pick<
       users.findByUsername(username),
       learned.findByName(usernameKey(username)),
     ]);
-    // Looked up for every name, or those that only the old server knows would take longer.
+    // Looked up for every name: else users that only the old server knows could be told by the response time.
     const holders = await users.existing(userIdsOfSubject(record?.subject ?? nobody));
     if (record === undefined) return own;
     const user = own?.id.value === record.subject ? own : await this.#userOf(record, holders);
@@ -59,18 +59,18 @@ export class KnownUsers implements Pick<
       learned.findBySubject(subject),
       users.existing(userIdsOfSubject(subject)),
     ]);
-    // A store that records revocations takes a user whom it is asked for in vain for a removed one.
+    // Not called for a user who does not exist: a store that records revocations would take him for removed.
     if (holders.length > 0) return users.findBySubject(subject);
     return record && strangerOf(record);
   }
 
-  /** The user of a record under another name, without the hash. */
+  /** The user of a record who was asked for by another name, without the hash. */
   async #userOf(record: LearnedUser, holders: readonly UserId[]): Promise<User> {
     const account = holders[0] && (await this.#options.users.findBySubject(record.subject));
     return account ? { ...account, passwordHash: undefined } : strangerOf(record);
   }
 
-  /** So that the decoys are like what names cost here. */
+  /** Samples both collections, so that decoys cost what the users' hashes cost. */
   async sampleHashes(size: number): Promise<readonly string[]> {
     const { users, learned } = this.#options;
     const samples = [users.sampleHashes(size), learned.sampleHashes(size)];
@@ -82,7 +82,7 @@ function hashOf({ passwordHash }: User, { hash, ownHashCounts }: LearnedUser): s
   return hash ?? (ownHashCounts ? passwordHash : undefined);
 }
 
-/** The user of whom only the old server has told. */
+/** A user that only the old server knows. */
 export function strangerOf({ subject, username }: Pick<LearnedUser, "subject" | "username">): User {
   return {
     id: idOf(subject),
@@ -94,7 +94,7 @@ export function strangerOf({ subject, username }: Pick<LearnedUser, "subject" | 
   };
 }
 
-/** Of the ids that give this subject the likeliest, as `users add` takes it. */
+/** The likeliest `_id` for a subject, by the same rule as `users add`. */
 export function idOf(subject: string): UserId {
   for (const type of ["int", "objectid", "uuid"] as const) {
     const id = toUserId(type, subject);

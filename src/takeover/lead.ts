@@ -1,4 +1,4 @@
-/** Whom Latchkey answers itself: a share of the usernames, by a keyed hash. Depends on node:crypto and the port. */
+/** Selects the usernames that Latchkey answers itself, by a keyed hash. Depends on node:crypto and the port. */
 import { createHmac } from "node:crypto";
 import type { StoredLead, TakeoverStore } from "./store.js";
 
@@ -6,11 +6,11 @@ export type Leader = "ours" | "theirs";
 
 export interface LeadOptions {
   readonly store: Pick<TakeoverStore, "lead" | "setLead">;
-  /** Random bytes, the same for all that share the store. */
+  /** 32 random bytes, the same for all processes on the store. */
   readonly secret: () => Promise<Uint8Array>;
   /** `UPSTREAM_LEAD`. */
   readonly variable: number;
-  /** What all spellings of a name have in common. */
+  /** Maps all spellings of a user's name to one text. */
   readonly fold: (username: string) => string;
   readonly onChange: (percent: number) => void;
   readonly onError: (error: unknown) => void;
@@ -30,12 +30,12 @@ export class Lead {
     this.#options = options;
   }
 
-  /** Undefined until the store has told it once. */
+  /** In per cent of the usernames; undefined until it was read from the store. */
   get percent(): number | undefined {
     return this.#percent;
   }
 
-  /** Who answers that user; undefined while it is not known. */
+  /** The server that answers this user; undefined until the lead was read from the store. */
   of(username: string): Leader | undefined {
     const percent = this.#percent;
     if (percent === undefined || this.#key === undefined) return undefined;
@@ -72,21 +72,25 @@ export class Lead {
   async #read(): Promise<number> {
     const { store, variable } = this.#options;
     const stored = await store.lead();
-    // Only at the start: afterwards another process may have another variable, and what was set last holds.
+    // The variable is compared at the start only. Later, another process with another variable may have set the lead,
+    // and the last write counts.
     const isOurs = this.#percent !== undefined || stored?.variable === variable;
     if (stored !== undefined && isOurs) return stored.percent;
     await store.setLead({ percent: variable, variable });
     return variable;
   }
 
-  /** From 0 up to 100, spread evenly over the names. */
+  /** A number from 0 to below 100, evenly distributed over the names. */
   #shareOf(username: string, key: Uint8Array): number {
     const name = `lead:${this.#options.fold(username)}`;
     return (createHmac("sha256", key).update(name).digest().readUInt32BE() / 2 ** 32) * 100;
   }
 }
 
-/** Sets the share for all processes; what `UPSTREAM_LEAD` is for them stays noted. */
+/**
+ * Sets the lead for all processes. It holds until their `UPSTREAM_LEAD` changes.
+ * @returns the lead before
+ */
 export async function setLead(
   store: Pick<TakeoverStore, "lead" | "setLead">,
   percent: number,

@@ -1,4 +1,4 @@
-/** Keeps what the old server says of passwords. Depends on auth's passwords and users, and its neighbours. */
+/** Stores the old server's verdicts on passwords. Depends on auth's passwords and users, and its neighbours. */
 import { inspectHash } from "../auth/passwords/passwords.js";
 import type { UsernameKey } from "../auth/usernames.js";
 import type { User } from "../auth/users.js";
@@ -20,17 +20,17 @@ export interface LearnerOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** A yes of the old server's. */
+/** A login that the old server has accepted. */
 export interface Yes {
   readonly subject: string;
   readonly username: string;
   readonly password: string;
-  /** When it was asked. */
+  /** When the old server was asked, in milliseconds since 1970. */
   readonly atMs: number;
-  /** The user of that name as known before, and what was learnt of him. */
+  /** The user of that name as known before, and what had been learnt of him. */
   readonly user: User | undefined;
   readonly record: LearnedUser | undefined;
-  /** Whether the password fits the hash that is known; undefined where nobody has looked. */
+  /** Whether the password fits the known hash; undefined if that was not checked. */
   readonly matches: boolean | undefined;
 }
 
@@ -43,27 +43,27 @@ export class Learner {
     this.#options = options;
   }
 
-  /** Whether the old server need not be asked again yet. */
+  /** Whether the old server's last yes is recent enough that a login need not ask it again. */
   isFresh(record: LearnedUser | undefined): boolean {
     const { recheckMs, now } = this.#options;
     if (recheckMs === 0) return true;
     return record !== undefined && now() < record.atMs + recheckMs;
   }
 
-  /** Whether another yes would tell little. */
+  /** Whether the last yes is so recent that another one need not be stored. */
   isRecent(record: LearnedUser | undefined): boolean {
     const { recheckMs, now } = this.#options;
     if (record?.hash === undefined && !record?.ownHashCounts) return false;
     return now() < record.atMs + (recheckMs || usualRecheckMs) / 2;
   }
 
-  /** Takes note of a yes. Never rejects: the login has succeeded, learnt or not. */
+  /** Stores a yes. Never rejects: the login has succeeded, whether or not it can be stored. */
   async hearYes(yes: Yes): Promise<void> {
     const { onError } = this.#options;
     await this.#learn(yes).catch(onError);
   }
 
-  /** After a no to a password that fits the known hash: from now on that hash does not count. */
+  /** Stores a no to a password that fits the known hash: from now on that hash does not count. */
   async hearNo({ id, username }: User, record: LearnedUser | undefined, atMs: number) {
     const { store, usernameKey, from, now, onError } = this.#options;
     const names = record?.names ?? [usernameKey(username)];
@@ -73,14 +73,14 @@ export class Learner {
       .catch(onError);
   }
 
-  /** Takes note of a login that the old server was not asked about; nobody waits for it. */
+  /** Stores the day of a login that was answered without asking the old server. Returns at once. */
   seen(record: LearnedUser | undefined): void {
     const { store, tally, now } = this.#options;
     const day = dayOf(now());
     if (record === undefined || record.day >= day) return;
     store.see(record.subject, day).then(
       (isFirst) => isFirst && tally.count("known"),
-      // Counted with the next login.
+      // The next login counts it.
       () => undefined,
     );
   }

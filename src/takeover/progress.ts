@@ -1,4 +1,4 @@
-/** How far a take-over has come, for operators. Depends on auth's passwords and users, and the port. */
+/** The progress of a take-over, for operators. Depends on auth's passwords and users, and the port. */
 import { inspectHash } from "../auth/passwords/passwords.js";
 import type { UserStore } from "../auth/users.js";
 import type { DayCounts, StoredBreaker, StoredDifference, TakeoverStore } from "./store.js";
@@ -10,23 +10,23 @@ const forecastDays = 14;
 export interface Progress {
   /** Undefined before the first start with `UPSTREAM_URL`. */
   readonly lead: number | undefined;
-  /** Users in all, those of whom only the old server has told among them. */
+  /** All users, including those that only the old server knows. */
   readonly users: number;
-  /** Users with a usable hash in the users collection. */
+  /** Users with a usable hash in the users' collection. */
   readonly usable: number;
   /** Users whose password was learnt. */
   readonly learnt: number;
-  /** Users with neither. */
+  /** Users with neither a usable nor a learnt hash. */
   readonly unknown: number;
   readonly differences: readonly StoredDifference[];
-  /** Undefined while none has changed its state yet: then it is closed. */
+  /** The last change of the circuit breaker; undefined if it was closed all the time. */
   readonly breaker: StoredBreaker | undefined;
   /** The last 14 days with a login, oldest first. */
   readonly days: readonly DayCounts[];
   readonly forecast: Forecast;
 }
 
-/** The days by which that share of the users who log in are known beforehand; null where none is in sight. */
+/** The day by which 95 or 99 per cent of the users who log in will be known beforehand; null if not foreseeable. */
 export interface Forecast {
   readonly "95": string | null;
   readonly "99": string | null;
@@ -84,15 +84,15 @@ async function countUsers(store: TakeoverStore, users: Pick<UserStore, "list">) 
 }
 
 /**
- * Of the users who log in on a day, some were not known before. Their share shrinks by about the same factor
- * each day: the line through its logarithms tells when it is small enough.
+ * Forecasts when enough of the users who log in are known. The share of unknown ones shrinks by about the same
+ * factor each day, so a line is fitted to its logarithms.
  */
 export function forecastOf(days: readonly DayCounts[], nowMs: number): Forecast {
   const today = Math.floor(nowMs / dayMs);
   const points = days.flatMap(({ day, counts }) => {
     const { known = 0, first = 0 } = counts;
     const all = known + first;
-    // Half a user where there was none: nothing has no logarithm.
+    // Counts half a user if there was none, because 0 has no logarithm.
     const miss = Math.max(first, 0.5) / all;
     const age = Date.parse(day) / dayMs - today;
     return all === 0 || age <= -forecastDays ? [] : { x: age, y: Math.log(Math.min(1, miss)), all };
@@ -114,7 +114,7 @@ interface Point {
   readonly y: number;
 }
 
-/** By least squares; undefined for fewer than two points. */
+/** Fits a line by least squares; undefined for fewer than two points. */
 function lineThrough(points: readonly Point[]): { atZero: number; slope: number } | undefined {
   if (points.length < 2) return undefined;
   const mean = (of: (point: Point) => number) =>
@@ -125,7 +125,7 @@ function lineThrough(points: readonly Point[]): { atZero: number; slope: number 
   return { atZero: y - slope * x, slope };
 }
 
-/** Why it is too early to lead; undefined once there was no difference for so many days. */
+/** Why Latchkey should not lead yet; undefined if the last `wantedDays` were compared without a difference. */
 export function notReadyBecause(
   { differences, days }: Pick<Progress, "differences" | "days">,
   wantedDays: number,

@@ -1,6 +1,6 @@
 /**
- * Asks the old server whether a password is right: in its own words, one question at a time per user, no
- * more than so many at once. Depends on cockatiel, auth and its neighbours.
+ * Asks the old server whether a password is right, by its own REST paths: one question at a time per user, and a
+ * limited number in all. Depends on cockatiel, auth and its neighbours.
  */
 import { bulkhead, type BulkheadPolicy } from "cockatiel";
 import { createHmac, randomBytes } from "node:crypto";
@@ -14,10 +14,10 @@ import {
   type UpstreamRequest,
 } from "./upstream.js";
 
-/** The two REST paths by the names that `UPSTREAM_PATHS` has for them. */
+/** The names of the two REST paths in `UPSTREAM_PATHS`. */
 export type PathName = "token" | "login";
 
-/** `unaskable`: the path has no form for these credentials. */
+/** The old server's verdict. `unaskable`: the path cannot carry these credentials. */
 export type Word =
   | { readonly says: "yes"; readonly subject: string; readonly atMs: number }
   | { readonly says: "no"; readonly atMs: number }
@@ -27,9 +27,9 @@ export interface QuestionsOptions {
   readonly upstream: Upstream;
   /** The paths that the old server serves. */
   readonly paths: readonly PathName[];
-  /** Most questions at once. */
+  /** The number of questions at once. */
   readonly concurrency: number;
-  /** The subject of a token of the old server's. @throws where it is none. */
+  /** Verifies a token of the old server and resolves with its subject. Rejects if it is not valid. */
   readonly verify: (token: string) => Promise<string>;
   readonly fold: (username: string) => string;
   readonly now: () => number;
@@ -43,23 +43,23 @@ export const paths = {
 
 export interface Question {
   readonly credentials: PasswordCredentials;
-  /** The path by which the password came, if the old server serves it. */
+  /** The path of the login; used if the old server serves it. */
   readonly via: PathName;
-  /** Of the client. */
+  /** The client's address. */
   readonly address: string;
-  /** Milliseconds of the login that are over. */
+  /** How long the login has taken so far. */
   readonly elapsedMs: number;
-  /** Told of a no that comes after `ask` has thrown. */
+  /** Called if a no arrives after `ask` has thrown. */
   readonly onLateNo: () => void;
 }
 
-/** What is left of a login's time for its answer, in milliseconds. */
+/** The part of a login's time that is kept for its answer. */
 const answerMs = 20;
 
 const refusalStatus = { token: 403, login: 401 } as const satisfies Record<PathName, number>;
 
 interface Flight {
-  /** What is asked, so that a question that is asked already is not asked twice. */
+  /** Identifies path and credentials, so that equal questions share one exchange. */
   readonly digest: string;
   readonly word: Promise<Word>;
 }
@@ -67,7 +67,7 @@ interface Flight {
 export class Questions {
   readonly #options: QuestionsOptions;
   readonly #bulkhead: BulkheadPolicy;
-  /** What is being asked about a user, and what waits for that. */
+  /** By username: the question that is being asked, and those that wait for it. */
   readonly #flights = new Map<string, Flight[]>();
 
   constructor(options: QuestionsOptions) {
@@ -76,9 +76,9 @@ export class Questions {
   }
 
   /**
-   * So that the login as a whole keeps to the old server's deadline, whatever there is to wait for; half of that
-   * time at least is for the old server.
-   * @throws AuthError `store_unavailable` for every answer but the two that are documented.
+   * Asks about a login. Waits for earlier questions only so long that the whole login keeps to `UPSTREAM_TIMEOUT`,
+   * but allows the question at least half of that time.
+   * @throws AuthError `store_unavailable` if there is no answer in time, or neither of the documented ones
    */
   async ask({ credentials, via, address, elapsedMs, onLateNo }: Question): Promise<Word> {
     const { paths: served, fold, onWord, upstream } = this.#options;
@@ -113,7 +113,7 @@ export class Questions {
     }
   }
 
-  /** One timer for the wait and the exchange. */
+  /** Waits for earlier questions, then asks, with one timer for both. */
   async #inTime(
     ask: (leftMs: number) => Promise<Word>,
     waitMs: number,
@@ -165,7 +165,7 @@ export class Questions {
   }
 }
 
-/** Undefined where the path has no form for the credentials. */
+/** The request that asks; undefined if the path cannot carry the credentials. */
 function requestOf(
   path: PathName,
   { username, password }: PasswordCredentials,
@@ -187,7 +187,7 @@ function requestOf(
 
 const digestKey = randomBytes(32);
 
-/** The table of questions keeps no password. */
+/** A keyed digest, so that the table of questions holds no passwords. */
 function digestOf(path: PathName, { username, password }: PasswordCredentials): string {
   const text = JSON.stringify([path, username, password]);
   return createHmac("sha256", digestKey).update(text).digest("base64");
@@ -198,7 +198,7 @@ function membersOf({ body }: UpstreamAnswer): Readonly<Record<string, unknown>> 
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** Whether it is the documented no, and not that of something in between. */
+/** Whether the answer is the old server's documented refusal, and not that of a proxy before it. */
 export function isRefusal(answer: UpstreamAnswer, path: PathName): boolean {
   if (answer.status !== refusalStatus[path]) return false;
   if (path === "token") return answer.body.length === 0;
@@ -211,8 +211,8 @@ export function isRefusal(answer: UpstreamAnswer, path: PathName): boolean {
 }
 
 /**
- * The token of the documented 200.
- * @throws AuthError `store_unavailable` where the answer is another
+ * The token in the documented answer 200.
+ * @throws AuthError `store_unavailable` if it is another answer
  */
 export function tokenOf(answer: UpstreamAnswer, path: PathName): string {
   if (answer.status !== 200) throw upstreamFault(`answers ${answer.status}`);
@@ -220,7 +220,7 @@ export function tokenOf(answer: UpstreamAnswer, path: PathName): string {
   try {
     members = membersOf(answer);
   } catch (error) {
-    throw upstreamFault("answers what is not JSON", error);
+    throw upstreamFault("gives an answer that is not JSON", error);
   }
   const [isSuccess, token] =
     path === "token"

@@ -1,7 +1,7 @@
 /**
- * What is made of an answer of the old server's once the client has it: our own answer beside it, and what it
- * says of the password. One at a time, in the background, within bounds. Depends on auth, the server's types
- * and its neighbours.
+ * Reviews the old server's answers after the client has them: compares them with Latchkey's own, and learns the
+ * passwords that they accept. Works in the background, one answer at a time, within bounds. Depends on auth, the
+ * server's types and its neighbours.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Authorization } from "../auth/credentials.js";
@@ -18,14 +18,14 @@ import type { LearnedUser } from "./store.js";
 import { dayOf, type Tally } from "./tally.js";
 import type { UpstreamAnswer } from "./upstream.js";
 
-/** What Latchkey alone would have answered. */
+/** The answer that Latchkey alone would have given. */
 export interface OwnAnswer {
   readonly answer: Answer;
-  /** Whether the password fits the known hash; undefined where none was checked. */
+  /** Whether the password fits the known hash; undefined if that was not checked. */
   readonly matches: boolean | undefined;
 }
 
-/** Undefined where Latchkey cannot tell now. Counts and writes nothing. */
+/** Computes Latchkey's own answer; undefined if that is not possible now. Counts and writes nothing. */
 export type AnswerAlone = (path: PathName, request: RouteRequest) => Promise<OwnAnswer | undefined>;
 
 export interface ReviewOptions {
@@ -46,9 +46,9 @@ interface Case {
   readonly atMs: number;
 }
 
-/** Most answers that wait. Of those that do not fit, the next login of the same user tells as much. */
+/** How many answers may wait. One that is dropped does no harm: the user's next login tells as much. */
 const waitingMax = 1024;
-/** Comparing takes a hundredth of a core's time, and what was saved up while there was less to compare. */
+/** Comparing may take 1 % of a core's time, plus up to 5 s of it saved while there was less to compare. */
 const share = 0.01;
 const savedMsMax = 5000;
 
@@ -63,30 +63,30 @@ export class Review {
     this.#options = options;
   }
 
-  /** Takes note of an answer and returns at once. */
+  /** Queues an answer for review and returns at once. */
   consider(path: PathName, request: RouteRequest, answer: UpstreamAnswer, atMs: number): void {
     const isLogin = path === "login" || /^basic /i.test(request.headers.authorization ?? "");
     const isYes = answer.status === 200 && isLogin;
     if (isYes) this.#options.tally.count("by_old");
-    // Where many wait, only what can be learnt from.
+    // Answers that only could be compared are dropped when the time for comparing is used up.
     if (this.#waiting.length >= waitingMax || !(isYes || this.#mayCompare())) return;
     this.#waiting.push({ path, request, answer, atMs });
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
-  /** Resolves when nothing waits. */
+  /** Resolves when no answer waits. */
   async settled(): Promise<void> {
     await this.#running;
   }
 
-  /** Gives up what waits. */
+  /** Drops the answers that wait. */
   stop(): void {
     this.#waiting.length = 0;
   }
 
   async #run(): Promise<void> {
     for (;;) {
-      // After the answer: whatever is due in this turn of the event loop goes first.
+      // Waits for the next turn of the event loop, so that the client is answered first.
       await nextTurn();
       const next = this.#waiting.shift();
       if (next === undefined) return;
@@ -134,7 +134,7 @@ export class Review {
     record: LearnedUser | undefined,
   ): Promise<void> {
     const { comparison, tally, learner } = this.#options;
-    // An outage is no answer.
+    // A failure of the old server is not compared.
     if (answer.status >= 500) return;
     const old = await plain(answer);
     const ours = toCompared(own.answer, request);
@@ -142,7 +142,7 @@ export class Review {
     const subject = subjectIn(old) ?? subjectIn(ours) ?? record?.subject;
     const differ = (kind: string) => tally.differ(`${path} ${kind}`, subject);
     if (verdicts[0] === "yes" && verdicts[1] === "no") {
-      // Where Latchkey leads it asks before it says so.
+      // If Latchkey led, it would ask the old server before it refuses.
       const wouldAsk = own.matches === false || (await this.#isUnknown(credentials));
       if (!wouldAsk) differ("verdict: the old server accepts what Latchkey refuses");
     } else if (verdicts[0] === "no" && verdicts[1] === "yes") {
@@ -154,7 +154,7 @@ export class Review {
     tally.count("compared");
   }
 
-  /** Whether it is a token of one of whom nothing is known here: the old server answers those. */
+  /** Whether it is a token of a user unknown to Latchkey: the old server answers those. */
   async #isUnknown(credentials: Authorization | undefined): Promise<boolean> {
     if (credentials?.scheme !== "bearer") return false;
     const subject = subjectOf(credentials.token);
@@ -180,7 +180,7 @@ const subjectIn = ({ body }: ComparedAnswer) => {
 
 const answerBytesMax = 1_048_576;
 
-/** The old server's answer as text, whatever it is compressed with. */
+/** The old server's answer with its body decompressed, as text. */
 async function plain({ status, headers, body }: UpstreamAnswer): Promise<ComparedAnswer> {
   const { "content-encoding": encoding, ...kept } = answerHeaders(headers);
   const bytes = await decompress([encoding].flat()[0], body, answerBytesMax);
@@ -195,6 +195,6 @@ function toCompared(
   for (const [name, value] of Object.entries(headers)) {
     texts[name] = typeof value === "number" ? String(value) : value;
   }
-  // A HEAD has no body, whatever would be in it.
+  // An answer to HEAD has no body on the wire.
   return { status, headers: texts, body: method === "HEAD" ? "" : Buffer.from(body).toString() };
 }

@@ -1,6 +1,6 @@
 /**
- * One of the two REST paths while an old server serves it too: who leads answers. Depends on the server's
- * types and its neighbours.
+ * A REST path during a take-over: answers, or forwards the request, by which server leads. Depends on the
+ * server's types and its neighbours.
  */
 import { METHODS } from "node:http";
 import type { AuthError } from "../auth/errors.js";
@@ -29,7 +29,7 @@ const isBearer = ({ headers }: RouteRequest) => /^bearer /i.test(headers.authori
 
 export class TakeoverRoute implements Route {
   readonly path: string;
-  /** Which ones are allowed is for who leads to say. */
+  /** All methods: the leading server decides which ones are allowed. */
   readonly methods = METHODS;
   readonly #options: TakeoverRouteOptions;
 
@@ -42,7 +42,7 @@ export class TakeoverRoute implements Route {
     const leader = await this.#leaderOf(request);
     if (leader === "ours") return this.#answer(request);
     const answer = await this.#forward(request);
-    // It may be a token of ours, which the old server need not know.
+    // It may be Latchkey's own token, which the old server may not accept.
     const isRefused = answer.status === 401 || answer.status === 403;
     if (leader === undefined && isRefused && isBearer(request)) {
       throw upstreamFault("refuses a token while it is not known who leads");
@@ -59,7 +59,7 @@ export class TakeoverRoute implements Route {
     return this.#options.own.refuse(status);
   }
 
-  /** Undefined while that is not known. */
+  /** The server that leads for this request; undefined if that cannot be told now. */
   async #leaderOf(request: RouteRequest): Promise<Leader | undefined> {
     const { lead, name, users } = this.#options;
     const { percent } = lead;

@@ -1,6 +1,4 @@
-/**
- * The old server's word on the logins that Latchkey answers. Depends on auth and its neighbours.
- */
+/** Asks the old server about logins that Latchkey answers. Depends on auth and its neighbours. */
 import type { PasswordCredentials } from "../auth/credentials.js";
 import { acceptedAlone, type OwnVerdict, type SecondOpinion } from "../auth/gate/gate.js";
 import type { User } from "../auth/users.js";
@@ -45,7 +43,7 @@ export class OldServersOpinion implements SecondOpinion {
     return this.#accept(credentials, own, word);
   }
 
-  /** Undefined where there is no answer and the password is known to be right: that user goes on as before. */
+  /** Undefined if there is no answer and Latchkey itself accepts the password: then that counts. */
   async #ask(
     credentials: PasswordCredentials,
     { surface, network, elapsedMs, countLate }: OwnVerdict,
@@ -53,7 +51,7 @@ export class OldServersOpinion implements SecondOpinion {
   ): Promise<Word | undefined> {
     const via = surface === "rest_login" ? "login" : "token";
     const address = network.replace(/\/64$/, "");
-    // One whose password is known to be right is not punished for what the old server says of it late.
+    // A login that Latchkey accepts is not counted as a failure because of a late no.
     const onLateNo = accepted ? () => undefined : countLate;
     try {
       return await this.#options.questions.ask({ credentials, via, address, elapsedMs, onLateNo });
@@ -73,12 +71,12 @@ export class OldServersOpinion implements SecondOpinion {
       user?.id.value === subject
         ? user
         : ((await users.findBySubject(subject)) ?? strangerOf({ subject, username }));
-    // Whom we have disabled stays so, whatever the old server says.
+    // A user who is disabled here stays disabled, whatever the old server says.
     if (account.disabled) return undefined;
     const record = users.recordOf(user);
     await learner.hearYes({ subject, username, password, atMs, user, record, matches });
     tally.count("by_question");
-    // Without the hash: nothing is to be made of one that the password may not fit.
+    // Without the hash, which the password may not fit, so that it is not rehashed.
     return { ...account, passwordHash: undefined };
   }
 }

@@ -1,9 +1,9 @@
-/** The port to the store that keeps what a take-over learns. Depends on nothing. */
+/** The port to the store of a take-over's state. Depends on nothing. */
 
-/** Which share of the usernames Latchkey answers itself. */
+/** The share of the usernames that Latchkey answers itself. */
 export interface StoredLead {
   readonly percent: number;
-  /** `UPSTREAM_LEAD` when the percentage was set: it holds until that changes. */
+  /** The value of `UPSTREAM_LEAD` when the percentage was set; another value replaces the percentage. */
   readonly variable: number;
 }
 
@@ -12,19 +12,19 @@ export interface StoredBreaker {
   readonly atMs: number;
 }
 
-/** The old server's last word on a user's password, and what was learnt of it. */
+/** The old server's last verdict on a user's password, and what was learnt from it. */
 export interface LearnedUser {
   /** `sub` of the old server's token: the user's `_id` as a string. */
   readonly subject: string;
-  /** As written at the last login that the old server accepted. */
+  /** As spelt at the last login that the old server accepted. */
   readonly username: string;
-  /** The keys of the names by which the old server knows the user, the latest first. */
+  /** The keys of the names by which the old server has accepted the user, the latest first. */
   readonly names: readonly string[];
-  /** Undefined where none was learnt, or the old server has refused the password since. */
+  /** Undefined if none was learnt, or if the old server has refused the password since. */
   readonly hash: string | undefined;
-  /** When the old server was asked, in milliseconds since the epoch. */
+  /** When the old server was asked, in milliseconds since 1970. */
   readonly atMs: number;
-  /** Whether the hash in the users collection fits the password that was accepted last. */
+  /** Whether the hash in the users' collection fits the password that was accepted last. */
   readonly ownHashCounts: boolean;
   /** The host of the old server. */
   readonly from: string;
@@ -35,11 +35,11 @@ export interface LearnedUser {
 export interface DayCounts {
   /** UTC, `2026-11-28`. */
   readonly day: string;
-  /** By names of letters and underscores. */
+  /** By name; names consist of letters and underscores. */
   readonly counts: Readonly<Record<string, number>>;
 }
 
-/** One kind of difference between the old server's answers and ours. */
+/** One kind of difference between the old server's answers and Latchkey's. */
 export interface StoredDifference {
   readonly kind: string;
   readonly count: number;
@@ -49,7 +49,7 @@ export interface StoredDifference {
   readonly examples: readonly string[];
 }
 
-/** What is added to the counters at once. */
+/** An addition to the counters. */
 export interface TallyAddition extends DayCounts {
   readonly differences: readonly StoredDifference[];
 }
@@ -64,27 +64,27 @@ export const examplesMax = 5;
 export interface TakeoverStore {
   lead(): Promise<StoredLead | undefined>;
   setLead(lead: StoredLead): Promise<void>;
-  /** The last change of a circuit breaker, whichever process told it. */
+  /** The last change of the circuit breaker of any process. */
   breaker(): Promise<StoredBreaker | undefined>;
   setBreaker(breaker: StoredBreaker): Promise<void>;
-  /** Of several users who were known by that name, the one last heard of. */
+  /** The user of that name; of several, the one whom the old server was asked about last. */
   findByName(name: string): Promise<LearnedUser | undefined>;
   findBySubject(subject: string): Promise<LearnedUser | undefined>;
-  /** Those of the subjects of whom something is kept. */
+  /** The learnt users among these subjects. */
   findAll(subjects: readonly string[]): Promise<readonly LearnedUser[]>;
-  /** Writes the user, unless what is stored is as new. True if it wrote. Atomic. */
+  /** Writes the user, unless the stored record is as new or newer. Resolves with whether it wrote. Atomic. */
   learn(user: LearnedUser): Promise<boolean>;
-  /** Notes the day of a login. False where nothing is kept of that user, or the day is noted already. */
+  /** Stores the day of a login. False if the user is not stored, or the stored day is not earlier. */
   see(subject: string, day: string): Promise<boolean>;
-  /** Removes what is kept of a user, only while it is as old as `atMs`. True if it removed. */
+  /** Removes a user if the record is still that of `atMs`. Resolves with whether it removed. */
   forget(subject: string, atMs: number): Promise<boolean>;
-  /** Removes what is kept of all users, and returns of how many. */
+  /** Removes all users and resolves with their number. */
   forgetAll(): Promise<number>;
-  /** Of how many users something is kept, and of how many a hash. */
+  /** The number of stored users, and of those with a hash. */
   count(): Promise<{ readonly users: number; readonly hashes: number }>;
-  /** All users, in no particular order, in memory that does not grow with their number. */
+  /** All users, in no particular order. Its memory does not grow with their number. */
   list(): AsyncIterable<LearnedUser>;
-  /** The hashes of about so many users, drawn at random. */
+  /** The hashes of about `size` users, drawn at random. */
   sampleHashes(size: number): Promise<readonly string[]>;
   add(addition: TallyAddition): Promise<void>;
   /** The counters from that day on, oldest first. */

@@ -1,6 +1,6 @@
 /**
- * The take-over from an old server that still runs: its parts and how they belong together. Loaded where
- * `UPSTREAM_URL` is set, and by nothing else. Depends on auth, the server's types and its neighbours.
+ * The take-over from an old server that still runs: creates its parts and connects them. Loaded only if
+ * `UPSTREAM_URL` is set. Depends on auth, the server's types and its neighbours.
  */
 import type { SecondOpinion } from "../auth/gate/gate.js";
 import { foldUsername } from "../auth/throttle/throttle.js";
@@ -26,7 +26,7 @@ export type TakeoverEvent =
   | { readonly type: "question"; readonly outcome: Word["says"] | "unavailable" }
   | { readonly type: "learnt"; readonly subject: string }
   | { readonly type: "breaker"; readonly state: BreakerState }
-  /** Something in the background that is tried again with the next login. */
+  /** Work in the background failed; the next login tries it again. */
   | { readonly type: "failed"; readonly error: unknown };
 
 export interface TakeoverOptions {
@@ -43,14 +43,14 @@ export interface TakeoverOptions {
   readonly store: TakeoverStore;
   readonly users: UserStore;
   readonly usernameKey: UsernameKey;
-  /** 32 random bytes, the same for all that share the store. */
+  /** 32 random bytes, the same for all processes on the store. */
   readonly secret: () => Promise<Uint8Array>;
-  /** Makes the hash of a password that is learnt; undefined where none is kept. */
+  /** Hashes a password to learn; undefined with `UPSTREAM_LEARN=off`. */
   readonly hash: ((password: string) => Promise<string>) | undefined;
-  /** The subject of a token of the old server's. @throws where it is none. */
+  /** Verifies a token of the old server and resolves with its subject. Rejects if it is not valid. */
   readonly verify: (token: string) => Promise<string>;
   readonly answerAlone: AnswerAlone;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly onEvent: (event: TakeoverEvent) => void;
 }
@@ -100,7 +100,7 @@ export class Takeover {
     });
   }
 
-  /** The path as it is served while the old server serves it too. */
+  /** The route of a path during the take-over; `own` itself if the old server does not serve that path. */
   route(name: PathName, own: Route): Route {
     if (!this.#options.paths.includes(name)) return own;
     return new TakeoverRoute({
@@ -109,12 +109,12 @@ export class Takeover {
     });
   }
 
-  /** Resolves once it is known who leads, or that the store does not tell. */
+  /** Resolves once the lead was read from the store, or that has failed. */
   start(): Promise<void> {
     return this.#lead.start();
   }
 
-  /** Gives up what waits in the background, and writes what was counted. */
+  /** Drops the waiting work in the background, and writes the counters. */
   async stop(): Promise<void> {
     this.#lead.stop();
     this.#review.stop();

@@ -1,16 +1,16 @@
 /**
- * What is counted for `takeover status`: per day, and the kinds of difference. Kept in memory for a moment,
- * then added to what the other processes have counted. Depends on the port.
+ * Counts for `takeover status`: per day, and by kind of difference. Keeps the counts in memory for a second, then
+ * adds them to those in the store. Depends on the port.
  */
 import { examplesMax, type StoredDifference, type TakeoverStore } from "./store.js";
 
-/** What is counted per day. */
+/** The counters of a day. */
 export type CountName =
-  /** Logins that the old server answered, that Latchkey answered, and that it answered after a question. */
+  /** Logins that the old server answered, that Latchkey answered, and that it answered after asking the old server. */
   | "by_old"
   | "by_own"
   | "by_question"
-  /** Users who logged in and were known before, and who were not. */
+  /** Users who logged in: those known before, and those not. */
   | "known"
   | "first"
   /** Answers that were compared. */
@@ -36,7 +36,7 @@ export class Tally {
     this.#schedule();
   }
 
-  /** @param user the `_id` of whom it is about, if that is known. */
+  /** Counts a difference. @param user the user's `_id`, if known */
   differ(kind: string, user: string | undefined): void {
     const atMs = this.#now();
     const { count = 0, firstAtMs = atMs, examples = [] } = this.#differences.get(kind) ?? {};
@@ -48,7 +48,7 @@ export class Tally {
     this.#schedule();
   }
 
-  /** Adds to the store what has been counted. What the store does not take is tried again later. */
+  /** Adds the counts to the store. If that fails, they are kept for the next time. */
   flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -68,7 +68,7 @@ export class Tally {
     try {
       await this.#store.add({ day: dayOf(this.#now()), counts, differences });
     } catch {
-      // Perhaps written all the same: a count may then be too high.
+      // They may have been written nevertheless; then they are counted twice.
       for (const [name, count] of Object.entries(counts)) {
         this.#counts[name] = (this.#counts[name] ?? 0) + count;
       }
@@ -82,5 +82,5 @@ export class Tally {
   }
 }
 
-/** The day (UTC) of an instant, as `2026-11-28`. */
+/** The day of an instant in UTC, such as `2026-11-28`. */
 export const dayOf = (timeMs: number) => new Date(timeMs).toISOString().slice(0, 10);

@@ -1,6 +1,6 @@
 /**
- * The way to the old server: one HTTP exchange at a time, bounded in time and size, behind a circuit
- * breaker. Depends on undici, cockatiel, auth's errors and the server's body buffer.
+ * HTTP exchanges with the old server, bounded in time and size, behind a circuit breaker. Depends on undici,
+ * cockatiel, auth's errors and the server's body buffer.
  */
 import {
   CircuitState,
@@ -22,11 +22,11 @@ export interface UpstreamRequest {
   readonly body: Uint8Array | undefined;
 }
 
-/** A whole answer, as it came. */
+/** A complete answer, unchanged. */
 export interface UpstreamAnswer {
   readonly status: number;
   readonly reason: string;
-  /** By lower-case names. */
+  /** By names in lower case. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Uint8Array;
 }
@@ -35,24 +35,24 @@ export interface UpstreamOptions {
   /** Without a trailing slash. */
   readonly url: string;
   readonly timeoutMs: number;
-  /** PEM. Default: the authorities of Node.js. */
+  /** Certificate authorities, PEM. Default: those of Node.js. */
   readonly ca?: string | undefined;
   readonly onBreaker: (state: BreakerState) => void;
 }
 
-/** `trying`: one exchange is under way to see whether the old server is back. */
+/** `trying`: one exchange is running to check whether the old server is back. */
 export type BreakerState = "closed" | "open" | "trying";
 
 /** Failures in a row after which the old server counts as down. */
 const failuresMax = 5;
-/** For so long after that it is not asked. */
+/** How long the breaker stays open, before one exchange is tried. */
 const pauseMs = 1000;
 const answerBytesMax = 1_048_576;
 const headerBytesMax = 16_384;
 const connectionsMax = 1024;
-/** What the answers that are being read may hold together. */
+/** The memory that all answers being read may hold together. */
 const roomBytesMax = 64 * answerBytesMax;
-/** Shorter than the idle time of common servers: a connection that they close is not used again. */
+/** Shorter than the idle time of common servers, so that no request is sent on a connection that they close. */
 const idleMs = 4000;
 
 const stateNames = {
@@ -62,7 +62,7 @@ const stateNames = {
   [CircuitState.Isolated]: "open",
 } as const satisfies Record<CircuitState, BreakerState>;
 
-/** Why there is no answer; the message is for our logs. */
+/** The error if there is no usable answer; the message appears in the logs only. */
 export const upstreamFault = (message: string, cause?: unknown) =>
   new AuthError("store_unavailable", `the old server ${message}`, { retryAfterSeconds: 1, cause });
 
@@ -83,7 +83,7 @@ export class Upstream {
       keepAliveTimeout: idleMs,
       keepAliveMaxTimeout: idleMs,
       maxHeaderSize: headerBytesMax,
-      // One timer of ours bounds the whole exchange.
+      // Off, because `Reading` bounds the whole exchange by one timer.
       headersTimeout: 0,
       bodyTimeout: 0,
       connect: { timeout: timeoutMs, ...(ca !== undefined && { ca }) },
@@ -100,12 +100,11 @@ export class Upstream {
   }
 
   /**
-   * What `read` makes of the answer.
-   * @param read throws where the answer counts as none.
-   * @param waitMs time for the exchange.
-   * @param onLate told of an answer that comes later, within `timeoutMs` more.
-   * @throws AuthError `store_unavailable` where no whole answer comes in time, at once while the old server
-   *   counts as down
+   * Sends a request and resolves with the result of `read`.
+   * @param read converts the answer, and throws if it does not count as one
+   * @param waitMs time for the exchange; default `timeoutMs`
+   * @param onLate receives an answer that arrives later, within another `timeoutMs`
+   * @throws AuthError `store_unavailable` if no complete answer arrives in time; at once while the breaker is open
    */
   async exchange<T>(
     request: UpstreamRequest,
@@ -113,7 +112,7 @@ export class Upstream {
     waitMs = this.timeoutMs,
     onLate?: (answer: UpstreamAnswer) => void,
   ): Promise<T> {
-    // The library has others wait for the one that tries, as long as that takes.
+    // The library would make other exchanges wait for the one that tries.
     if (this.#breaker.state === CircuitState.HalfOpen) throw upstreamFault("is being tried");
     try {
       return await this.#breaker.execute(async () =>
@@ -145,7 +144,7 @@ export class Upstream {
   }
 }
 
-/** One answer as it comes. The library's streams cost as much again as all the rest of the exchange. */
+/** Reads one answer. The library's own streams would double the cost of an exchange. */
 class Reading implements Dispatcher.DispatchHandler {
   readonly #share: Share;
   readonly #body: BodyBuffer;
@@ -169,7 +168,7 @@ class Reading implements Dispatcher.DispatchHandler {
     this.#reject = reject;
     const fail = () => this.#fail(upstreamFault("does not answer in time"));
     this.#timer = setTimeout(() => {
-      // What was never sent gets no answer.
+      // A request that was never sent gets no late answer.
       if (late === undefined || this.#controller === undefined) {
         fail();
         return;
@@ -192,7 +191,7 @@ class Reading implements Dispatcher.DispatchHandler {
     headers: UpstreamAnswer["headers"],
     reason = "",
   ): void {
-    // An interim answer is followed by another.
+    // An interim answer (1xx) is followed by another one.
     if (status >= 200) this.#head = { status, reason, headers };
   }
 

@@ -1,4 +1,4 @@
-/** Makes the forms of the API page call, and its token panel verify. Runs in a browser; depends on its neighbours. */
+/** Sends the forms of the API page, and verifies in its token panel. Runs in a browser; depends on its neighbours. */
 import { basicOf, callApi, type ApiAnswer, type ApiCall } from "./calls.js";
 import { decodeToken, meaningOf, verifyToken, type PublishedKey, type Verdict } from "./token.js";
 
@@ -54,7 +54,7 @@ async function send(form: HTMLFormElement): Promise<void> {
     panel?.replaceChildren(element("p", "The server does not answer."));
   } finally {
     button.disabled = false;
-    // It has lost the focus by being disabled.
+    // The button has lost the focus while it was disabled.
     if (document.activeElement === document.body) button.focus();
   }
 }
@@ -120,7 +120,7 @@ let latest = 0;
 let expiry: ReturnType<typeof setTimeout> | undefined;
 const timerMsMax = 2 ** 31 - 1;
 
-/** Decodes and verifies what is in the text field; again when the token expires. */
+/** Decodes and verifies the token in the text field, and does so again when it expires. */
 async function showToken(): Promise<void> {
   const turn = ++latest;
   clearTimeout(expiry);

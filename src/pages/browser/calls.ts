@@ -1,4 +1,4 @@
-/** Calls of the API as its clients make them: REST, Connect and gRPC-Web. Runs in a browser; depends on nothing. */
+/** Calls the API like its clients do: REST, Connect and gRPC-Web. Runs in a browser; depends on nothing. */
 
 export interface ApiCall {
   readonly method: string;
@@ -11,7 +11,7 @@ export interface ApiCall {
 export interface ApiAnswer {
   readonly status: string;
   readonly isAccepted: boolean;
-  /** Trailers of gRPC-Web among them. */
+  /** Includes the trailers of gRPC-Web. */
   readonly headers: readonly (readonly [string, string])[];
   readonly body: string;
   readonly ms: number;
@@ -54,7 +54,7 @@ function requestOf({ method, protocol, authorization, message }: ApiCall): Reque
 
 const frameHeadBytes = 5;
 
-/** A message of gRPC: no compression, the length, the bytes. */
+/** A gRPC frame: the flag "not compressed", the length, the message. */
 function frameOf(message: Uint8Array): Uint8Array<ArrayBuffer> {
   const frame = new Uint8Array(frameHeadBytes + message.length);
   new DataView(frame.buffer).setUint32(1, message.length);
@@ -62,7 +62,7 @@ function frameOf(message: Uint8Array): Uint8Array<ArrayBuffer> {
   return frame;
 }
 
-/** The message, and the trailers that follow it in a frame of their own. */
+/** Reads the frames of an answer: the message, and the trailers in the last one. */
 function readFrames(bytes: Uint8Array) {
   let message = "";
   const trailers: [string, string][] = [];

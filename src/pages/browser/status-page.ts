@@ -6,7 +6,7 @@ const timeoutMs = 10_000;
 const connection = document.getElementById("connection");
 let answeredAt = new Date();
 
-/** The page as it is now, parsed by the browser: nothing is made of strings here. */
+/** Fetches the page again, parsed by the browser. */
 function readPage(): Promise<Document> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -31,7 +31,7 @@ async function refresh(): Promise<void> {
     answeredAt = new Date();
     say("");
   } catch {
-    say(`No answer since ${answeredAt.toLocaleTimeString()}: what is below is old.`);
+    say(`No answer since ${answeredAt.toLocaleTimeString()}: the values below are old.`);
   }
 }
 
@@ -40,13 +40,13 @@ function say(text: string): void {
   if (connection !== null && connection.textContent !== text) connection.textContent = text;
 }
 
-/** Replaces what has changed; the state in place, so that a screen reader tells of it. */
+/** Replaces the parts that have changed; the state in place, so that a screen reader announces it. */
 function update(page: Document): void {
   document.title = page.title;
   for (const fresh of page.querySelectorAll("section[id], footer[id]")) {
     const shown = document.getElementById(fresh.id);
     if (shown === null || shown.outerHTML === fresh.outerHTML) continue;
-    // Who reads a part with the keyboard keeps his place in it.
+    // A part that has the keyboard focus is not replaced.
     if (shown.contains(document.activeElement)) continue;
     shown.className = fresh.className;
     shown.replaceChildren(...fresh.childNodes);

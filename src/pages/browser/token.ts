@@ -1,4 +1,4 @@
-/** A token taken apart, verified against a key set, and put into words. Runs in a browser; depends on nothing. */
+/** Decodes a token, verifies it by a key set, and explains it. Runs in a browser; depends on nothing. */
 
 export interface DecodedToken {
   readonly header: Readonly<Record<string, unknown>>;
@@ -6,7 +6,7 @@ export interface DecodedToken {
   readonly parts: readonly [header: string, claims: string, signature: string];
 }
 
-/** Undefined where the text is no token in compact serialization. */
+/** Undefined if the text is not a token in compact serialization. */
 export function decodeToken(text: string): DecodedToken | undefined {
   const [header = "", claims = "", signature = "", ...rest] = text.trim().split(".");
   if (rest.length > 0 || signature === "") return undefined;
@@ -42,7 +42,7 @@ export interface Verdict {
 
 export type PublishedKey = JsonWebKey & { readonly kid?: string };
 
-/** @param readKeys the published key set, as it is now. */
+/** @param readKeys fetches the published key set */
 export async function verifyToken(
   token: DecodedToken,
   readKeys: () => Promise<readonly PublishedKey[]>,
@@ -56,7 +56,7 @@ export async function verifyToken(
       detail: `Its alg is ${String(alg)}, not RS256.`,
     };
   }
-  // Undefined outside of secure contexts, whatever the types say.
+  // Undefined outside of secure contexts, although the types say otherwise.
   if ((crypto as { subtle?: SubtleCrypto }).subtle === undefined) {
     const detail = "Browsers verify signatures over https and on localhost alone.";
     return { tone: "warn", title: "Decoded, not verified", detail };
@@ -129,6 +129,6 @@ const meanings: Readonly<Record<string, (value: unknown, nowMs: number) => strin
   kid: () => "which key of the key set verifies it",
 };
 
-/** What a member of the header or a claim means; empty where it is not one of ours. */
+/** The meaning of a header member or a claim; empty for unknown ones. */
 export const meaningOf = (name: string, value: unknown, nowMs: number): string =>
   Object.hasOwn(meanings, name) ? (meanings[name]?.(value, nowMs) ?? "") : "";

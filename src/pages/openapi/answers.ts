@@ -1,6 +1,6 @@
 /**
- * Everything that the REST paths and rpcs answer, by operation, as the code itself answers it: the routes and
- * the error table are asked, nothing is written down twice. Depends on auth, gateway, server and rpc.
+ * All answers of the REST paths and rpcs, by operation. They are produced by the routes and the error table
+ * themselves, so they cannot differ from them. Depends on auth, gateway, server and rpc.
  */
 import { AuthError, type ArgumentFault, type AuthErrorCode } from "../../auth/errors.js";
 import { requestBytesMax } from "../../auth/limits.js";
@@ -13,7 +13,7 @@ import { defaultLimits } from "../../server/connections.js";
 import type { Answer } from "../../server/exchange.js";
 import type { HttpRefusal, Route, RouteRequest } from "../../server/route.js";
 
-/** One answer of an operation, and when it is given. */
+/** One answer of an operation, and the condition for it. */
 export interface Case {
   readonly name: string;
   readonly when: string;
@@ -25,7 +25,7 @@ export interface AnswerPolicy {
   readonly timeZone: string;
 }
 
-/** When a domain code is answered. */
+/** The condition for each error code of the domain. */
 const codeMeanings: Readonly<Record<AuthErrorCode, string>> = {
   invalid_argument: "the request is not understood",
   invalid_credentials: "wrong password, or an unknown or disabled user",
@@ -49,7 +49,7 @@ const refusalMeanings: Readonly<Record<HttpRefusal, string>> = {
   408: `the request took more than ${requestTimeoutMs / 1000} seconds to come`,
   413: `the body has more than ${requestBytesMax} bytes`,
   415: "the body has a `Content-Encoding` other than gzip or deflate",
-  429: "too many requests of this client were given up",
+  429: "the client has cancelled too many requests",
   431: `the headers have more than ${headerBytesMax} bytes`,
 };
 
@@ -100,7 +100,7 @@ const exampleSeconds = Date.UTC(2026, 0, 15, 9, 30) / 1000;
 const exampleClock = { now: () => exampleSeconds * 1000 };
 const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
-/** A token of the form that is issued; no key has signed it. */
+/** A token like those that are issued, with a made-up signature. */
 export function exampleToken(issuer: string, { tokenTtlSeconds }: AnswerPolicy) {
   const header = { typ: "JWT", alg: "RS256", kid: "2sVvBzDFhmvYtbGVCTjx2Q0Yz3Sx7lVCBRfMUlZwuZc" };
   const expiresAtSeconds = exampleSeconds + tokenTtlSeconds;
@@ -191,7 +191,7 @@ export async function answersOf(issuer: string, policy: AnswerPolicy): Promise<O
       "the pair is accepted",
     ),
     rpcLogin: ofRpc(accepted, failures(loginCodes, loginFaults), [408, 431]),
-    // There it is the credential that is too large: 401.
+    // Without 431: headers that are too large mean a credential that is too long, which gets 401.
     rpcIssueToken: ofRpc(accepted, [...unparsable, ...issueFailures], [408]),
     healthCheck: ofRpc(healthCases, unparsable, [408, 431]),
   };
@@ -207,7 +207,7 @@ const healthCases = [
   healthCase(404, { code: "not_found", message: "unknown service" }, "there is no such service"),
 ];
 
-/** Of the Connect protocol itself, without a body of ours. */
+/** Refusals by the Connect protocol itself, without a body. */
 const connectRefusals: readonly Case[] = [
   {
     name: "method",

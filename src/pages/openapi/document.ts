@@ -1,6 +1,6 @@
 /**
- * The OpenAPI 3.1 document of what a server of this configuration serves, made from the answers of the code
- * itself. Depends on its neighbours and on gateway.
+ * The OpenAPI 3.1 document of a server with this configuration, made from the answers of the code itself. Depends
+ * on its neighbours and on gateway.
  */
 import { reasonPhrases } from "../../gateway/answers.js";
 import type { Answer } from "../../server/exchange.js";
@@ -46,14 +46,14 @@ export async function createOpenApiDocument(options: OpenApiOptions): Promise<Op
       version: options.version,
       summary: "Passwords in, RS256 JSON Web Tokens out.",
       description:
-        "Checks usernames and passwords and issues JSON Web Tokens, which anything can verify with the published key set. Every answer carries `X-Request-Id`. The rpcs are described as Connect serves them in JSON; the same ones are spoken over gRPC and gRPC-Web.",
+        "Checks usernames and passwords and issues JSON Web Tokens, which any service can verify with the published key set. Every answer carries `X-Request-Id`. The rpcs are described in Connect's JSON form; gRPC and gRPC-Web serve the same ones.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/", description: "The server that serves this document." }],
     tags: [
       { name: restTag, description: "The paths of the two older servers, answered byte for byte." },
       { name: rpcTag, description: "The rpcs for internal services." },
-      { name: documentTag, description: "What is published for those who verify tokens." },
+      { name: documentTag, description: "Documents for services that verify tokens." },
     ],
     paths: {
       "/api/auth/token": {
@@ -146,11 +146,14 @@ const headers = {
     description: "Seconds after which it makes sense to try again.",
     schema: { type: "integer", minimum: 0 },
   },
-  "Cache-Control": { description: "Who may keep the answer.", schema: { type: "string" } },
+  "Cache-Control": {
+    description: "Who may cache the answer, and for how long.",
+    schema: { type: "string" },
+  },
   Allow: { description: "The methods of the path.", schema: { type: "string" } },
-  ETag: { description: "Names this state of the document.", schema: { type: "string" } },
+  ETag: { description: "The version of the document.", schema: { type: "string" } },
   "Accept-Encoding": {
-    description: "The encodings that a body may have.",
+    description: "The encodings that a request body may have.",
     schema: { type: "string" },
   },
 } as const satisfies Readonly<Record<string, JsonObject>>;
@@ -187,7 +190,7 @@ function headersOf(answers: readonly Answer[]): JsonObject {
   return Object.fromEntries(names.map((name) => [name, ref("headers", name)]));
 }
 
-/** The bodies as examples, those that are alike once. */
+/** The bodies as examples, without repetitions. */
 function contentOf(cases: readonly Case[], schema: SchemaName): JsonObject | undefined {
   const examples = new Map<string, [string, JsonObject]>();
   for (const { name, when, answer } of cases) {
@@ -217,7 +220,7 @@ const documentSummaries: readonly [RegExp, string, string, SchemaName | undefine
     "Metadata",
   ],
   [/oauth-authorization-server/, "Where the keys are (RFC 8414)", "application/json", "Metadata"],
-  [/revocations$/, "Whose tokens have ended, as a signed JWT", "application/jwt", undefined],
+  [/revocations$/, "The revoked users and keys, as a signed JWT", "application/jwt", undefined],
 ];
 
 function documentOperation(path: string, { issuer }: OpenApiOptions): Operation {
@@ -231,7 +234,7 @@ function documentOperation(path: string, { issuer }: OpenApiOptions): Operation 
   return {
     operationId,
     summary,
-    description: `Published for everybody; \`If-None-Match\` with the \`ETag\` saves the body. The issuer is \`${issuer}\`.`,
+    description: `Public. With the \`ETag\` in \`If-None-Match\`, an unchanged document is not sent again. The issuer is \`${issuer}\`.`,
     tags: [documentTag],
     security: [],
     parameters: [
@@ -243,9 +246,9 @@ function documentOperation(path: string, { issuer }: OpenApiOptions): Operation 
         headers: refs(common),
         content: { [type]: { schema: schema ? ref("schemas", schema) : { type: "string" } } },
       },
-      304: { description: "It is still as the caller knows it.", headers: refs(common) },
+      304: { description: "The document has not changed.", headers: refs(common) },
       405: {
-        description: `${reasonPhrases[405] ?? ""}: it is read with GET or HEAD.`,
+        description: `${reasonPhrases[405] ?? ""}: only GET and HEAD are allowed.`,
         headers: refs(["X-Request-Id", "Allow", "Cache-Control"]),
         content: error,
       },

@@ -13,7 +13,7 @@ export type JsonObject = Readonly<Record<string, Json | undefined>>;
 
 export const ref = (kind: string, name: string) => ({ $ref: `#/components/${kind}/${name}` });
 
-/** An object with these members, all of them and no others. */
+/** An object with exactly these members. */
 function exactly(properties: Readonly<Record<string, JsonObject>>, more: JsonObject = {}) {
   const required = Object.keys(properties);
   return { type: "object", properties, required, additionalProperties: false, ...more };
@@ -32,7 +32,7 @@ const password = {
   type: "string",
   format: "password",
   minLength: 1,
-  // No more characters than bytes.
+  // A limit in bytes is also one in characters.
   maxLength: passwordBytesMax,
   description: `The password: 1 to ${passwordBytesMax} bytes of UTF-8.`,
 };
@@ -73,7 +73,7 @@ export const schemas = {
   }),
   LoginRequest: {
     ...pair,
-    description: "The names of the members are compared without letter case; others are ignored.",
+    description: "Member names are not case-sensitive; other members are ignored.",
   },
   Login: exactly({
     message: { type: "string", pattern: "^Bearer token created and it expires in \\d+ minutes$" },
@@ -116,7 +116,7 @@ export const schemas = {
       details: {
         type: "array",
         items: { type: "object" },
-        description: "`google.rpc.RetryInfo` where `Retry-After` is given.",
+        description: "`google.rpc.RetryInfo`, if there is a `Retry-After`.",
       },
     },
     required: ["code", "message"],
@@ -136,7 +136,10 @@ export const schemas = {
           kty: { const: "RSA" },
           use: { const: "sig" },
           alg: { const: "RS256" },
-          kid: { ...text, description: "The `kid` of the tokens that it has signed." },
+          kid: {
+            ...text,
+            description: "The `kid` in the header of tokens that the key has signed.",
+          },
           n: { ...text, description: "The modulus, in base64url." },
           e: { ...text, description: "The exponent, in base64url." },
         }),
@@ -152,7 +155,7 @@ export const schemas = {
       subject_types_supported: { type: "array", items: text },
       id_token_signing_alg_values_supported: { type: "array", items: { const: "RS256" } },
     },
-    { description: "Where the key set is, as OpenID Connect Discovery and RFC 8414 have it." },
+    { description: "The address of the key set, by OpenID Connect Discovery and RFC 8414." },
   ),
   DocumentError: exactly({ error: { ...text, description: "The reason phrase of the status." } }),
 } as const satisfies Readonly<Record<string, JsonObject>>;

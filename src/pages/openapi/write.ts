@@ -1,4 +1,4 @@
-/** Writes the OpenAPI document of the defaults into the package, as a part of the build. Depends on its neighbours. */
+/** Writes the OpenAPI document of a default configuration, during the build. Depends on its neighbours. */
 import { writeFile } from "node:fs/promises";
 import { version } from "../../config/version.js";
 import { createOpenApiDocument } from "./document.js";
