@@ -1,6 +1,6 @@
 /**
- * One call of Latchkey: `Login` or `IssueToken` of auth.v1.AuthService, by the Connect protocol in JSON,
- * which needs no more than `fetch`. Depends on nothing.
+ * One call of Latchkey: `Login` or `IssueToken` of auth.v1.AuthService, in the Connect protocol with JSON, which
+ * needs only `fetch`. Depends on nothing.
  */
 
 export interface Credentials {
@@ -11,18 +11,18 @@ export interface Credentials {
 /** A token that Latchkey has issued. */
 export interface Grant {
   readonly accessToken: string;
-  /** `exp - iat`: how long it lasts, whatever the local clock says. */
+  /** Its lifetime, `exp - iat`, which does not depend on the local clock. */
   readonly lifeMs: number;
-  /** When it was asked for, by the local clock. */
+  /** When the request was sent, by the local clock. */
   readonly sentAtMs: number;
 }
 
 /**
  * - `refused`: the username, the password or the token is not accepted;
  * - `rate_limited`: too many failed logins;
- * - `unavailable`: Latchkey does not answer, or cannot;
+ * - `unavailable`: Latchkey does not answer, or answers that it cannot serve now;
  * - `closed`: the source was closed;
- * - `protocol`: what answers is no Latchkey, or the request is wrong.
+ * - `protocol`: the answer is not Latchkey's, or the request is wrong.
  */
 export type TokenSourceErrorCode =
   "refused" | "rate_limited" | "unavailable" | "closed" | "protocol";
@@ -31,7 +31,7 @@ export type TokenSourceErrorCode =
 export class TokenSourceError extends Error {
   override readonly name = "TokenSourceError";
   readonly code: TokenSourceErrorCode;
-  /** How long Latchkey asks to wait, where it does. */
+  /** How long Latchkey asks to wait; undefined if it does not. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -44,12 +44,12 @@ export class TokenSourceError extends Error {
     this.retryAfterMs = retryAfterMs;
   }
 
-  /** Whether asking again may help without anybody's doing. */
+  /** Whether the same call may succeed later. */
   get isRetryable(): boolean {
     return this.code === "rate_limited" || this.code === "unavailable";
   }
 
-  /** What a call or the caller's own function threw. */
+  /** Wraps any error of a call or of the caller's own function. */
   static from(cause: unknown): TokenSourceError {
     if (cause instanceof TokenSourceError) return cause;
     return new TokenSourceError("unavailable", "Latchkey cannot be asked", { cause });
@@ -68,7 +68,7 @@ export interface LatchkeyCall {
 
 const answerCharactersMax = 65_536;
 
-/** `IssueToken` where there is a `bearer`, else `Login`. @throws TokenSourceError */
+/** Calls `IssueToken` if there is a `bearer`, else `Login`. @throws TokenSourceError */
 export async function callLatchkey(call: LatchkeyCall): Promise<Grant> {
   const { baseUrl, timeoutMs, bearer, password, sentAtMs } = call;
   const method = bearer === undefined ? "Login" : "IssueToken";
@@ -86,7 +86,7 @@ export async function callLatchkey(call: LatchkeyCall): Promise<Grant> {
         ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
       },
       body: JSON.stringify(password ?? {}),
-      // Credentials go to the address that was configured and to no other.
+      // Credentials must go to the configured address only.
       redirect: "error",
       signal: AbortSignal.any([call.signal, AbortSignal.timeout(timeout)]),
     });
@@ -143,7 +143,7 @@ function errorOf(response: Response, body: unknown): TokenSourceError {
   return new TokenSourceError("unavailable", `Latchkey answers ${response.status}`, options);
 }
 
-/** By the token's own claims, which are read but NOT verified: it came from Latchkey itself. */
+/** The lifetime by the token's claims, which are read but NOT verified: the token came from Latchkey itself. */
 function lifeMsOf(token: string): number | undefined {
   try {
     const [, claims = ""] = token.split(".");

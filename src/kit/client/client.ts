@@ -1,7 +1,7 @@
 /**
- * A source of access tokens for a service that calls others: logs in once, keeps the token fresh, and
- * lives on the token that it has while Latchkey is away. Depends on its neighbours,
- * `fetch` and the types of Connect.
+ * A source of access tokens for a service that calls others: logs in once, keeps the token fresh, and goes on
+ * with its current token while Latchkey is unavailable. Depends on its neighbours, `fetch` and the types of
+ * Connect.
  */
 import type { Interceptor } from "@connectrpc/connect";
 import { callLatchkey, TokenSourceError, type Credentials, type Grant } from "./calls.js";
@@ -11,19 +11,19 @@ export { TokenSourceError, type Credentials, type TokenSourceErrorCode } from ".
 export type { Clock, Timer } from "./clock.js";
 
 export interface TokenSourceOptions {
-  /** Where Latchkey serves, such as `https://auth.example.com`; a path is kept. */
+  /** Address of Latchkey, such as `https://auth.example.com`, with its path if it has one. */
   readonly baseUrl: string;
-  /** Username and password, or a function that is asked before each login. */
+  /** Username and password, or a function that is called before each login. */
   readonly credentials: Credentials | (() => Credentials | Promise<Credentials>);
-  /** Part of a token's life after which it is renewed in the background. Default .8, from .1 to .95. */
+  /** Part of a token's lifetime after which it is renewed in the background. From .1 to .95, default .8. */
   readonly renewAt?: number;
-  /** Part of a token's life by which renewals are spread, before `renewAt`. Default .05, from 0 to .1. */
+  /** Renewals come earlier by a random part of the lifetime, up to this one. From 0 to .1, default .05. */
   readonly jitter?: number;
-  /** Time for one `token()` that has to ask Latchkey, retries included. Default 10,000 ms, from 100. */
+  /** Time for one `token()` that has to call Latchkey, retries included. From 100 ms, default 10,000 ms. */
   readonly timeoutMs?: number;
-  /** Time for which a refused username and password are not sent again. Default 300,000 ms, from 60,000. */
+  /** Time during which refused credentials are not sent again. From 60,000 ms, default 300,000 ms. */
   readonly refusedPauseMs?: number;
-  /** Told of every login, renewal and failure. What it throws is ignored. */
+  /** Called for every login, renewal and failure. Errors that it throws are ignored. */
   readonly onEvent?: (event: TokenSourceEvent) => void;
   /** Default the global `fetch`. */
   readonly fetch?: typeof fetch;
@@ -38,35 +38,35 @@ export type TokenSourceEvent =
   | {
       readonly type: "failed";
       readonly error: TokenSourceError;
-      /** When it is tried again by itself, in milliseconds from now. */
+      /** The time until the next automatic attempt. */
       readonly retryInMs: number;
     };
 
 export interface TokenSource {
   /**
-   * The access token: the same for all callers until it is renewed.
-   * @param options.signal ends this caller's wait alone; its reason is then thrown.
-   * @throws TokenSourceError where there is no token to be had within `timeoutMs`.
+   * Resolves with the access token, which all callers share until it is renewed.
+   * @param options.signal ends this caller's wait only; its reason is then thrown
+   * @throws TokenSourceError if no token can be had within `timeoutMs`
    */
   token(options?: { readonly signal?: AbortSignal | undefined }): Promise<string>;
   /**
-   * Another token than `refused`, which a service has called unauthenticated; undefined where none is
-   * to be had: Latchkey is away, or this was asked less than ten seconds ago.
+   * Resolves with another token in place of `refused`, which a service has refused. Resolves with undefined if
+   * Latchkey is unavailable, or if this was called less than ten seconds ago.
    */
   replace(refused: string): Promise<string | undefined>;
   /** Forgets that credentials were refused, so that the next `token()` logs in. */
   retry(): void;
-  /** For a Connect client: sends the token; after `unauthenticated` a unary call is made once more. */
+  /** For a Connect client: sends the token, and repeats a unary call once after `unauthenticated`. */
   interceptor(): Interceptor;
-  /** `fetch` that sends the token; after a 401 the request is sent once more where its body allows. */
+  /** `fetch` that sends the token, and repeats a request once after a 401 if its body can be sent again. */
   readonly fetch: typeof fetch;
-  /** For grpc-js: call credentials that send the token. Takes the module, so that we need none. */
+  /** For grpc-js: call credentials that send the token. Takes the module, so that the kit does not depend on it. */
   callCredentials<C>(grpc: GrpcModule<C>): C;
-  /** Ends the renewals. `token()` throws from then on. */
+  /** Ends the renewals. After this, `token()` throws. */
   close(): Promise<void>;
 }
 
-/** What {@link TokenSource.callCredentials} uses of `@grpc/grpc-js`. */
+/** The part of `@grpc/grpc-js` that {@link TokenSource.callCredentials} uses. */
 export interface GrpcModule<C> {
   readonly Metadata: new () => GrpcMetadata;
   readonly credentials: {
@@ -81,7 +81,7 @@ export interface GrpcModule<C> {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- grpc-js' class has private members
 type GrpcMetadata = any;
 
-/** @throws RangeError for an option out of its range, TypeError for a `baseUrl` that is no URL. */
+/** @throws RangeError if an option is out of its range, TypeError if `baseUrl` is not a URL */
 export function createTokenSource(options: TokenSourceOptions): TokenSource {
   return new LatchkeyTokenSource(options);
 }
@@ -132,7 +132,7 @@ class LatchkeyTokenSource implements TokenSource {
     const now = this.#clock.now();
     const held = this.#held;
     if (held && now < held.expiresAtMs) {
-      // A timer may be late, as after the machine has slept.
+      // The timer may be late, for example after the machine has slept.
       if (now >= held.renewAtMs && !this.#isPaused()) this.#renewBehind();
       return held.accessToken;
     }
@@ -222,7 +222,7 @@ class LatchkeyTokenSource implements TokenSource {
     this.#acquire().catch(() => undefined);
   }
 
-  /** One call in flight, however many ask. */
+  /** Gets a new token. All callers share one call. */
   #acquire(): Promise<Held> {
     this.#flight ??= this.#attempt(this.#clock.now() + this.#timeoutMs).finally(
       () => (this.#flight = undefined),
@@ -230,7 +230,7 @@ class LatchkeyTokenSource implements TokenSource {
     return this.#flight;
   }
 
-  /** Asks until there is a token, the time is over, or asking again is of no use. */
+  /** Calls Latchkey until there is a token, the time is over, or another call cannot help. */
   async #attempt(deadlineMs: number): Promise<Held> {
     for (;;) {
       const remainingMs = deadlineMs - this.#clock.now();
@@ -239,7 +239,7 @@ class LatchkeyTokenSource implements TokenSource {
       } catch (cause) {
         if (this.#closing.signal.aborted) throw closed();
         const { error, waitMs } = this.#fail(TokenSourceError.from(cause));
-        // While the token lasts nobody waits, so the timer does.
+        // While the current token is valid nobody waits, so the timer makes the next attempt.
         const mayWait = !this.#isHolding() && error.isRetryable;
         if (!mayWait || this.#clock.now() + waitMs >= deadlineMs) throw error;
         await this.#clock.sleep(waitMs, this.#closing.signal);
@@ -247,7 +247,7 @@ class LatchkeyTokenSource implements TokenSource {
     }
   }
 
-  /** By the token where there is one, else or where that is refused by the password. */
+  /** Renews the token if there is a valid one. Otherwise, or if that is refused, logs in by the password. */
   async #ask(timeoutMs: number): Promise<Grant> {
     const sentAtMs = this.#clock.now();
     const call = { ...this.#options, timeoutMs, sentAtMs, signal: this.#closing.signal };
@@ -307,7 +307,7 @@ class LatchkeyTokenSource implements TokenSource {
     try {
       this.#options.onEvent?.(event);
     } catch {
-      // The listener's fault is not the token's.
+      // A failing listener must not affect the token.
     }
   }
 }
@@ -321,7 +321,7 @@ function inRange(name: string, value: number, min: number, max: number): number 
 
 const closed = () => new TokenSourceError("closed", "the token source is closed");
 
-/** The promise, or the reason of the signal if that aborts first. */
+/** Settles like the promise, or rejects with the signal's reason if that aborts first. */
 function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {

@@ -1,26 +1,26 @@
-/** The time as the kit sees it, so that tests can move it. Depends on nothing. */
+/** The kit's clock, which tests can replace. Depends on nothing. */
 
 export interface Timer {
   cancel(): void;
 }
 
 export interface Clock {
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since 1970. */
   now(): number;
-  /** Calls `work` after so long. Does not keep the process alive. */
+  /** Calls `work` after `delayMs`. Does not keep the process alive. */
   timer(delayMs: number, work: () => void): Timer;
-  /** Resolves after so long. @throws the signal's reason where that aborts first. */
+  /** Resolves after `delayMs`. @throws the signal's reason if that aborts first */
   sleep(delayMs: number, signal: AbortSignal): Promise<void>;
 }
 
-/** The longest delay that `setTimeout` takes. */
+/** The longest delay that `setTimeout` accepts. */
 const delayMaxMs = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   timer(delayMs, work) {
     const timeout: unknown = setTimeout(work, Math.min(delayMs, delayMaxMs));
-    // A browser's is a number.
+    // In a browser the timeout is a number, without `unref`.
     (timeout as { unref?: () => void }).unref?.();
     return { cancel: () => clearTimeout(timeout as number) };
   },

@@ -1,14 +1,14 @@
 /**
- * A port in front of a server that can be shut and opened: while it is shut, connections end as they do
- * with a machine that is gone. Depends on node:net.
+ * A TCP proxy in front of a server, which can be shut and opened: while it is shut, connections are reset.
+ * Depends on node:net.
  */
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
 export interface Doorway {
   readonly port: number;
-  /** Where connections lead. */
+  /** Sets the port to which connections are forwarded. */
   lead(port: number): void;
-  /** Ends every connection and refuses new ones, or takes them again. */
+  /** Ends every connection and resets new ones, or accepts them again. */
   shut(isShut: boolean): void;
   close(): Promise<void>;
 }

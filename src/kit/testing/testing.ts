@@ -1,6 +1,6 @@
 /**
- * A real Latchkey in the process of a test, with a clock, keys and outages that the test commands.
- * Depends on the app and what it is made of.
+ * A real Latchkey in the process of a test, which controls its clock, keys and outages. Depends on the app and its
+ * parts.
  */
 import { randomUUID, sign } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -20,7 +20,7 @@ import { openDoorway, type Doorway } from "./doorway.js";
 export interface TestUser {
   readonly username: string;
   readonly password: string;
-  /** `_id`; a number for an integer. Default 1, 2, … */
+  /** `_id`: a number is stored as an integer. Default 1, 2, … */
   readonly id?: number | string;
   readonly roles?: readonly string[];
   readonly disabled?: boolean;
@@ -28,21 +28,21 @@ export interface TestUser {
 
 export interface StartOptions {
   readonly users?: readonly TestUser[];
-  /** What `advance` moves on from; milliseconds since the epoch. Default the system's. */
+  /** The clock that `advance` is added to, in milliseconds since 1970. Default the system's. */
   readonly clock?: { now(): number };
-  /** Configuration by the variables of the operations guide, such as `{ TOKEN_TTL: "5m" }`. */
+  /** Variables of the configuration, such as `{ TOKEN_TTL: "5m" }`. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** What a token is made of; what is left out is as in a real one. */
+/** The parts of a made-up token; absent parts are like in a real one. */
 export interface TokenParts {
-  /** Whom it is for. Default the first user. */
+  /** The user of the token. Default the first one. */
   readonly username?: string | undefined;
-  /** Members that replace those of the header. */
+  /** Members to replace in the header. */
   readonly header?: Readonly<Record<string, unknown>>;
-  /** Members that replace those of the claims; undefined takes one away. */
+  /** Claims to replace; undefined removes one. */
   readonly claims?: Readonly<Record<string, unknown>>;
-  /** Default `real`; `other` is one that nobody knows. */
+  /** Default `real`. `other` is a key that is not published. */
   readonly key?: "real" | "other";
 }
 
@@ -52,45 +52,45 @@ export interface TestLatchkey {
   /** `iss` of the tokens. Default the URL, so that discovery is served. */
   readonly issuer: string;
   readonly jwksUrl: string;
-  /** Served with `REVOCATIONS=on`, as is the default here. */
+  /** Served with `REVOCATIONS=on`, which is the default here. */
   readonly revocationsUrl: string;
-  /** Adds a user. @throws Error where the `_id` or the username is taken. */
+  /** Adds a user. @throws Error if the `_id` or the username is taken */
   addUser(user: TestUser): Promise<void>;
-  /** Gives a user another password; tokens issued until now are refused. The clock moves on by a second. */
+  /** Sets another password and revokes the user's tokens. Advances the clock by a second. */
   changePassword(username: string, password: string): Promise<void>;
-  /** A token of that user, by a login. @throws Error where the login fails. */
+  /** Logs in as the user and resolves with the token. @throws Error if the login fails */
   tokenOf(username: string): Promise<string>;
-  /** Tokens that were never issued. */
+  /** Tokens that the server has not issued. */
   readonly tokens: {
-    /** As asked for. */
+    /** A token with the given parts. */
     signed(parts?: TokenParts): Promise<string>;
-    /** By the real key, an hour past its end. */
+    /** Signed by the real key, expired an hour ago. */
     expired(username?: string): Promise<string>;
-    /** By another key under the real `kid`. */
+    /** Signed by another key under the real `kid`. */
     forged(username?: string): Promise<string>;
-    /** By another issuer with a key of its own. */
+    /** Of another issuer, signed by its own key. */
     foreign(username?: string): Promise<string>;
   };
-  /** Has a new key sign at once; the old one is still accepted. The clock moves on by two seconds. */
+  /** Lets a new key sign at once; the old one is still accepted. Advances the clock by two seconds. */
   rotateKeys(): Promise<void>;
-  /** The same, and what the old one signed is refused. */
+  /** Revokes the signing key, so that its tokens are refused; a new one signs. Advances the clock by two seconds. */
   revokeKey(): Promise<void>;
-  /** Ends every token issued to that user until now. The clock moves on by a second. */
+  /** Revokes every token issued to the user until now. Advances the clock by a second. */
   revoke(username: string): Promise<void>;
   /** Removes a user. */
   remove(username: string): Promise<void>;
-  /** Disables a user, or lets him in again. */
+  /** Disables a user, or enables him again. */
   disable(username: string, disabled?: boolean): Promise<void>;
-  /** While on, connections end and new ones are refused. */
+  /** While on, connections are ended and new ones refused. */
   outage(isOn: boolean): void;
-  /** Moves the server's clock on; its timers run by the system's. */
+  /** Advances the server's clock. Its timers still run by the system's. */
   advance(ms: number): void;
-  /** The server's time, in milliseconds since the epoch. */
+  /** The server's time, in milliseconds since 1970. */
   now(): number;
   stop(): Promise<void>;
 }
 
-/** @throws ConfigError for an `env` that is no configuration. */
+/** Starts a server with an embedded store in a temporary folder. @throws ConfigError if `env` is not valid */
 export async function startLatchkey(options: StartOptions = {}): Promise<TestLatchkey> {
   const folder = await mkdtemp(join(tmpdir(), "latchkey-testing-"));
   const doorway = await openDoorway();
@@ -107,7 +107,7 @@ export async function startLatchkey(options: StartOptions = {}): Promise<TestLat
   return latchkey;
 }
 
-/** Longer than the server relies on the keys that it has read. */
+/** Longer than the server uses keys before it reads them again. */
 const keysFeltMs = 2000;
 
 const base64url = (bytes: string | Buffer) => Buffer.from(bytes).toString("base64url");
@@ -252,7 +252,7 @@ class RunningLatchkey implements TestLatchkey {
   async #change(username: string, change: UserChange): Promise<void> {
     const { id } = await this.#user(username);
     await this.#opened.users.update(id, { ...change, tokensValidAfter: new Date(this.now()) });
-    // `iat` has whole seconds: from the next one on a token is newer than this.
+    // `iat` counts whole seconds: only a token of the next second is newer than the change.
     this.advance(1000);
   }
 
@@ -262,7 +262,7 @@ class RunningLatchkey implements TestLatchkey {
     return user;
   }
 
-  /** The keys in the server's store, as the command line sees them. */
+  /** The keys in the server's store, opened like the command line does. */
   async #keys() {
     const keyMaterial = await readKeyMaterial(this.#config);
     const deps = { config: this.#config, store: this.#opened, keyMaterial };

@@ -1,17 +1,17 @@
 /**
- * A document of the network that is kept for as long as its `Cache-Control` says (RFC 9111), and while
- * its server is away for as long as `stale-if-error` says (RFC 5861). Depends on `fetch`.
+ * A document fetched over HTTP and cached by its `Cache-Control` (RFC 9111). While its server fails, the cached one
+ * is used for the time of `stale-if-error` (RFC 5861). Depends on `fetch`.
  */
 
 export interface CachedDocumentOptions<T> {
   readonly url: string;
-  /** Makes the value of a body. What it throws counts as a failed read. */
+  /** Converts a body to the value. If it throws, the read has failed. */
   readonly parse: (body: string) => Promise<T> | T;
-  /** `max-age` where the answer has none. */
+  /** The `max-age` of an answer without one. */
   readonly maxAgeMs: number;
-  /** Longest `max-age` that is obeyed. */
+  /** The longest `max-age` that is used. */
   readonly maxAgeMaxMs: number;
-  /** How long a value may be used after its `max-age` while it cannot be read anew; else as the answer says. */
+  /** How long a value may be used after its `max-age` while reads fail. Default: the answer's `stale-if-error`. */
   readonly staleMs?: number;
   readonly timeoutMs: number;
   readonly fetch: typeof fetch;
@@ -27,7 +27,7 @@ interface Stored<T> {
 }
 
 const bodyCharactersMax = 16 * 1024 * 1024;
-/** Part of its life after which a document is read anew while it is still used. */
+/** Part of its `max-age` after which a document is read again in the background. */
 const readAheadAt = 0.8;
 const backOffMs = 1000;
 const backOffMaxMs = 30_000;
@@ -45,7 +45,7 @@ export class CachedDocument<T> {
     this.#options = options;
   }
 
-  /** The value, fresh or as stale as it may be. @throws what the last read threw. */
+  /** Resolves with the value, if it is fresh or may be stale. @throws the error of the last read */
   async value(): Promise<T> {
     const now = this.#options.now();
     const stored = this.#stored;
@@ -64,10 +64,10 @@ export class CachedDocument<T> {
     return this.#stored.value;
   }
 
-  /** Reads it anew, but not twice within `pauseMs`. Resolves to whether it did. */
+  /** Reads the document again, but not twice within `pauseMs`. Resolves with whether it did. */
   async refresh(pauseMs: number): Promise<boolean> {
     const now = this.#options.now();
-    // Those who come while it is being read share that read.
+    // Calls during a read share that read.
     if (this.#reading === undefined && now < this.#refreshedAtMs + pauseMs) return false;
     this.#refreshedAtMs = now;
     return this.#read().then(
@@ -76,7 +76,7 @@ export class CachedDocument<T> {
     );
   }
 
-  /** One read at a time; after a failure none for a while. */
+  /** Reads once for all callers; after a failure, pauses first. */
   #read(): Promise<void> {
     const { now } = this.#options;
     if (this.#reading === undefined) {

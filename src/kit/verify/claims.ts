@@ -1,18 +1,18 @@
-/** What a verified token says. Depends on nothing. */
+/** The claims of a verified token. Depends on nothing. */
 
-/** The claims of a token that was verified. */
+/** The claims of a verified token. */
 export interface Claims {
   /** The user's id. */
   readonly sub: string;
   readonly iss: string;
-  /** Seconds since the epoch. */
+  /** In seconds since 1970. */
   readonly exp: number;
   readonly iat: number;
   readonly jti: string | undefined;
-  /** When the user gave the password, in seconds since the epoch. */
+  /** When the user gave the password, in seconds since 1970. */
   readonly authTime: number | undefined;
-  /** Empty where the user has none. */
+  /** Empty if the user has none. */
   readonly roles: readonly string[];
-  /** Every claim as it stands in the token. */
+  /** All claims as they stand in the token. */
   readonly all: Readonly<Record<string, unknown>>;
 }

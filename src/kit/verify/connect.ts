@@ -1,7 +1,7 @@
 /**
- * Demands a token of the rpcs of a Connect server. Depends on Connect and the verifier. With
- * Connect 2.1 an interceptor runs once a unary request has been read; from 2.2 on a `requestGate`, which
- * needs Node.js 22, can refuse before that.
+ * Requires a token for the rpcs of a Connect server. Depends on Connect and the verifier. In Connect 2.1 an
+ * interceptor runs after a unary request was read; from 2.2 on a `requestGate`, which needs Node.js 22, could refuse
+ * before that.
  */
 import { Code, ConnectError, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { bearerTokenOf, hasRole } from "./middleware.js";
@@ -9,7 +9,7 @@ import type { TokenRefused } from "./refusal.js";
 import type { Claims } from "./claims.js";
 import type { Verifier } from "./verify.js";
 
-/** The context value that holds the claims: `context.values.get(claimsKey)` in a handler. */
+/** The key of the claims among the context values: `context.values.get(claimsKey)` in a handler. */
 export const claimsKey = createContextKey<Claims | undefined>(undefined, {
   description: "claims of the access token",
 });
@@ -17,11 +17,11 @@ export const claimsKey = createContextKey<Claims | undefined>(undefined, {
 export interface ConnectOptions {
   /** Roles of which the user must have one; without them any user may pass. */
   readonly roles?: readonly string[];
-  /** Told of each refusal; the client learns no more than the code says. */
+  /** Called for each refusal; the client sees only the code. */
   readonly onRefused?: (refusal: TokenRefused) => void;
 }
 
-/** Answers `unauthenticated`, `permission_denied` where a role is missing, `unavailable` in an outage. */
+/** Answers `unauthenticated`; `permission_denied` without the role; `unavailable` if the token cannot be checked. */
 export function createVerifyInterceptor(
   verifier: Pick<Verifier, "verify">,
   { roles, onRefused }: ConnectOptions = {},

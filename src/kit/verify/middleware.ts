@@ -1,6 +1,6 @@
 /**
- * Demands a token of HTTP requests and answers as RFC 6750 section 3 says: 401 without a good one, 403
- * where it lacks a role, 503 where it cannot be checked. Depends on the shapes of node:http alone.
+ * Requires a token in HTTP requests and answers by RFC 6750 section 3: 401 without a valid one, 403 if it lacks a
+ * role, 503 if it cannot be checked. Depends only on the interfaces of node:http.
  */
 import type { TokenRefused } from "./refusal.js";
 import type { Claims } from "./claims.js";
@@ -8,33 +8,33 @@ import type { Claims } from "./claims.js";
 export interface MiddlewareOptions {
   /** Roles of which the user must have one; without them any user may pass. */
   readonly roles?: readonly string[];
-  /** Told of each refusal; the client learns no more than the answer says. */
+  /** Called for each refusal; the client sees only the answer. */
   readonly onRefused?: (refusal: TokenRefused) => void;
 }
 
-/** What is used of a request: node:http's, Express', Fastify's. */
+/** The part of a request that is used: node:http's, Express's, Fastify's. */
 interface Request {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
-/** What is used of an answer of node:http and Express. */
+/** The part of node:http's and Express's response that is used. */
 interface Response {
   statusCode: number;
   setHeader(name: string, value: string): unknown;
   end(): unknown;
 }
 
-/** What is used of a reply of Fastify. */
+/** The part of Fastify's reply that is used. */
 interface Reply {
   code(statusCode: number): unknown;
   headers(headers: Readonly<Record<string, string>>): unknown;
   send(): unknown;
 }
 
-/** Calls `next` where the token is good, else answers. Resolves once it has done either. */
+/** Calls `next` if the token is valid, else answers. Resolves after either. */
 export type Middleware = (request: Request, response: Response, next: () => void) => Promise<void>;
 
-/** For Fastify's `onRequest`: answers where the token is not good. */
+/** For Fastify's `onRequest`: answers if the token is not valid. */
 export type FastifyHook = (request: Request, reply: Reply) => Promise<unknown>;
 
 interface Refusal {
@@ -48,7 +48,7 @@ interface Verifies {
 
 const verified = new WeakMap<object, Claims>();
 
-/** The claims of a request that a middleware has let through. @throws TypeError for any other. */
+/** The claims of a request that a middleware has accepted. @throws TypeError for any other request */
 export function claimsOf(request: object): Claims {
   const claims = verified.get(request);
   if (claims === undefined) throw new TypeError("no middleware has verified this request");
@@ -78,7 +78,7 @@ export function createFastifyHook(verifier: Verifies, options?: MiddlewareOption
   };
 }
 
-/** Undefined where the request may pass; its claims are kept then. */
+/** Undefined if the request may pass; then its claims are stored. */
 async function refusalOf(
   request: Request,
   verifier: Verifies,
@@ -109,11 +109,11 @@ const unauthorized = (challenge: string): Refusal => ({
   headers: { "www-authenticate": challenge },
 });
 
-/** Whether the user has one of the roles; without any everybody has. */
+/** Whether the user has one of the roles; true if none are required. */
 export const hasRole = (claims: Claims, roles: readonly string[] | undefined): boolean =>
   roles === undefined || roles.some((role) => claims.roles.includes(role));
 
-/** RFC 6750 section 2.1; the scheme's letter case does not count (RFC 9110 section 11.1). */
+/** The token by RFC 6750 section 2.1; the scheme is not case-sensitive (RFC 9110 section 11.1). */
 export function bearerTokenOf(authorization: unknown): string | undefined {
   if (typeof authorization !== "string") return undefined;
   return /^bearer +([\w.~+/-]+=*)$/i.exec(authorization)?.[1];

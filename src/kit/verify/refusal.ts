@@ -1,16 +1,16 @@
-/** The one error of the verifier. Depends on nothing. */
+/** The error of the verifier. Depends on nothing. */
 
 /**
  * Why a token is refused:
  *
- * - `malformed`: no JSON Web Token, or longer than 8 KiB;
- * - `algorithm`, `type`: its header says anything but RS256, or a `typ` or `crit` that is not accepted;
- * - `unknown_key`, `signature`: no published key has its `kid`, or that key has not signed it;
- * - `issuer`, `audience`, `claims`: it is not from the issuer, not for this service, or lacks a claim;
+ * - `malformed`: it is not a JSON Web Token, or longer than 8 KiB;
+ * - `algorithm`, `type`: the header has an `alg` other than RS256, or a `typ` or `crit` that is not accepted;
+ * - `unknown_key`, `signature`: no published key has the `kid`, or the key has not signed the token;
+ * - `issuer`, `audience`, `claims`: it is of another issuer, for another service, or lacks a claim;
  * - `expired`, `not_yet_valid`: by `exp`; by `iat` or `nbf`;
  * - `revoked`: by the published list of revocations;
- * - `keys_unavailable`, `revocations_unavailable`: nothing is known of the token, since what it is
- *   checked against cannot be read. Answer 503 then, not 401.
+ * - `keys_unavailable`, `revocations_unavailable`: the token could not be checked, because the key set or the
+ *   list cannot be read. Answer 503 then, not 401.
  */
 export type RefusalCode =
   | "malformed"
@@ -36,7 +36,7 @@ export class TokenRefused extends Error {
     this.code = code;
   }
 
-  /** Whether the token may be good: it could not be checked. */
+  /** Whether the token could not be checked, so that it may be valid. */
   get isOutage(): boolean {
     return this.code === "keys_unavailable" || this.code === "revocations_unavailable";
   }

@@ -4,7 +4,7 @@
  */
 import { jwtVerify, type JWTVerifyGetKey } from "jose";
 
-/** The list's `typ`, so that no token passes for a list and no list for a token. */
+/** The `typ` of the list, so that neither a token can pass for a list nor a list for a token. */
 export const revocationsType = "latchkey-revocations+jwt";
 
 export interface Revocations {
@@ -17,7 +17,7 @@ export interface Revocations {
 const digestCharacters = 22;
 const digestsMax = 10_000;
 
-/** @throws an error of jose, or TypeError, for anything but a list that the issuer has signed. */
+/** Verifies and parses a list. @throws an error of jose, or TypeError, if it is not a list signed by the issuer */
 export async function readRevocations(
   jwt: string,
   keys: JWTVerifyGetKey,
@@ -53,7 +53,7 @@ export async function readRevocations(
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** HMAC-SHA-256 of the subject under the list's salt, its first 132 bits in base64url. */
+/** Returns a function that computes HMAC-SHA-256 of a subject, keyed with the salt: its first 132 bits in base64url. */
 async function createDigest(salt: string): Promise<(subject: string) => Promise<string>> {
   const encoder = new TextEncoder();
   const algorithm = { name: "HMAC", hash: "SHA-256" };

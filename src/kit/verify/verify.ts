@@ -33,36 +33,36 @@ export type { Claims } from "./claims.js";
 export { TokenRefused, type RefusalCode } from "./refusal.js";
 
 export interface VerifierOptions {
-  /** `iss` of the tokens, compared as it is. */
+  /** `iss` of the tokens, compared exactly. */
   readonly issuer: string;
-  /** Where the key set is published, such as `https://auth.example.com/.well-known/jwks.json`. */
+  /** The address of the key set, such as `https://auth.example.com/.well-known/jwks.json`. */
   readonly jwksUrl: string;
-  /** `aud` that a token must have, or one of them. Without it `aud` is not looked at. */
+  /** The `aud` that a token must have; of several, one. Without this option `aud` is not checked. */
   readonly audience?: string | readonly string[];
-  /** Difference of clocks that is forgiven in `exp`, `iat` and `nbf`. Default 10 s, from 0 to 300. */
+  /** The clock difference allowed in `exp`, `iat` and `nbf`. From 0 to 300 s, default 10. */
   readonly leewaySeconds?: number;
   /** Accepted values of the header's `typ`. Default `JWT` and `at+jwt`. */
   readonly types?: readonly string[];
-  /** Least time between two reads of the key set for the sake of unknown `kid`s. Default 10 s, from 1 to 3600. */
+  /** The shortest time between two reads of the key set because of unknown `kid`s. From 1 to 3600 s, default 10. */
   readonly unknownKeyPauseSeconds?: number;
-  /** Where the server publishes revocations, such as `https://auth.example.com/.well-known/revocations`. */
+  /** The address of the list of revocations, such as `https://auth.example.com/.well-known/revocations`. */
   readonly revocationsUrl?: string;
-  /** How old a list that cannot be read anew may be. Default 60 s, from 10 to 86,400. */
+  /** How old a list may be that cannot be read again. From 10 to 86,400 s, default 60. */
   readonly revocationsMaxAgeSeconds?: number;
-  /** Whether tokens are accepted (`open`) or refused while no such list is to be had. Default `closed`. */
+  /** Whether tokens are accepted (`open`) or refused (`closed`) without such a list. Default `closed`. */
   readonly withoutRevocations?: "open" | "closed";
-  /** Deadline of one read. Default 5000 ms, from 100 to 60,000. */
+  /** The deadline of one read. From 100 to 60,000 ms, default 5000. */
   readonly timeoutMs?: number;
   /** Default the global `fetch`. */
   readonly fetch?: typeof fetch;
-  /** Milliseconds since the epoch. Default the system's. */
+  /** Milliseconds since 1970. Default the system's clock. */
   readonly now?: () => number;
 }
 
 export interface Verifier {
-  /** @throws TokenRefused */
+  /** Verifies a token and resolves with its claims. @throws TokenRefused */
   verify(token: string): Promise<Claims>;
-  /** For node:http, Express and what takes their middlewares. */
+  /** For node:http, Express and frameworks with the same middlewares. */
   middleware(options?: MiddlewareOptions): Middleware;
   /** For Fastify: `app.addHook("onRequest", verifier.fastifyHook())`. */
   fastifyHook(options?: MiddlewareOptions): FastifyHook;
@@ -70,10 +70,10 @@ export interface Verifier {
 
 const tokenBytesMax = 8192;
 const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/;
-/** How old a list of revocations may be before a token waits for a new one. */
+/** The age after which the list of revocations is read again before a token is verified. */
 const revocationsAgeMs = 5000;
 
-/** @throws RangeError for an option out of its range, TypeError for a URL that is none. */
+/** @throws RangeError if an option is out of its range, TypeError if a URL is not valid */
 export function createVerifier(options: VerifierOptions): Verifier {
   return new LatchkeyVerifier(options);
 }
@@ -151,7 +151,7 @@ class LatchkeyVerifier implements Verifier {
       if (error instanceof errors.JWKSMultipleMatchingKeys) return this.#verifyByAny(token, error);
       if (!(error instanceof errors.JWKSNoMatchingKey) || kid === undefined) throw refusalOf(error);
     }
-    // The key may be newer than the set, but a flood of made-up ids must cost nothing.
+    // The key may be newer than the cached set. Limited, so that a flood of made-up ids causes no requests.
     if (!(await this.#keys.refresh(this.#unknownKeyPauseMs))) throw new TokenRefused("unknown_key");
     try {
       return await this.#jwtVerify(token, await this.#keySet());
@@ -160,7 +160,7 @@ class LatchkeyVerifier implements Verifier {
     }
   }
 
-  /** A token without `kid`, as old servers issue them, may be by any of the published keys. */
+  /** A token without `kid`, which old servers issue, may be signed by any of the published keys. */
   async #verifyByAny(token: string, keys: AsyncIterable<CryptoKey>): Promise<JWTPayload> {
     for await (const key of keys) {
       try {
@@ -226,7 +226,7 @@ class LatchkeyVerifier implements Verifier {
   }
 }
 
-/** What the header says; whether it is true is NOT verified yet. */
+/** The members of the header, which are NOT verified yet. */
 function headerOf(token: string): { kid: string | undefined; typ: unknown } {
   let header: Readonly<Record<string, unknown>>;
   try {
@@ -235,19 +235,19 @@ function headerOf(token: string): { kid: string | undefined; typ: unknown } {
   } catch (cause) {
     throw new TokenRefused("malformed", { cause });
   }
-  // No extension is understood (RFC 7515 section 4.1.11).
+  // A critical extension must be understood or refused (RFC 7515 section 4.1.11), and none is understood.
   if ("crit" in header) throw new TokenRefused("type");
   const { kid, typ } = header;
   return { kid: typeof kid === "string" ? kid : undefined, typ };
 }
 
-/** RFC 7515 section 4.1.9: `application/` may be left out, letter case does not count. */
+/** RFC 7515 section 4.1.9: `application/` may be missing, and the type is not case-sensitive. */
 const typeName = (typ: unknown) =>
   String(typ)
     .toLowerCase()
     .replace(/^application\//, "");
 
-/** Our code for an error of jose. */
+/** Translates an error of jose. */
 function refusalOf(error: unknown): TokenRefused {
   return new TokenRefused(codeOf(error), { cause: error });
 }
