@@ -11,6 +11,7 @@ export interface Finding {
     | "privileges"
     | "index"
     | "uniqueness"
+    | "validator"
     | "keys"
     | "users";
   readonly message: string;

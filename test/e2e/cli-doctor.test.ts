@@ -128,6 +128,42 @@ describe("doctor", () => {
     expect((await doctor()).of("uniqueness")[0]?.level).toBe("ok");
   });
 
+  const knows = (...fields: string[]) => ({
+    $jsonSchema: {
+      additionalProperties: false,
+      properties: Object.fromEntries(
+        ["_id", "username", "passwordHash", ...fields].map((field) => [field, {}]),
+      ),
+    },
+  });
+
+  test.each([
+    ["that forbids new fields", knows(), {}, ["revoke", "disable", "passwd"]],
+    ["that knows one of them", knows("disabled"), {}, ["revoke", "passwd"]],
+    ["that knows all", knows("disabled", "tokensValidAfter"), {}, []],
+    ["of hashes of one family", { passwordHash: /^\$2b\$/ }, {}, ["passwd"]],
+    ["that only warns", knows(), { validationAction: "warn" }, []],
+    ["that is off", knows(), { validationLevel: "off" }, []],
+  ])(
+    "a validator %s: what it would refuse is what it refuses",
+    async (_, validator, more, refused) => {
+      await db.createCollection("users", { validator, ...more });
+      await db.collection("users").insertOne(named(1, "alice") as never);
+      await db.collection("users").createIndex({ username: 1 }, { unique: true }, undefined);
+      const { code, of } = await doctor();
+      const said = of("validator", "error").map(({ message }) => message.replace(/.* write: /, ""));
+      const names = refused.map((command) => `users ${command}`).join(", ");
+      expect([code, said]).toEqual(refused.length > 0 ? [1, [names]] : [0, []]);
+      for (const command of ["revoke", "disable", "passwd"]) {
+        const options = command === "passwd" ? ["--password-stdin"] : [];
+        const input = "a password of some length";
+        const result = await cli.run(["users", command, "alice", ...options], { env, input });
+        expect([command, result.code]).toEqual([command, Number(names.includes(command))]);
+        await db.collection("users").updateOne({ username: "alice" }, [{ $unset: "disabled" }]);
+      }
+    },
+  );
+
   test("a wrong encryption key, a store that is away and a bad configuration are told apart", async () => {
     const started = cli.start(["serve"], { ...env, PORT: "0", MANAGEMENT_PORT: "0" });
     await new Promise<void>((resolve) => {

@@ -62,7 +62,7 @@ const login = `
 
 test("the guide does what it says, from the adopted collection to the old servers' chapters", async () => {
   const blocks = shellBlocks("docs/migration.md");
-  expect(blocks).toHaveLength(12);
+  expect(blocks).toHaveLength(13);
   const adopted = await adoptedUri();
   const [imported, table] = await Promise.all([1, 2].map(() => stores.newPlace("mongodb")));
   /** What is there before a block, and what shows afterwards what it did. */
@@ -94,6 +94,7 @@ test("the guide does what it says, from the adopted collection to the old server
 
   expect(stdout).toMatch(/1 added, .*\(dry run, nothing was written\)[^]*1 added, /);
   expect(stdout).toContain("2 of 2 users can log in (100%)");
+  expect(stdout).toContain('"TestUser" would log in with this password');
   expect(stdout).toContain("1 trusted keys of old servers");
   expect(stdout).toMatch(/\d+ rows agree, 0 differ/);
   expect(stdout).toContain("SIGNING_KEY_FILE holds the key that signs");

@@ -1,6 +1,6 @@
 /**
- * The checks of `doctor` on MongoDB: its clock, our privileges, the index on the username. Writes nothing
- * but that index, and only with `fix`. Depends on mongodb.
+ * The checks of `doctor` on MongoDB: its clock, our privileges, the index on the username, validators. Writes
+ * nothing but that index, and only with `fix`. Depends on mongodb.
  */
 import type { Collection, Db, Document } from "mongodb";
 import type { User } from "../../auth/users.js";
@@ -10,6 +10,7 @@ import { unlisted, type UsernameIndex } from "./username-index.js";
 import { overriddenOptions, type MongoAccess } from "./connection.js";
 import type { UserDocument, UserMapping } from "./document.js";
 import { asAuthError, refusalOf } from "./failures.js";
+import { validatorFindings } from "./validator.js";
 
 const clockWarningMs = 1000;
 const clockErrorMs = 10_000;
@@ -49,6 +50,7 @@ export async function* inspectMongo(
     return;
   }
   yield* orRefusal("index", () => indexFindings(inspected, fix));
+  yield* validatorFindings(inspected);
 }
 
 async function connectionFinding(
