@@ -19,5 +19,6 @@ COPY --chown=nonroot:nonroot deploy/volume /data
 VOLUME /data
 EXPOSE 8080 9090
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/nodejs/bin/node", "-e", "fetch(`http://127.0.0.1:${process.env.MANAGEMENT_PORT || 9090}/livez`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["/nodejs/bin/node", "dist/src/main.js"]
+# Without it Node.js 24 keeps 40 MiB more after a load, and is no faster for it.
+ENTRYPOINT ["/nodejs/bin/node", "--max-semi-space-size=8", "dist/src/main.js"]
 CMD ["serve"]
