@@ -2,9 +2,11 @@
 
 from .client import Credentials, TokenSource, TokenSourceError
 from .clock import Clock, SystemClock
+from .demand import AsgiDemand, WsgiDemand
 from .verify import Claims, TokenRefused, Verifier
 
 __all__ = [
+    "AsgiDemand",
     "Claims",
     "Clock",
     "Credentials",
@@ -13,4 +15,5 @@ __all__ = [
     "TokenSource",
     "TokenSourceError",
     "Verifier",
+    "WsgiDemand",
 ]

@@ -8,7 +8,7 @@ import java.util.concurrent.Executor;
 
 /** Call credentials that send the token. Needs io.grpc:grpc-api. */
 public final class GrpcCredentials extends CallCredentials {
-  private static final Metadata.Key<String> AUTHORIZATION =
+  static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
   private final TokenSource source;
