@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { BSON, MongoClient, type Document, type IndexDescriptionInfo } from "mongodb";
 import { verifyPassword } from "../../src/auth/passwords/passwords.js";
+import { takeCensus } from "../../src/auth/passwords/census.js";
 import type { Environment } from "../../src/config/config.js";
 import { presets, type PresetName } from "../../src/config/presets.js";
 import { basic, createHttpClient } from "../support/http.js";
@@ -70,6 +71,11 @@ async function adopt(name: string, more: Environment = {}) {
   return { service, password: fixture.password ?? "correct horse battery", dump, db };
 }
 
+// eslint-disable-next-line @typescript-eslint/require-await
+async function* only<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
 async function login({ url }: RunningService, username: string, password: string) {
   const client = createHttpClient(url);
   const headers = { authorization: basic(username, password) };
@@ -79,6 +85,121 @@ async function login({ url }: RunningService, username: string, password: string
   const [, claims = ""] = (JSON.parse(body) as { token: string }).token.split(".");
   return { status, ...(JSON.parse(Buffer.from(claims, "base64url").toString()) as object) };
 }
+
+const told = (notation: string) => ({ USERS_PASSWORD_FORMAT: notation });
+const local = (collection: string, more: Environment = {}): Environment => ({
+  USERS_PRESET: "passport-local-mongoose",
+  USERS_COLLECTION: collection,
+  ...more,
+});
+const mongoengine = {
+  USERS_COLLECTION: "user",
+  USERS_PASSWORD_FIELD: "password",
+  USERS_DISABLED_FIELD: "!active",
+};
+const beanie = {
+  USERS_COLLECTION: "User",
+  USERS_USERNAME_FIELD: "email",
+  USERS_PASSWORD_FIELD: "hashed_password",
+  USERS_DISABLED_FIELD: "!is_active",
+};
+const jhipster = {
+  USERS_PRESET: "spring",
+  USERS_COLLECTION: "jhi_user",
+  USERS_USERNAME_FIELD: "login",
+  USERS_DISABLED_FIELD: "!activated",
+};
+
+/** Whole collections, with how they are adopted and whom that lets in. */
+const adoptions: readonly (readonly [
+  fixture: string,
+  env: Environment,
+  able: readonly string[],
+])[] = [
+  ["passport-local-mongoose", local("users"), ["alice"]],
+  ["passport-local-mongoose", local("users_sha1"), []],
+  ["passport-local-mongoose", local("users_5000"), []],
+  ["passport-local-mongoose", local("users_sha512"), []],
+  [
+    "passport-local-mongoose",
+    local("users_sha1", told("pbkdf2-sha1 iterations=12000 bytes=512 salt=salt")),
+    ["alice"],
+  ],
+  [
+    "passport-local-mongoose",
+    local("users_5000", told("pbkdf2-sha256 iterations=5000 bytes=512 salt=salt")),
+    ["alice"],
+  ],
+  [
+    "passport-local-mongoose",
+    local("users_sha512", told("pbkdf2-sha512 iterations=5000 bytes=64 salt=salt")),
+    ["alice"],
+  ],
+  [
+    "passport-local-mongoose",
+    local("users_base64", {
+      ...told("pbkdf2-sha256 iterations=25000 bytes=64 salt=salt encoding=base64"),
+      USERS_USERNAME_FIELD: "email",
+    }),
+    ["alice@example.com"],
+  ],
+  [
+    "better-auth",
+    { USERS_PRESET: "better-auth" },
+    ["alice@example.com", "bcrypt@example.com", "argon2@example.com"],
+  ],
+  ["spring", jhipster, ["alice"]],
+  ["spring", { ...jhipster, USERS_LEGACY_UUID: "csharp" }, ["alice"]],
+  ["mongoengine", { ...mongoengine, USERS_LEGACY_UUID: "python" }, ["alice"]],
+  ["mongoengine", mongoengine, []],
+  ["mongoengine", { ...mongoengine, USERS_COLLECTION: "member" }, ["alice"]],
+  [
+    "beanie",
+    { ...beanie, USERNAME_MATCH: "ignore-case" },
+    ["Alice@example.com", "bcrypt@example.com"],
+  ],
+  ["django", { USERS_PRESET: "django" }, ["alice"]],
+  ["payload", { USERS_PRESET: "payload" }, ["alice@example.com"]],
+  ["parse-server", { USERS_PRESET: "parse-server" }, ["alice"]],
+];
+
+test.each(adoptions)("%s, adopted by %j: everybody is let in or named", async (name, env, able) => {
+  const { service, password } = await adopt(name, { USERS_PRESET: undefined, ...env });
+  const names: string[] = [];
+  for await (const record of service.store.users.records()) {
+    const { canLogIn, assumed, faults } = await takeCensus(
+      { records: () => only(record), existing: () => Promise.resolve([]) },
+      () => undefined,
+    );
+    const { user, id } = record;
+    const claims = user ? await login(service, user.username, password) : { status: 403 };
+    const isIn = claims.status === 200 && "sub" in claims && claims.sub === user?.id.value;
+    if (isIn && user) names.push(user.username);
+    // Of a hash that does not say how it was made, doctor says so.
+    if (assumed === 0) expect([id, isIn]).toEqual([id, canLogIn === 1]);
+    expect([id, isIn || assumed === 1 || faults.length > 0]).toEqual([id, true]);
+  }
+  expect(names.sort()).toEqual([...able].sort());
+});
+
+test("roles by reference are read, those that are ids alone are named", async () => {
+  const env = { USERS_PRESET: undefined, ...mongoengine, USERS_LEGACY_UUID: "python" };
+  const byName = await adopt("mongoengine", env);
+  expect(await login(byName.service, "alice", byName.password)).toMatchObject({
+    sub: "c2ef90b9-02bc-5d53-93cd-92652b6e1b41",
+    roles: ["admin"],
+  });
+  const byId = await adopt("mongoengine", { ...env, USERS_COLLECTION: "member" });
+  const { faults } = await takeCensus(byId.service.store.users, () => undefined);
+  expect(faults).toContainEqual(
+    expect.objectContaining({ fault: "note", count: 2, reason: expect.stringContaining("roles") }),
+  );
+  const spring = await adopt("spring", jhipster);
+  expect(await login(spring.service, "alice", spring.password)).toMatchObject({
+    sub: "6384e2b2-184b-3bf5-8ecc-f10ca7a6563c",
+    roles: ["ROLE_ADMIN", "ROLE_USER"],
+  });
+});
 
 describe.each(Object.keys(presets) as PresetName[])("%s", (name) => {
   const [alice, mallory] = ["alice", "mallory"].map((user) =>
