@@ -23,6 +23,6 @@ export default tseslint.config(
     files: ["src/pages/browser/**"],
     languageOptions: { parserOptions: { projectService: false, project: "tsconfig.browser.json" } },
   },
-  { files: ["*.js", "{bench,docs}/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["*.js", "{bench,docs,test}/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
   { files: ["bench/**"], rules: { "no-console": "off" } },
 );
