@@ -18,22 +18,22 @@ const (
 	readBackOffMax = 30 * time.Second
 )
 
-// A cached document is kept for as long as its Cache-Control says (RFC 9111), and while its server is away
-// for as long as stale-if-error says (RFC 5861).
+// A cached document is fetched over HTTP and cached by its Cache-Control (RFC 9111). While its server fails, the cached
+// one is used for the time of stale-if-error (RFC 5861).
 type cached[T any] struct {
 	client  *http.Client
 	url     string
 	timeout time.Duration
 	now     func() time.Time
 	parse   func(body []byte) (T, error)
-	// maxAge is that of an answer without one; no longer one than maxAgeMax is obeyed.
+	// maxAge is used for an answer without one; maxAgeMax is the longest that is used.
 	maxAge, maxAgeMax time.Duration
-	// stale is in place of what the answer says, where it is not negative.
+	// stale, unless negative, replaces the stale-if-error of the answer.
 	stale time.Duration
 
-	// reading is held through a read.
+	// reading is locked during a read.
 	reading sync.Mutex
-	// mu guards the rest.
+	// mu guards the fields below.
 	mu           sync.Mutex
 	value        T
 	etag         string
@@ -47,7 +47,7 @@ type cached[T any] struct {
 	readingAhead bool
 }
 
-// get returns the value, fresh or as stale as it may be, or the error of the last read.
+// get returns the value, if it is fresh or may be stale; otherwise the error of the last read.
 func (c *cached[T]) get() (T, error) {
 	c.mu.Lock()
 	now, seen := c.now(), c.reads
@@ -69,8 +69,8 @@ func (c *cached[T]) get() (T, error) {
 	return c.value, err
 }
 
-// refresh reads it anew, but not twice within pause, and says whether it did. Those who come while it is
-// being read share that read.
+// refresh reads the document again, but not twice within pause, and reports whether it did. Calls during a read share
+// that read.
 func (c *cached[T]) refresh(pause time.Duration) bool {
 	c.mu.Lock()
 	now, seen := c.now(), c.reads
@@ -98,7 +98,7 @@ func (c *cached[T]) readAhead(seen int) {
 	c.readingAhead = false
 }
 
-// read is done once for all who have seen the same value; after a failure not for a while.
+// read reads once for all callers that have seen the same value; after a failure, it pauses first.
 func (c *cached[T]) read(seen int) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()

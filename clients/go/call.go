@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// SourceErrorCode says what kind of failure it was.
+// SourceErrorCode is the kind of a failure.
 type SourceErrorCode string
 
 const (
@@ -22,9 +22,9 @@ const (
 	Refused SourceErrorCode = "refused"
 	// RateLimited: too many failed logins.
 	RateLimited SourceErrorCode = "rate_limited"
-	// Unavailable: Latchkey does not answer, or cannot.
+	// Unavailable: Latchkey does not answer, or answers that it cannot serve now.
 	Unavailable SourceErrorCode = "unavailable"
-	// Protocol: what answers is no Latchkey, or the request is wrong.
+	// Protocol: the answer is not Latchkey's, or the request is wrong.
 	Protocol SourceErrorCode = "protocol"
 	// Closed: the source was closed.
 	Closed SourceErrorCode = "closed"
@@ -34,13 +34,13 @@ const (
 type SourceError struct {
 	Code    SourceErrorCode
 	Message string
-	// RetryAfter is how long Latchkey asks to wait, 0 where it does not.
+	// RetryAfter is how long Latchkey asks to wait; 0 if it does not.
 	RetryAfter time.Duration
 }
 
 func (e *SourceError) Error() string { return "latchkey: " + e.Message }
 
-// Retryable says whether asking again may help without anybody's doing.
+// Retryable reports whether the same call may succeed later.
 func (e *SourceError) Retryable() bool { return e.Code == RateLimited || e.Code == Unavailable }
 
 var errClosed = &SourceError{Code: Closed, Message: "the token source is closed"}
@@ -55,7 +55,7 @@ func asSourceError(err error) *SourceError {
 
 const answerBytesMax = 65_536
 
-// A call is one of auth.v1.AuthService, by the Connect protocol in JSON.
+// A call is one of auth.v1.AuthService, in the Connect protocol with JSON.
 type call struct {
 	client  *http.Client
 	baseURL string
@@ -127,7 +127,7 @@ func failureOf(response *http.Response, code string) *SourceError {
 	return failure
 }
 
-// lifeOf is exp - iat, 0 where there is none: read, but not verified, since the token came from Latchkey.
+// lifeOf is exp - iat, or 0. The claims are read but not verified, because the token came from Latchkey itself.
 func lifeOf(token string) time.Duration {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// The table of ../cases.json; ../README.md says what its steps do. LATCHKEY_CONTROL is the address that moves
-// the server.
+// Runs the cases of ../cases.json; ../README.md describes the steps. LATCHKEY_CONTROL is the address of the test that
+// controls the server.
 var control = os.Getenv("LATCHKEY_CONTROL")
 
 const waitFor = 30 * time.Second
@@ -113,7 +113,7 @@ func command(name string, value, result any) error {
 	return json.Unmarshal(text, result)
 }
 
-// A movedClock stands still until it is moved.
+// A movedClock is a clock that only the test moves.
 type movedClock struct {
 	mu    sync.Mutex
 	now   time.Time
@@ -212,7 +212,7 @@ func expectCounts(value json.RawMessage) error {
 	}
 }
 
-// moveServer does the steps that are not the client's.
+// moveServer runs the steps that concern the server.
 func moveServer(clock *movedClock, name string, value json.RawMessage) (done bool, err error) {
 	switch name {
 	case "advance", "skew":
@@ -240,7 +240,7 @@ func moveServer(clock *movedClock, name string, value json.RawMessage) (done boo
 		if err := command("advance", 0, &after); err != nil {
 			return true, err
 		}
-		// Some of them let time pass on the server.
+		// Some of these steps advance the server's clock.
 		clock.advance(time.Duration((after.NowMs - before.NowMs) * float64(time.Millisecond)))
 		return true, nil
 	}

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A Clock is the time as the client sees it, so that tests can move it.
+// A Clock is the client's clock, which tests can replace.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc calls work in a goroutine of its own after d. It returns what cancels it.
+	// AfterFunc calls work in a goroutine of its own after d. The returned function cancels it.
 	AfterFunc(d time.Duration, work func()) (cancel func())
 	// Sleep waits for d, or until ctx is done, whose error it then returns.
 	Sleep(ctx context.Context, d time.Duration) error

@@ -22,32 +22,32 @@ const (
 	backOffMax   = time.Minute
 )
 
-// Credentials are what a service logs in with.
+// Credentials are the username and password of a service.
 type Credentials struct{ Username, Password string }
 
 // SourceOptions are the options of a token source; the zero value of each means its default.
 type SourceOptions struct {
-	// RenewAt is the part of a token's life after which it is renewed. Default .8, from .1 to .95.
+	// RenewAt is the part of a token's lifetime after which it is renewed. From .1 to .95, default .8.
 	RenewAt float64
-	// Jitter is the part of a token's life by which renewals are spread, before RenewAt. Default .05, up to
-	// .1; a negative one means none.
+	// Jitter: renewals come earlier by a random part of the lifetime, up to this one. At most .1, default .05; a negative
+	// value means none.
 	Jitter float64
-	// Timeout is for one Token that has to ask Latchkey, retries included. Default 10 s, from 100 ms.
+	// Timeout limits one Token that has to call Latchkey, retries included. From 100 ms, default 10 s.
 	Timeout time.Duration
-	// RefusedPause is for how long refused credentials are not sent again. Default 5 min, from 1 min.
+	// RefusedPause is the time during which refused credentials are not sent again. From 1 min, default 5 min.
 	RefusedPause time.Duration
-	// OnEvent is told of "logged_in", "renewed" and "failed", the last with its error.
+	// OnEvent is called with "logged_in", "renewed" and "failed", the last with its error.
 	OnEvent func(event string, err *SourceError)
-	// HTTPClient is what asks Latchkey. Default one that follows no redirect.
+	// HTTPClient calls Latchkey. Default one that follows no redirects.
 	HTTPClient *http.Client
-	// Clock is the time. Default the system's.
+	// Clock is the client's clock. Default the system's.
 	Clock Clock
-	// Random gives numbers from 0 to 1. Default that of math/rand.
+	// Random returns numbers from 0 to 1. Default that of math/rand.
 	Random func() float64
 }
 
-// A TokenSource logs in once, keeps the token fresh, and lives on the token that it has while Latchkey is
-// away. It may be used by any number of goroutines.
+// A TokenSource logs in once, keeps the token fresh, and goes on with its current token while Latchkey is unavailable.
+// It is safe for concurrent use.
 type TokenSource struct {
 	baseURL     string
 	credentials func(context.Context) (Credentials, error)
@@ -70,15 +70,14 @@ type held struct {
 	renewAt, expiresAt time.Time
 }
 
-// A flight is the one call under way. Its result is set before done is closed.
+// A flight is a call that its callers share. Its result is set before done is closed.
 type flight struct {
 	done chan struct{}
 	held *held
 	err  error
 }
 
-// NewTokenSource returns a source of tokens that are got with these credentials, which it asks for before
-// each login.
+// NewTokenSource returns a token source. It calls credentials before each login.
 func NewTokenSource(
 	baseURL string,
 	credentials func(context.Context) (Credentials, error),
@@ -116,16 +115,16 @@ func NewTokenSource(
 	}, nil
 }
 
-// Static gives the same credentials at each login.
+// Static returns the same credentials at each login.
 func Static(username, password string) func(context.Context) (Credentials, error) {
 	return func(context.Context) (Credentials, error) { return Credentials{username, password}, nil }
 }
 
-// Credentials go to the address that was configured and to no other.
+// followNone follows no redirects: credentials must go to the configured address only.
 func followNone(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// AccessToken returns the token: the same for all callers until it is renewed. The context ends this
-// caller's wait alone. Its other error is a *SourceError.
+// AccessToken returns the token, which all callers share until it is renewed. The context ends this caller's wait only.
+// Any other error is a *SourceError.
 func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -137,7 +136,7 @@ func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 		s.mu.Unlock()
 		return "", errClosed
 	case s.held != nil && now.Before(s.held.expiresAt):
-		// A timer may be late, as after the machine has slept.
+		// The timer may be late, for example after the machine has slept.
 		if !now.Before(s.held.renewAt) && !now.Before(s.failedUntil) {
 			s.acquire()
 		}
@@ -166,8 +165,8 @@ func (f *flight) wait(ctx context.Context) (string, error) {
 	return f.held.token, nil
 }
 
-// Replace returns another token than refused, which a service has called unauthenticated. There is none
-// while Latchkey is away, or where this was asked less than ten seconds ago.
+// Replace returns another token in place of refused, which a service has refused. There is none while Latchkey is
+// unavailable, or if this was called less than ten seconds ago.
 func (s *TokenSource) Replace(ctx context.Context, refused string) (token string, ok bool) {
 	s.mu.Lock()
 	if s.held != nil && s.held.token != refused {
@@ -194,7 +193,7 @@ func (s *TokenSource) Retry() {
 	s.failure, s.failures = nil, 0
 }
 
-// Close ends the renewals. No token is given from then on.
+// Close ends the renewals. After it, no token is returned.
 func (s *TokenSource) Close() {
 	s.close()
 	s.mu.Lock()
@@ -227,8 +226,8 @@ func (s *TokenSource) GetRequestMetadata(ctx context.Context, _ ...string) (map[
 // RequireTransportSecurity is true: a token is as good as a password until it expires.
 func (s *TokenSource) RequireTransportSecurity() bool { return true }
 
-// Transport returns a RoundTripper that sends the token, and after a 401 the request once more with
-// another one where its body allows. The base is http.DefaultTransport where it is nil.
+// Transport returns a RoundTripper that sends the token, and repeats a request once with another token after a 401, if
+// its body can be sent again. A nil base means http.DefaultTransport.
 func (s *TokenSource) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
@@ -268,14 +267,14 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(withToken(again, other))
 }
 
-// A RoundTripper must not change the request that it is given.
+// withToken copies the request, because a RoundTripper must not change it.
 func withToken(request *http.Request, token string) *http.Request {
 	copied := request.Clone(request.Context())
 	copied.Header.Set("Authorization", "Bearer "+token)
 	return copied
 }
 
-// acquire has one call in flight, however many ask. The lock is held.
+// acquire gets a new token; all callers share one call. The caller holds the lock.
 func (s *TokenSource) acquire() *flight {
 	if s.flight == nil {
 		flight := &flight{done: make(chan struct{})}
@@ -292,7 +291,7 @@ func (s *TokenSource) acquire() *flight {
 	return s.flight
 }
 
-// attempt asks until there is a token, the time is over, or asking again is of no use.
+// attempt calls Latchkey until there is a token, the time is over, or another call cannot help.
 func (s *TokenSource) attempt(deadline time.Time) (*held, error) {
 	clock := s.options.Clock
 	for {
@@ -306,7 +305,7 @@ func (s *TokenSource) attempt(deadline time.Time) (*held, error) {
 		}
 		failure := asSourceError(err)
 		wait := s.fail(failure)
-		// While the token lasts nobody waits, so the timer does.
+		// While the current token is valid nobody waits, so the timer makes the next attempt.
 		mayWait := failure.Retryable() && s.current() == nil
 		if !mayWait || !clock.Now().Add(wait).Before(deadline) {
 			return nil, failure
@@ -317,7 +316,7 @@ func (s *TokenSource) attempt(deadline time.Time) (*held, error) {
 	}
 }
 
-// ask goes by the token where there is one, else or where that is refused by the password.
+// ask renews the token if there is a valid one. Otherwise, or if that is refused, it logs in by the password.
 func (s *TokenSource) ask(timeout time.Duration) (event, token string, err error) {
 	ctx, cancel := context.WithTimeout(s.closing, max(timeout, time.Millisecond))
 	defer cancel()
@@ -337,7 +336,7 @@ func (s *TokenSource) ask(timeout time.Duration) (event, token string, err error
 	return "logged_in", token, err
 }
 
-// current returns the token that still lasts, or nil.
+// current returns the token if it is still valid, or nil.
 func (s *TokenSource) current() *held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -379,7 +378,7 @@ func (s *TokenSource) fail(failure *SourceError) time.Duration {
 	return wait
 }
 
-// schedule has the token renewed after so long. The lock is held.
+// schedule renews the token after delay. The caller holds the lock.
 func (s *TokenSource) schedule(delay time.Duration) {
 	s.cancelTimer()
 	if s.closing.Err() == nil {

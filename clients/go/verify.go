@@ -20,10 +20,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A RefusalCode says why a token is refused.
+// A RefusalCode is the reason why a token is refused.
 type RefusalCode string
 
-// The codes of refusals. After the last two nothing is known of the token: answer 503, not 401.
+// The codes of refusals. With the last two the token could not be checked: answer 503, not 401.
 const (
 	Malformed              RefusalCode = "malformed"
 	Algorithm              RefusalCode = "algorithm"
@@ -47,48 +47,48 @@ func (e *TokenRefused) Error() string {
 	return "latchkey: token refused: " + strings.ReplaceAll(string(e.Code), "_", " ")
 }
 
-// Outage says that the token may be good: it could not be checked.
+// Outage reports whether the token could not be checked, so that it may be valid.
 func (e *TokenRefused) Outage() bool {
 	return e.Code == KeysUnavailable || e.Code == RevocationsUnavailable
 }
 
 // VerifierOptions are the options of a verifier; the zero value of each means its default.
 type VerifierOptions struct {
-	// Audience has an aud that a token must have. Without any, aud is not looked at.
+	// Audience lists values of which a token's aud must have one. If it is empty, aud is not checked.
 	Audience []string
-	// Leeway is the difference of clocks that is forgiven. Default 10 s, up to 5 min; a negative one means none.
+	// Leeway is the allowed clock difference. At most 5 min, default 10 s; a negative value means none.
 	Leeway time.Duration
 	// Types are the accepted values of the header's typ. Default JWT and at+jwt.
 	Types []string
-	// UnknownKeyPause is the least time between two reads for the sake of unknown kids. Default 10 s, from 1 s.
+	// UnknownKeyPause is the shortest time between two reads because of unknown kids. From 1 s, default 10 s.
 	UnknownKeyPause time.Duration
-	// RevocationsURL is where the server publishes revocations.
+	// RevocationsURL is the address of the list of revocations.
 	RevocationsURL string
-	// RevocationsMaxAge is how old a list that cannot be read anew may be. Default 1 min, from 10 s.
+	// RevocationsMaxAge is how old a list may be that cannot be read again. From 10 s, default 1 min.
 	RevocationsMaxAge time.Duration
-	// AcceptWithoutRevocations accepts tokens while no such list is to be had.
+	// AcceptWithoutRevocations accepts tokens without such a list.
 	AcceptWithoutRevocations bool
-	// Timeout is for one read. Default 5 s, from 100 ms.
+	// Timeout limits one read. From 100 ms, default 5 s.
 	Timeout time.Duration
-	// HTTPClient is what reads. Default one that follows no redirect.
+	// HTTPClient reads the documents. Default one that follows no redirects.
 	HTTPClient *http.Client
-	// Now is the time. Default the system's.
+	// Now returns the time. Default the system's.
 	Now func() time.Time
 }
 
-// Claims are those of a token that was verified.
+// Claims are the claims of a verified token.
 type Claims struct {
 	Subject, Issuer, ID string
 	Expires, Issued     time.Time
-	// AuthTime is when the user gave the password; zero where the token does not say.
+	// AuthTime is when the user gave the password; zero if the token does not say.
 	AuthTime time.Time
 	Roles    []string
-	// All has every claim as it stands in the token.
+	// All has all claims as they stand in the token.
 	All map[string]any
 }
 
 // A Verifier verifies access tokens by the published key set, without a call per token (RFC 7519, RFC 8725).
-// It may be used by any number of goroutines.
+// It is safe for concurrent use.
 type Verifier struct {
 	issuer      string
 	options     VerifierOptions
@@ -99,7 +99,7 @@ type Verifier struct {
 const (
 	tokenBytesMax   = 8192
 	revocationsType = "latchkey-revocations+jwt"
-	// revocationsAge is how old a list may be before a token waits for a new one.
+	// revocationsAge is the age after which the list is read again before a token is verified.
 	revocationsAge = 5 * time.Second
 )
 
@@ -186,7 +186,7 @@ func (v *Verifier) verifySignature(token string, kid any) (map[string]any, error
 		return nil, &TokenRefused{KeysUnavailable}
 	}
 	found := candidates(keys, kid)
-	// The key may be newer than the set, but a flood of made-up ids must cost nothing.
+	// The key may be newer than the cached set. Limited, so that a flood of made-up ids causes no requests.
 	if len(found) == 0 && v.keys.refresh(v.options.UnknownKeyPause) {
 		if keys, err = v.keys.get(); err != nil {
 			return nil, &TokenRefused{KeysUnavailable}
@@ -276,8 +276,8 @@ func (v *Verifier) readRevocations(body []byte) (*revocations, error) {
 	return &revocations{salt, users, keys}, nil
 }
 
-// revocations are users by a keyed digest of sub, with the second up to which their tokens are refused,
-// and keys.
+// revocations has users by a keyed digest of sub, with the second up to which their tokens are refused, and revoked
+// keys.
 type revocations struct {
 	salt  string
 	users map[string]any
@@ -325,7 +325,7 @@ func readKeys(body []byte) (map[string]*rsa.PublicKey, error) {
 	return keys, nil
 }
 
-// A token without kid, as old servers issue them, may be by any of the published keys.
+// candidates are the keys that may have signed a token. Without a kid, as in tokens of old servers, that is any key.
 func candidates(keys map[string]*rsa.PublicKey, kid any) []*rsa.PublicKey {
 	var found []*rsa.PublicKey
 	for name, key := range keys {
@@ -336,7 +336,7 @@ func candidates(keys map[string]*rsa.PublicKey, kid any) []*rsa.PublicKey {
 	return found
 }
 
-// headerOf is what the header says; whether it is true is not verified yet.
+// headerOf returns the header, which is not verified yet.
 func headerOf(token string) (map[string]any, error) {
 	part, _, _ := strings.Cut(token, ".")
 	text, err := base64.RawURLEncoding.DecodeString(part)
@@ -347,7 +347,7 @@ func headerOf(token string) (map[string]any, error) {
 	return header, nil
 }
 
-// typeName leaves out what RFC 7515 section 4.1.9 says may be left out.
+// typeName removes the prefix that a typ may omit, and its case, which does not matter (RFC 7515 section 4.1.9).
 func typeName(typ any) string {
 	return strings.TrimPrefix(strings.ToLower(fmt.Sprint(typ)), "application/")
 }
@@ -359,7 +359,7 @@ func isAmong(claim any) func(string) bool {
 	}
 }
 
-// textsOf reads a list of strings, which may be absent.
+// textsOf returns a list of strings; an absent one is empty.
 func textsOf(claim any) (texts []string, ok bool) {
 	if claim == nil {
 		return nil, true
@@ -379,15 +379,14 @@ func atSeconds(seconds float64) time.Time {
 
 type claimsKey struct{}
 
-// ClaimsOf returns the claims of a request that Demand has let through, or nil.
+// ClaimsOf returns the claims of a request that Demand has passed on, or nil.
 func ClaimsOf(ctx context.Context) *Claims {
 	claims, _ := ctx.Value(claimsKey{}).(*Claims)
 	return claims
 }
 
-// Demand returns a handler that lets requests with a good token through to next, those of users with one
-// of the roles where there are any. The others it answers as RFC 6750 section 3 says: 401, 403, and 503
-// where the token cannot be checked.
+// Demand returns a handler that passes requests with a valid token on to next; if roles are given, the user must have
+// one of them. It answers all others by RFC 6750 section 3: 401, 403, and 503 if the token cannot be checked.
 func (v *Verifier) Demand(next http.Handler, roles ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse := func(status int, name, value string) {

@@ -19,7 +19,7 @@ import (
 )
 
 type counts struct {
-	mu          sync.Mutex
+	mu             sync.Mutex
 	Calls          int    `json:"calls"`
 	Failed         int    `json:"failed"`
 	LastFailure    string `json:"lastFailure"`

@@ -1,5 +1,5 @@
-"""A service with the kit: it demands a token of its callers, and calls each of its PEERS ten times a second
-with its own. `/counts` tells how that went."""
+"""A service with the kit: it requires a token of its callers, and calls each of its PEERS ten times a second with its
+own. `/counts` shows the results."""
 
 import json
 import os
@@ -37,7 +37,7 @@ verifier = Verifier(
     os.environ.get("LATCHKEY_ISSUER", "NomicGameManager.Api"),
     f"{URL}/.well-known/jwks.json",
     revocations_url=f"{URL}/.well-known/revocations",
-    # An outage of Latchkey goes unnoticed for so long.
+    # How long an outage of Latchkey has no effect.
     revocations_max_age=120,
 )
 

@@ -1,4 +1,4 @@
-"""A source of access tokens: logs in once, keeps the token fresh, lives on it while Latchkey is away."""
+"""A source of access tokens: logs in once, keeps the token fresh, goes on with it while Latchkey is unavailable."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class TokenSourceError(Exception):
     """The only error of a token source. Holds no password and no token.
 
     `code` is `refused` (username, password or token), `rate_limited` (too many failed logins),
-    `unavailable` (Latchkey does not answer, or cannot), `protocol` (what answers is no Latchkey) or
-    `closed`.
+    `unavailable` (Latchkey does not answer, or answers that it cannot serve now), `protocol` (the answer is not
+    Latchkey's) or `closed`.
     """
 
     def __init__(self, code: ErrorCode, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.code = code
-        #: Seconds that Latchkey asks to wait, where it does.
+        #: Seconds that Latchkey asks to wait; None if it does not.
         self.retry_after = retry_after
 
     @property
     def is_retryable(self) -> bool:
-        """Whether asking again may help without anybody's doing."""
+        """Whether the same call may succeed later."""
         return self.code in ("rate_limited", "unavailable")
 
 
@@ -58,15 +58,15 @@ class _Held:
 
 
 class TokenSource:
-    """Usable from any number of threads.
+    """A token source, safe to use from several threads.
 
-    :param base_url: where Latchkey serves, such as `https://auth.example.com`
-    :param credentials: username and password, or a function that is asked before each login
-    :param renew_at: part of a token's life after which it is renewed, from .1 to .95
-    :param jitter: part of a token's life by which renewals are spread, before `renew_at`, from 0 to .1
-    :param timeout: seconds for one `token()` that has to ask Latchkey, retries included, from .1
-    :param refused_pause: seconds for which refused credentials are not sent again, from 60
-    :param on_event: told of `logged_in`, `renewed` and `failed`, the last with the error
+    :param base_url: address of Latchkey, such as `https://auth.example.com`
+    :param credentials: username and password, or a function that is called before each login
+    :param renew_at: part of a token's lifetime after which it is renewed, from .1 to .95
+    :param jitter: renewals come earlier by a random part of the lifetime, up to this one; from 0 to .1
+    :param timeout: seconds for one `token()` that has to call Latchkey, retries included, from .1
+    :param refused_pause: seconds during which refused credentials are not sent again, from 60
+    :param on_event: called with `logged_in`, `renewed` and `failed`, the last with the error
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TokenSource:
         self._on_event = on_event
         self._clock: Clock = clock or SystemClock()
         self._random = random
-        # Credentials go to the address that was configured and to no other.
+        # Credentials must go to the configured address only.
         self._http = http or httpx.Client(follow_redirects=False)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -105,11 +105,11 @@ class TokenSource:
         self._replaced_at = float("-inf")
 
     def token(self, wait: float | None = None) -> str:
-        """The access token: the same for all callers until it is renewed.
+        """Returns the access token, which all callers share until it is renewed.
 
-        :param wait: seconds after which this caller alone gives up
-        :raises TokenSourceError: where there is no token to be had within `timeout`
-        :raises TimeoutError: once `wait` is over
+        :param wait: seconds after which this caller stops waiting
+        :raises TokenSourceError: if no token can be had within `timeout`
+        :raises TimeoutError: after `wait`
         """
         with self._lock:
             if self._closing.is_set():
@@ -126,8 +126,8 @@ class TokenSource:
         return flight.result(wait).token
 
     def replace(self, refused: str) -> str | None:
-        """Another token than `refused`, which a service has called unauthenticated; None where none
-        is to be had: Latchkey is away, or this was asked less than ten seconds ago."""
+        """Returns another token in place of `refused`, which a service has refused. Returns None if Latchkey is
+        unavailable, or if this was called less than ten seconds ago."""
         with self._lock:
             if self._held is not None and self._held.token != refused:
                 return self._held.token
@@ -149,11 +149,11 @@ class TokenSource:
             self._failures = 0
 
     def auth(self) -> httpx.Auth:
-        """For httpx, sync or async: sends the token, and once more with another after a 401."""
+        """For httpx, sync or async: sends the token, and repeats a request once with another token after a 401."""
         return _HttpxAuth(self)
 
     def call_credentials(self) -> Any:
-        """For grpcio: call credentials that send the token, to combine with the channel's TLS."""
+        """For grpcio: call credentials that send the token, to combine with the channel's TLS credentials."""
         import grpc
 
         source = self
@@ -168,7 +168,7 @@ class TokenSource:
         return grpc.metadata_call_credentials(Plugin(), name="latchkey")
 
     def close(self) -> None:
-        """Ends the renewals. `token()` raises from then on."""
+        """Ends the renewals. After this, `token()` raises."""
         self._closing.set()
         with self._lock:
             self._cancel_timer()
@@ -184,7 +184,7 @@ class TokenSource:
         self.close()
 
     def _acquire(self) -> Future[_Held]:
-        """One call in flight, however many ask. The lock is held."""
+        """Gets a new token; all callers share one call. The caller holds the lock."""
         if self._flight is None:
             flight: Future[_Held] = Future()
             self._flight = flight
@@ -207,7 +207,7 @@ class TokenSource:
             flight.set_exception(failure)
 
     def _attempt(self, deadline: float) -> _Held:
-        """Asks until there is a token, the time is over, or asking again is of no use."""
+        """Calls Latchkey until there is a token, the time is over, or another call cannot help."""
         while True:
             sent_at = self._clock.now()
             try:
@@ -217,14 +217,14 @@ class TokenSource:
                     raise _closed() from thrown
                 error = _error_from(thrown)
                 wait = self._fail(error)
-                # While the token lasts nobody waits, so the timer does.
+                # While the current token is valid nobody waits, so the timer makes the next attempt.
                 may_wait = error.is_retryable and not self._is_holding()
                 if not may_wait or self._clock.now() + wait >= deadline:
                     raise error from thrown
                 self._clock.sleep(wait, self._closing)
 
     def _ask(self, timeout: float) -> tuple[str, str]:
-        """By the token where there is one, else or where that is refused by the password."""
+        """Renews the token if there is a valid one. Otherwise, or if that is refused, logs in by the password."""
         held = self._held
         if held is not None and self._clock.now() < held.expires_at:
             try:
@@ -288,7 +288,7 @@ class TokenSource:
         return wait
 
     def _schedule(self, delay: float) -> None:
-        """The lock is held."""
+        """Renews the token after `delay` seconds. The caller holds the lock."""
         self._cancel_timer()
         if not self._closing.is_set():
             self._cancel_timer = self._clock.timer(max(0.0, delay), self._renew)
@@ -336,7 +336,7 @@ def _with_token(request: httpx.Request, token: str) -> httpx.Request:
 
 
 def _is_repeatable(request: httpx.Request) -> bool:
-    """A body that was streamed is gone."""
+    """Whether the body can be sent again, which one that was streamed cannot."""
     return isinstance(request.stream, httpx.ByteStream)
 
 
@@ -374,7 +374,7 @@ def _error_of(response: httpx.Response, body: Any) -> TokenSourceError:
 
 
 def _life_of(token: str) -> float | None:
-    """`exp - iat` in seconds: read, but not verified, since the token came from Latchkey itself."""
+    """`exp - iat` in seconds. The claims are read but NOT verified, because the token came from Latchkey itself."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -1,4 +1,4 @@
-"""The time as the client sees it, so that tests can move it."""
+"""The client's clock, which tests can replace."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """The time in seconds since 1970."""
 
     def timer(self, delay: float, work: Callable[[], None]) -> Callable[[], None]:
-        """Calls `work` in a thread of its own after `delay` seconds. Returns what cancels it."""
+        """Calls `work` in a thread of its own after `delay` seconds. The returned function cancels it."""
 
     def sleep(self, delay: float, closing: threading.Event) -> None:
         """Waits for `delay` seconds, or until `closing` is set."""

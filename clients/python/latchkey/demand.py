@@ -1,5 +1,5 @@
-"""Demands a token of HTTP requests and answers as RFC 6750 section 3 says: 401 without a good one, 403
-where it lacks a role, 503 where it cannot be checked. Nothing of a refused request's body is read."""
+"""Requires a token in HTTP requests and answers by RFC 6750 section 3: 401 without a valid one, 403 if it lacks a
+role, 503 if it cannot be checked. The body of a refused request is not read."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class _Demand:
 
 
 class WsgiDemand(_Demand):
-    """For Flask, Django and what else is a WSGI application, which finds the claims in
-    `environ["latchkey.claims"]`."""
+    """For WSGI applications, such as Flask and Django. They find the claims in `environ["latchkey.claims"]`."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         verdict = self._check(environ.get("HTTP_AUTHORIZATION", ""))
@@ -56,8 +55,8 @@ class WsgiDemand(_Demand):
 
 
 class AsgiDemand(_Demand):
-    """For FastAPI, Starlette and what else is an ASGI application, which finds the claims in
-    `scope["latchkey.claims"]`. Lets lifespan events through, and refuses websockets without a good token."""
+    """For ASGI applications, such as FastAPI and Starlette. They find the claims in `scope["latchkey.claims"]`.
+    Passes on lifespan events, and refuses websockets without a valid token."""
 
     async def __call__(
         self,
@@ -74,7 +73,7 @@ class AsgiDemand(_Demand):
         if isinstance(verdict, Claims):
             await self._app({**scope, "latchkey.claims": verdict}, receive, send)
         elif scope["type"] == "websocket":
-            # Before it is accepted a server answers this with 403.
+            # A websocket that is closed before it is accepted is answered with 403.
             await send({"type": "websocket.close", "code": 1008})
         else:
             status, headers = verdict

@@ -35,15 +35,15 @@ RefusalCode = Literal[
 _TOKEN_BYTES_MAX = 8192
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REVOCATIONS_TYPE = "latchkey-revocations+jwt"
-#: How old a list of revocations may be before a token waits for a new one.
+#: The age after which the list of revocations is read again before a token is verified.
 _REVOCATIONS_AGE_SECONDS = 5.0
 _READ_AHEAD_AT = 0.8
 _BACK_OFF_MAX_SECONDS = 30.0
 
 
 class TokenRefused(Exception):
-    """The only error of a verifier; `code` says why. With `is_outage` the token may be good: what it
-    is checked against cannot be read. Answer 503 then, not 401."""
+    """The only error of a verifier; `code` gives the reason. With `is_outage` the token could not be checked and may be
+    valid: answer 503 then, not 401."""
 
     def __init__(self, code: RefusalCode) -> None:
         super().__init__(f"token refused: {code.replace('_', ' ')}")
@@ -56,7 +56,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a token that was verified. `exp`, `iat` and `auth_time` are seconds since the epoch."""
+    """The claims of a verified token. `exp`, `iat` and `auth_time` are in seconds since 1970."""
 
     sub: str
     iss: str
@@ -65,24 +65,24 @@ class Claims:
     jti: str | None
     auth_time: float | None
     roles: tuple[str, ...]
-    #: Every claim as it stands in the token.
+    #: All claims as they stand in the token.
     all: dict[str, Any]
 
 
 class Verifier:
-    """Usable from any number of threads.
+    """Verifies access tokens; safe to use from several threads.
 
-    :param issuer: `iss` of the tokens, compared as it is
-    :param jwks_url: where the key set is published
-    :param audience: `aud` that a token must have, or one of them; without it `aud` is not looked at
-    :param leeway: seconds of difference between clocks that are forgiven, from 0 to 300
+    :param issuer: `iss` of the tokens, compared exactly
+    :param jwks_url: the address of the key set
+    :param audience: the `aud` that a token must have; of several, one. Without it `aud` is not checked
+    :param leeway: allowed clock difference in seconds, from 0 to 300
     :param types: accepted values of the header's `typ`
-    :param unknown_key_pause: least seconds between two reads for the sake of unknown `kid`s, from 1 to 3600
-    :param revocations_url: where the server publishes revocations
-    :param revocations_max_age: seconds for which a list that cannot be read anew is used, from 10
-    :param without_revocations: whether tokens are accepted (`open`) while no such list is to be had
+    :param unknown_key_pause: shortest time in seconds between two reads because of unknown `kid`s, from 1 to 3600
+    :param revocations_url: the address of the list of revocations
+    :param revocations_max_age: how old, in seconds, a list may be that cannot be read again, from 10
+    :param without_revocations: whether tokens are accepted (`open`) or refused (`closed`) without such a list
     :param timeout: seconds for one read, from .1 to 60
-    :param now: the time in seconds since the epoch
+    :param now: returns the time in seconds since 1970
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Verifier:
             )
 
     def verify(self, token: str) -> Claims:
-        """The token's claims. :raises TokenRefused:"""
+        """Returns the token's claims. :raises TokenRefused:"""
         if len(token) > _TOKEN_BYTES_MAX or not _COMPACT.fullmatch(token):
             raise TokenRefused("malformed")
         header = _header_of(token)
@@ -149,7 +149,7 @@ class Verifier:
     def _verify_signature(self, token: str, kid: Any) -> dict[str, Any]:
         candidates = _candidates(self._key_set(), kid)
         if not candidates and self._keys.refresh(self._unknown_key_pause):
-            # The key may be newer than the set, but a flood of made-up ids must cost nothing.
+            # The key may be newer than the cached set. Limited, so that a flood of made-up ids causes no requests.
             candidates = _candidates(self._key_set(), kid)
         if not candidates:
             raise TokenRefused("unknown_key")
@@ -239,7 +239,7 @@ def _read_keys(text: str) -> dict[str, Any]:
 
 
 def _candidates(keys: dict[str, Any], kid: Any) -> list[Any]:
-    """A token without `kid`, as old servers issue them, may be by any of the published keys."""
+    """The keys that may have signed a token. Without a `kid`, as in tokens of old servers, that is any key."""
     if kid is None:
         return list(keys.values())
     return [keys[kid]] if isinstance(kid, str) and kid in keys else []
@@ -264,7 +264,7 @@ def _verify_by(token: str, candidates: list[Any]) -> dict[str, Any]:
 
 
 def _header_of(token: str) -> dict[str, Any]:
-    """What the header says; whether it is true is NOT verified yet."""
+    """The header, which is NOT verified yet."""
     part = token.split(".")[0]
     try:
         header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -276,7 +276,7 @@ def _header_of(token: str) -> dict[str, Any]:
 
 
 def _type_name(typ: Any) -> str:
-    """RFC 7515 section 4.1.9: `application/` may be left out, letter case does not count."""
+    """RFC 7515 section 4.1.9: `application/` may be missing, and the type is not case-sensitive."""
     return str(typ).lower().removeprefix("application/")
 
 
@@ -288,8 +288,8 @@ T = TypeVar("T")
 
 
 class _CachedDocument(Generic[T]):
-    """A document that is kept for as long as its `Cache-Control` says (RFC 9111), and while its server
-    is away for as long as `stale-if-error` says (RFC 5861)."""
+    """A document fetched over HTTP and cached by its `Cache-Control` (RFC 9111). While its server fails, the cached one
+    is used for the time of `stale-if-error` (RFC 5861)."""
 
     def __init__(
         self,
@@ -315,7 +315,7 @@ class _CachedDocument(Generic[T]):
         self._is_reading_ahead = False
 
     def value(self) -> T:
-        """The value, fresh or as stale as it may be. :raises Exception: what the last read raised."""
+        """Returns the value, if it is fresh or may be stale. :raises Exception: the error of the last read"""
         now = self._now()
         if self._has_value and now < self._fresh_until:
             if now >= self._ahead_at:
@@ -330,7 +330,7 @@ class _CachedDocument(Generic[T]):
         return self._value  # type: ignore[return-value]
 
     def refresh(self, pause: float) -> bool:
-        """Reads it anew, but not twice within `pause` seconds. Returns whether it did."""
+        """Reads the document again, but not twice within `pause` seconds. Returns whether it did."""
         seen = self._reads
         now = self._now()
         with self._lock:
@@ -359,7 +359,7 @@ class _CachedDocument(Generic[T]):
         threading.Thread(target=work, daemon=True).start()
 
     def _read(self, seen: int) -> None:
-        """One read at a time, which those who wait for it share; after a failure none for a while."""
+        """Reads once for all callers that wait; after a failure, pauses first."""
         with self._lock:
             if self._reads != seen:
                 return

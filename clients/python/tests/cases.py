@@ -1,6 +1,6 @@
-"""Holds the client and the verifier to the table of ../../cases.json.
+"""Runs the cases of ../../cases.json on the client and the verifier.
 
-LATCHKEY_CONTROL is the address that moves the server; ../../README.md says what the steps do.
+LATCHKEY_CONTROL is the address of the test that controls the server; ../../README.md describes the steps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def translated(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class MovedClock:
-    """Stands still until it is moved."""
+    """A clock that only the test moves."""
 
     def __init__(self, now: float) -> None:
         self._now = now
@@ -91,7 +91,7 @@ def expect_counts(wanted: dict[str, int]) -> None:
 
 
 class Run:
-    """The steps that move the server."""
+    """Runs the steps that concern the server."""
 
     def __init__(self, start: dict[str, Any]) -> None:
         self.start = start
@@ -116,7 +116,7 @@ class Run:
     def move(self, name: str, value: Any) -> None:
         before = command("advance", 0)["nowMs"]
         command(name, value)
-        # Some of them let time pass on the server.
+        # Some of these steps advance the server's clock.
         self.clock.advance((command("advance", 0)["nowMs"] - before) / 1000)
 
     def server(self, value: Any) -> None:

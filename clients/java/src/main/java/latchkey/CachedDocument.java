@@ -13,8 +13,8 @@ import java.util.function.Supplier;
 import java.util.regex.Pattern;
 
 /**
- * A document that is kept for as long as its {@code Cache-Control} says (RFC 9111), and while its server is
- * away for as long as {@code stale-if-error} says (RFC 5861).
+ * A document fetched over HTTP and cached by its {@code Cache-Control} (RFC 9111). While its server fails, the cached
+ * one is used for the time of {@code stale-if-error} (RFC 5861).
  */
 final class CachedDocument<T> {
   private static final int BODY_BYTES_MAX = 16 * 1024 * 1024;
@@ -23,15 +23,15 @@ final class CachedDocument<T> {
   private static final Pattern UNCACHED =
       Pattern.compile("(?:^|[\\s,])no-(?:store|cache)\\b", Pattern.CASE_INSENSITIVE);
 
-  /** Makes the value of a body. What it throws counts as a failed read. */
+  /** Converts a body to the value. If it throws, the read has failed. */
   interface Parser<T> {
     T parse(String body) throws Exception;
   }
 
   /**
-   * @param maxAge that of an answer without one
-   * @param maxAgeMost the longest that is obeyed
-   * @param stale in place of what the answer says; null where that counts
+   * @param maxAge the {@code max-age} of an answer without one
+   * @param maxAgeMost the longest {@code max-age} that is used
+   * @param stale replaces the answer's {@code stale-if-error}, unless null
    */
   record Options<T>(
       HttpClient http,
@@ -58,7 +58,7 @@ final class CachedDocument<T> {
     this.options = options;
   }
 
-  /** The value, fresh or as stale as it may be. Throws what the last read threw. */
+  /** Returns the value, if it is fresh or may be stale; otherwise throws the error of the last read. */
   T value() throws Exception {
     var now = options.now.get();
     var seen = stored;
@@ -75,7 +75,7 @@ final class CachedDocument<T> {
     return stored.value;
   }
 
-  /** Reads it anew, but not twice within {@code pause}. Those who come meanwhile share that read. */
+  /** Reads the document again, but not twice within {@code pause}. Calls during a read share that read. */
   boolean refresh(Duration pause) {
     var seen = stored;
     var now = options.now.get();
@@ -113,7 +113,7 @@ final class CachedDocument<T> {
               try {
                 read(seen);
               } catch (Exception late) {
-                // What is cached lasts for a while.
+                // The cached value is still valid.
               } finally {
                 isReadingAhead = false;
               }
@@ -123,7 +123,7 @@ final class CachedDocument<T> {
     thread.start();
   }
 
-  /** Once for all who have seen the same value; after a failure not for a while. */
+  /** Reads once for all callers that have seen the same value; after a failure, pauses first. */
   private void read(Stored<T> seen) throws Exception {
     reading.lock();
     try {

@@ -12,7 +12,7 @@ import java.time.Duration;
 import java.util.Base64;
 import java.util.Map;
 
-/** The calls of auth.v1.AuthService, by the Connect protocol in JSON. */
+/** The calls of auth.v1.AuthService, in the Connect protocol with JSON. */
 final class Calls {
   private static final int ANSWER_BYTES_MAX = 65_536;
 
@@ -95,7 +95,7 @@ final class Calls {
         TokenSourceException.Code.UNAVAILABLE, "Latchkey answers " + status, retryAfter);
   }
 
-  /** {@code exp - iat}, zero where there is none: read, but NOT verified, since it came from Latchkey. */
+  /** {@code exp - iat}, or zero. The claims are read but NOT verified: the token came from Latchkey itself. */
   static Duration lifeOf(String token) {
     try {
       var claims = JSONObjectUtils.parse(decoded(token.split("\\.")[1]));

@@ -5,12 +5,12 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The claims of a token that was verified.
+ * The claims of a verified token.
  *
  * @param id {@code jti}, or null
  * @param authTime when the user gave the password, or null
- * @param roles empty where the user has none
- * @param all every claim as it stands in the token
+ * @param roles empty if the user has none
+ * @param all all claims as they stand in the token
  */
 public record Claims(
     String subject,

@@ -7,22 +7,22 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
-/** The time as the client sees it, so that tests can move it. */
+/** The client's clock, which tests can replace. */
 public interface Clock {
   Instant now();
 
-  /** Calls {@code work} in another thread after {@code delay}. Returns what cancels it. */
+  /** Calls {@code work} in another thread after {@code delay}. The returned function cancels it. */
   Runnable timer(Duration delay, Runnable work);
 
   /** Waits for {@code delay}, or until {@code closing} is complete. */
   void sleep(Duration delay, CompletableFuture<Void> closing) throws InterruptedException;
 
-  /** The system's. Its threads do not keep the process alive. */
+  /** The system's clock. Its threads do not keep the process alive. */
   static Clock system() {
     return SystemClock.INSTANCE;
   }
 
-  /** The clock of the system. */
+  /** The system's clock. */
   final class SystemClock implements Clock {
     private static final SystemClock INSTANCE = new SystemClock();
 
@@ -52,7 +52,7 @@ public interface Clock {
       try {
         closing.get(delay.toMillis(), TimeUnit.MILLISECONDS);
       } catch (java.util.concurrent.TimeoutException | java.util.concurrent.ExecutionException over) {
-        // The time is over.
+        // The delay is over.
       }
     }
   }

@@ -1,6 +1,6 @@
 package latchkey;
 
-/** What a service logs in with. */
+/** The username and password of a service. */
 public record Credentials(String username, String password) {
   @Override
   public String toString() {

@@ -8,8 +8,8 @@ import java.util.Set;
 import java.util.regex.Pattern;
 
 /**
- * Demands a token of the requests of the JDK's HTTP server and answers as RFC 6750 section 3 says: 401 without a
- * good one, 403 where it lacks a role, 503 where it cannot be checked. A refused request's body is not read.
+ * Requires a token in requests to the JDK's HTTP server and answers by RFC 6750 section 3: 401 without a valid one, 403
+ * if it lacks a role, 503 if it cannot be checked. The body of a refused request is not read.
  */
 public final class Demand extends Filter {
   private static final Pattern BEARER =
@@ -20,14 +20,14 @@ public final class Demand extends Filter {
   private final Set<String> roles;
 
   /**
-   * @param roles of which the user must have one; without any every user may pass
+   * @param roles roles of which the user must have one; without any, every user may pass
    */
   public Demand(Verifier verifier, String... roles) {
     this.verifier = verifier;
     this.roles = Set.of(roles);
   }
 
-  /** The claims of a request that this has let through. */
+  /** The claims of a request that this filter has passed on. */
   public static Claims claimsOf(HttpExchange exchange) {
     return (Claims) exchange.getAttribute(CLAIMS);
   }
@@ -60,7 +60,7 @@ public final class Demand extends Filter {
     chain.doFilter(exchange);
   }
 
-  /** RFC 6750 section 2.1; null where there is none. */
+  /** The token by RFC 6750 section 2.1, or null. */
   static String bearerTokenOf(String authorization) {
     var found = BEARER.matcher(authorization == null ? "" : authorization);
     return found.matches() ? found.group(1) : null;

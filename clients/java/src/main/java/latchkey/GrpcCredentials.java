@@ -17,7 +17,7 @@ public final class GrpcCredentials extends CallCredentials {
     this.source = source;
   }
 
-  /** A token is as good as a password until it expires, so nothing is sent without TLS. */
+  /** Sends nothing without TLS, because a token is as good as a password until it expires. */
   @Override
   public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
     if (call.getSecurityLevel() != SecurityLevel.PRIVACY_AND_INTEGRITY) {

@@ -10,19 +10,19 @@ import io.grpc.Status;
 import java.util.Set;
 
 /**
- * Demands a token of the calls of a gRPC server: {@code UNAUTHENTICATED} without a good one, {@code
- * PERMISSION_DENIED} where it lacks a role, {@code UNAVAILABLE} where it cannot be checked. A refused call's
- * messages are not read. Needs io.grpc:grpc-api.
+ * Requires a token in calls to a gRPC server: {@code UNAUTHENTICATED} without a valid one, {@code PERMISSION_DENIED} if
+ * it lacks a role, {@code UNAVAILABLE} if it cannot be checked. The messages of a refused call are not read. Needs
+ * io.grpc:grpc-api.
  */
 public final class GrpcDemand implements ServerInterceptor {
-  /** The claims of a call that this has let through. */
+  /** The claims of a call that this interceptor has passed on. */
   public static final Context.Key<Claims> CLAIMS = Context.key("latchkey.claims");
 
   private final Verifier verifier;
   private final Set<String> roles;
 
   /**
-   * @param roles of which the user must have one; without any every user may pass
+   * @param roles roles of which the user must have one; without any, every user may pass
    */
   public GrpcDemand(Verifier verifier, String... roles) {
     this.verifier = verifier;

@@ -8,15 +8,15 @@ public final class TokenRefused extends Exception {
 
   /** Why a token is refused. */
   public enum Code {
-    /** No JSON Web Token, or longer than 8 KiB. */
+    /** It is not a JSON Web Token, or longer than 8 KiB. */
     MALFORMED,
-    /** Its header says anything but RS256. */
+    /** The header has another {@code alg} than RS256. */
     ALGORITHM,
-    /** A {@code typ} or {@code crit} that is not accepted. */
+    /** The header has a {@code typ} or {@code crit} that is not accepted. */
     TYPE,
-    /** No published key has its {@code kid}. */
+    /** No published key has the {@code kid}. */
     UNKNOWN_KEY,
-    /** That key has not signed it. */
+    /** The key has not signed the token. */
     SIGNATURE,
     ISSUER,
     AUDIENCE,
@@ -26,9 +26,9 @@ public final class TokenRefused extends Exception {
     /** By {@code iat} or {@code nbf}. */
     NOT_YET_VALID,
     REVOKED,
-    /** Nothing is known of the token: answer 503, not 401. */
+    /** The token could not be checked, because the key set cannot be read: answer 503, not 401. */
     KEYS_UNAVAILABLE,
-    /** The same. */
+    /** The token could not be checked, because the revocations cannot be read: answer 503, not 401. */
     REVOCATIONS_UNAVAILABLE
   }
 
@@ -43,7 +43,7 @@ public final class TokenRefused extends Exception {
     return code;
   }
 
-  /** Whether the token may be good: it could not be checked. */
+  /** Whether the token could not be checked, so that it may be valid. */
   public boolean isOutage() {
     return code == Code.KEYS_UNAVAILABLE || code == Code.REVOCATIONS_UNAVAILABLE;
   }

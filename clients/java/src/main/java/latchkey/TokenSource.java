@@ -17,8 +17,8 @@ import java.util.function.DoubleSupplier;
 import java.util.function.Supplier;
 
 /**
- * Logs in once, keeps the token fresh, and lives on the token that it has while Latchkey is away. Usable from
- * any number of threads.
+ * Logs in once, keeps the token fresh, and goes on with its current token while Latchkey is unavailable. Safe to use
+ * from several threads.
  */
 public final class TokenSource implements AutoCloseable {
   private static final Duration REPLACE_PAUSE = Duration.ofSeconds(10);
@@ -45,8 +45,8 @@ public final class TokenSource implements AutoCloseable {
   }
 
   /**
-   * @param baseUrl where Latchkey serves, such as {@code https://auth.example.com}
-   * @param credentials asked for before each login
+   * @param baseUrl address of Latchkey, such as {@code https://auth.example.com}
+   * @param credentials called before each login
    */
   public static Builder builder(String baseUrl, Supplier<Credentials> credentials) {
     return new Builder(baseUrl, credentials);
@@ -63,7 +63,7 @@ public final class TokenSource implements AutoCloseable {
     private BiConsumer<String, TokenSourceException> onEvent = (event, failure) -> {};
     private Clock clock = Clock.system();
     private DoubleSupplier random = () -> ThreadLocalRandom.current().nextDouble();
-    // Credentials go to the address that was configured and to no other.
+    // Credentials must go to the configured address only.
     private HttpClient http =
         HttpClient.newBuilder().followRedirects(HttpClient.Redirect.NEVER).build();
 
@@ -73,33 +73,33 @@ public final class TokenSource implements AutoCloseable {
       this.credentials = credentials;
     }
 
-    /** Part of a token's life after which it is renewed. Default .8, from .1 to .95. */
+    /** Part of a token's lifetime after which it is renewed. From .1 to .95, default .8. */
     public Builder renewAt(double part) {
       renewAt = inRange("renewAt", part, 0.1, 0.95);
       return this;
     }
 
-    /** Part of a token's life by which renewals are spread, before renewAt. Default .05, from 0 to .1. */
+    /** Renewals come earlier by a random part of the lifetime, up to this one. From 0 to .1, default .05. */
     public Builder jitter(double part) {
       jitter = inRange("jitter", part, 0, 0.1);
       return this;
     }
 
-    /** For one token() that has to ask Latchkey, retries included. Default 10 s, from 100 ms. */
+    /** The deadline of one token() that has to call Latchkey, retries included. From 100 ms, default 10 s. */
     public Builder timeout(Duration time) {
       inRange("timeout", time.toMillis(), 100, 600_000);
       timeout = time;
       return this;
     }
 
-    /** For how long refused credentials are not sent again. Default 5 min, from 1 min. */
+    /** The time during which refused credentials are not sent again. From 1 min, default 5 min. */
     public Builder refusedPause(Duration time) {
       inRange("refusedPause", time.toMillis(), 60_000, 86_400_000);
       refusedPause = time;
       return this;
     }
 
-    /** Told of {@code logged_in}, {@code renewed} and {@code failed}, the last with its error. */
+    /** Called with {@code logged_in}, {@code renewed} and {@code failed}, the last with its error. */
     public Builder onEvent(BiConsumer<String, TokenSourceException> listener) {
       onEvent = listener;
       return this;
@@ -130,7 +130,7 @@ public final class TokenSource implements AutoCloseable {
     }
   }
 
-  /** The token: the same for all callers until it is renewed. */
+  /** Returns the token, which all callers share until it is renewed. */
   public String token() throws TokenSourceException, InterruptedException {
     try {
       return token(Duration.ofDays(1));
@@ -140,9 +140,9 @@ public final class TokenSource implements AutoCloseable {
   }
 
   /**
-   * The same.
+   * Returns the token, which all callers share until it is renewed.
    *
-   * @throws TimeoutException once {@code wait} is over, for this caller alone
+   * @throws TimeoutException after {@code wait}, for this caller only
    */
   public String token(Duration wait)
       throws TokenSourceException, TimeoutException, InterruptedException {
@@ -151,7 +151,7 @@ public final class TokenSource implements AutoCloseable {
       if (closing.isDone()) throw closed();
       var now = clock.now();
       if (held != null && now.isBefore(held.expiresAt)) {
-        // A timer may be late, as after the machine has slept.
+        // The timer may be late, for example after the machine has slept.
         if (!now.isBefore(held.renewAt) && !now.isBefore(failedUntil)) acquire();
         return held.token;
       }
@@ -162,8 +162,8 @@ public final class TokenSource implements AutoCloseable {
   }
 
   /**
-   * Another token than {@code refused}, which a service has called unauthenticated; empty where none is to be
-   * had: Latchkey is away, or this was asked less than ten seconds ago.
+   * Returns another token in place of {@code refused}, which a service has refused. Empty if Latchkey is unavailable,
+   * or if this was called less than ten seconds ago.
    */
   public Optional<String> replace(String refused) throws InterruptedException {
     CompletableFuture<Held> asked;
@@ -190,7 +190,9 @@ public final class TokenSource implements AutoCloseable {
     failures = 0;
   }
 
-  /** Sends a request with the token; after a 401 once more with another, since java.net.http keeps the body. */
+  /**
+   * Sends a request with the token, and repeats it once with another token after a 401. java.net.http keeps the body.
+   */
   public <T> HttpResponse<T> send(
       HttpClient client, HttpRequest request, HttpResponse.BodyHandler<T> handler)
       throws TokenSourceException, IOException, InterruptedException {
@@ -207,7 +209,7 @@ public final class TokenSource implements AutoCloseable {
         .build();
   }
 
-  /** Ends the renewals. No token is given from then on. */
+  /** Ends the renewals. After it, no token is returned. */
   @Override
   public void close() {
     closing.complete(null);
@@ -226,7 +228,7 @@ public final class TokenSource implements AutoCloseable {
     }
   }
 
-  /** One call in flight, however many ask. The lock is held. */
+  /** Gets a new token; all callers share one call. The caller holds the lock. */
   private CompletableFuture<Held> acquire() {
     if (flight != null) return flight;
     var started = new CompletableFuture<Held>();
@@ -254,7 +256,7 @@ public final class TokenSource implements AutoCloseable {
     return started;
   }
 
-  /** Asks until there is a token, the time is over, or asking again is of no use. */
+  /** Calls Latchkey until there is a token, the time is over, or another call cannot help. */
   private Held attempt(Instant deadline) throws TokenSourceException, InterruptedException {
     for (; ; ) {
       var sentAt = clock.now();
@@ -269,7 +271,7 @@ public final class TokenSource implements AutoCloseable {
       }
       if (closing.isDone()) throw closed();
       var wait = fail(error);
-      // While the token lasts nobody waits, so the timer does.
+      // While the current token is valid nobody waits, so the timer makes the next attempt.
       var mayWait = error.isRetryable() && current() == null;
       if (!mayWait || !clock.now().plus(wait).isBefore(deadline)) throw error;
       clock.sleep(wait, closing);
@@ -277,7 +279,7 @@ public final class TokenSource implements AutoCloseable {
     }
   }
 
-  /** By the token where there is one, else or where that is refused by the password. */
+  /** Renews the token if there is a valid one. Otherwise, or if that is refused, logs in by the password. */
   private Held ask(Duration left, Instant sentAt)
       throws TokenSourceException, IOException, InterruptedException {
     var timeout = left.compareTo(Duration.ofMillis(1)) < 0 ? Duration.ofMillis(1) : left;
@@ -292,7 +294,7 @@ public final class TokenSource implements AutoCloseable {
     return hold("logged_in", calls.login(options.credentials.get(), timeout), sentAt);
   }
 
-  /** The token that still lasts, or null. */
+  /** The token if it is still valid, or null. */
   private synchronized Held current() {
     return held != null && clock.now().isBefore(held.expiresAt) ? held : null;
   }
@@ -330,7 +332,7 @@ public final class TokenSource implements AutoCloseable {
     return wait;
   }
 
-  /** The lock is held. */
+  /** The caller holds the lock. */
   private void schedule(Duration delay) {
     cancelTimer.run();
     if (closing.isDone()) return;
@@ -345,7 +347,7 @@ public final class TokenSource implements AutoCloseable {
     try {
       options.onEvent.accept(event, error);
     } catch (RuntimeException fault) {
-      // The listener's fault is not the token's.
+      // A failing listener must not affect the token.
     }
   }
 

@@ -6,15 +6,15 @@ import java.time.Duration;
 public final class TokenSourceException extends Exception {
   private static final long serialVersionUID = 1;
 
-  /** What kind of failure it was. */
+  /** The kind of the failure. */
   public enum Code {
     /** The username, the password or the token is not accepted. */
     REFUSED,
     /** Too many failed logins. */
     RATE_LIMITED,
-    /** Latchkey does not answer, or cannot. */
+    /** Latchkey does not answer, or answers that it cannot serve now. */
     UNAVAILABLE,
-    /** What answers is no Latchkey, or the request is wrong. */
+    /** The answer is not Latchkey's, or the request is wrong. */
     PROTOCOL,
     /** The source was closed. */
     CLOSED
@@ -33,12 +33,12 @@ public final class TokenSourceException extends Exception {
     return code;
   }
 
-  /** How long Latchkey asks to wait, zero where it does not. */
+  /** How long Latchkey asks to wait; zero if it does not. */
   public Duration retryAfter() {
     return retryAfter;
   }
 
-  /** Whether asking again may help without anybody's doing. */
+  /** Whether the same call may succeed later. */
   public boolean isRetryable() {
     return code == Code.RATE_LIMITED || code == Code.UNAVAILABLE;
   }

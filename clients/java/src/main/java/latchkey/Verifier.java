@@ -29,15 +29,15 @@ import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
 /**
- * Verifies access tokens by the published key set, without a call per token (RFC 7519, RFC 8725). Usable from
- * any number of threads.
+ * Verifies access tokens by the published key set, without a call per token (RFC 7519, RFC 8725). Safe to use from
+ * several threads.
  */
 public final class Verifier {
   private static final int TOKEN_BYTES_MAX = 8192;
   private static final Pattern COMPACT = Pattern.compile("[\\w-]+\\.[\\w-]+\\.[\\w-]+");
   private static final String REVOCATIONS_TYPE = "latchkey-revocations+jwt";
 
-  /** How old a list of revocations may be before a token waits for a new one. */
+  /** The age after which the list of revocations is read again before a token is verified. */
   private static final Duration REVOCATIONS_AGE = Duration.ofSeconds(5);
 
   private final Builder options;
@@ -73,8 +73,8 @@ public final class Verifier {
   }
 
   /**
-   * @param issuer {@code iss} of the tokens, compared as it is
-   * @param jwksUrl where the key set is published
+   * @param issuer {@code iss} of the tokens, compared exactly
+   * @param jwksUrl the address of the key set
    */
   public static Builder builder(String issuer, String jwksUrl) {
     return new Builder(issuer, URI.create(jwksUrl));
@@ -101,13 +101,13 @@ public final class Verifier {
       this.jwksUrl = jwksUrl;
     }
 
-    /** {@code aud} that a token must have, or one of them. Without any it is not looked at. */
+    /** The {@code aud} that a token must have; of several, one. Without any, {@code aud} is not checked. */
     public Builder audience(String... accepted) {
       audiences = Set.of(accepted);
       return this;
     }
 
-    /** Difference of clocks that is forgiven. Default 10 s, from 0 to 5 min. */
+    /** The allowed clock difference. From 0 to 5 min, default 10 s. */
     public Builder leeway(Duration time) {
       leeway = inRange("leeway", time, Duration.ZERO, Duration.ofMinutes(5));
       return this;
@@ -119,33 +119,33 @@ public final class Verifier {
       return this;
     }
 
-    /** Least time between two reads for the sake of unknown keys. Default 10 s, from 1 s to 1 h. */
+    /** The shortest time between two reads because of unknown keys. From 1 s to 1 h, default 10 s. */
     public Builder unknownKeyPause(Duration time) {
       unknownKeyPause =
           inRange("unknownKeyPause", time, Duration.ofSeconds(1), Duration.ofHours(1));
       return this;
     }
 
-    /** Where the server publishes revocations. */
+    /** The address of the list of revocations. */
     public Builder revocationsUrl(String url) {
       revocationsUrl = URI.create(url);
       return this;
     }
 
-    /** How old a list that cannot be read anew may be. Default 1 min, from 10 s to 1 day. */
+    /** How old a list may be that cannot be read again. From 10 s to 1 day, default 1 min. */
     public Builder revocationsMaxAge(Duration time) {
       revocationsMaxAge =
           inRange("revocationsMaxAge", time, Duration.ofSeconds(10), Duration.ofDays(1));
       return this;
     }
 
-    /** Accepts tokens while no such list is to be had. */
+    /** Accepts tokens without such a list. */
     public Builder acceptWithoutRevocations() {
       acceptsWithoutRevocations = true;
       return this;
     }
 
-    /** For one read. Default 5 s, from 100 ms to 1 min. */
+    /** The deadline of one read. From 100 ms to 1 min, default 5 s. */
     public Builder timeout(Duration time) {
       timeout = inRange("timeout", time, Duration.ofMillis(100), Duration.ofMinutes(1));
       return this;
@@ -171,7 +171,7 @@ public final class Verifier {
     }
   }
 
-  /** The token's claims. */
+  /** Verifies a token and returns its claims. */
   public Claims verify(String token) throws TokenRefused {
     if (token.length() > TOKEN_BYTES_MAX || !COMPACT.matcher(token).matches()) {
       throw new TokenRefused(TokenRefused.Code.MALFORMED);
@@ -191,7 +191,7 @@ public final class Verifier {
 
   private Map<String, Object> verifySignature(String token, Object kid) throws TokenRefused {
     var candidates = candidates(kid);
-    // The key may be newer than the set, but a flood of made-up ids must cost nothing.
+    // The key may be newer than the cached set. Limited, so that a flood of made-up ids causes no requests.
     if (candidates.isEmpty() && keys.refresh(options.unknownKeyPause)) candidates = candidates(kid);
     if (candidates.isEmpty()) throw new TokenRefused(TokenRefused.Code.UNKNOWN_KEY);
     try {
@@ -208,7 +208,7 @@ public final class Verifier {
     throw new TokenRefused(TokenRefused.Code.SIGNATURE);
   }
 
-  /** A token without {@code kid}, as old servers issue them, may be by any of the published keys. */
+  /** The keys that may have signed a token. Without a {@code kid}, as in tokens of old servers, that is any key. */
   private Collection<RSAPublicKey> candidates(Object kid) throws TokenRefused {
     Map<String, RSAPublicKey> known;
     try {
@@ -269,7 +269,7 @@ public final class Verifier {
     }
   }
 
-  /** Users by a keyed digest of {@code sub}, with the second up to which their tokens are refused. */
+  /** Users by a keyed digest of {@code sub}, with the second up to which their tokens are refused; and keys. */
   private record Revocations(String salt, Map<String, Object> users, List<String> keys) {
     boolean has(Claims claims, Object kid) {
       if (keys.contains(kid)) return true;
@@ -323,7 +323,7 @@ public final class Verifier {
     return found;
   }
 
-  /** What the header says; whether it is true is NOT verified yet. */
+  /** The header, which is NOT verified yet. */
   private static Map<String, Object> headerOf(String token) throws TokenRefused {
     try {
       return JSONObjectUtils.parse(Calls.decoded(token.split("\\.")[0]));
@@ -332,12 +332,12 @@ public final class Verifier {
     }
   }
 
-  /** RFC 7515 section 4.1.9: {@code application/} may be left out, letter case does not count. */
+  /** RFC 7515 section 4.1.9: {@code application/} may be missing, and the type is not case-sensitive. */
   private static String typeName(Object typ) {
     return String.valueOf(typ).toLowerCase(Locale.ROOT).replaceFirst("^application/", "");
   }
 
-  /** A list of strings, or null where it is none. */
+  /** A list of strings, or null if it is not one. */
   private static List<String> textsOf(Object claim) {
     if (!(claim instanceof List<?> list)) return null;
     var texts = new ArrayList<String>();

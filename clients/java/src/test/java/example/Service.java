@@ -20,8 +20,8 @@ import latchkey.TokenSource;
 import latchkey.Verifier;
 
 /**
- * A service with the kit: it demands a token of its callers, and calls each of its PEERS ten times a second with
- * its own. {@code /counts} tells how that went.
+ * A service with the kit: it requires a token of its callers, and calls each of its PEERS ten times a second with its
+ * own. {@code /counts} shows the results.
  */
 public final class Service {
   private static final AtomicInteger CALLS = new AtomicInteger();
@@ -48,7 +48,7 @@ public final class Service {
     var verifier =
         Verifier.builder(issuer, url + "/.well-known/jwks.json")
             .revocationsUrl(url + "/.well-known/revocations")
-            // An outage of Latchkey goes unnoticed for so long.
+            // How long an outage of Latchkey has no effect.
             .revocationsMaxAge(Duration.ofMinutes(2))
             .build();
 

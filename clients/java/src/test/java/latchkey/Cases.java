@@ -30,8 +30,8 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeoutException;
 
 /**
- * Holds the client and the verifier to the table of ../cases.json; ../README.md says what its steps do.
- * LATCHKEY_CONTROL is the address that moves the server.
+ * Runs the cases of ../cases.json on the client and the verifier; ../README.md describes the steps. LATCHKEY_CONTROL is
+ * the address of the test that controls the server.
  */
 public final class Cases {
   private static final String CONTROL = System.getenv("LATCHKEY_CONTROL");
@@ -109,7 +109,7 @@ public final class Cases {
     if (!isSo) throw new AssertionError(message);
   }
 
-  /** Stands still until it is moved. */
+  /** A clock that only the test moves. */
   private static final class MovedClock implements Clock {
     private record Due(Instant at, Runnable work) {}
 
@@ -177,7 +177,7 @@ public final class Cases {
     command("clear", null);
   }
 
-  /** Does the steps that move the server; false for any other. */
+  /** Runs the steps that concern the server; false for any other. */
   private static boolean moveServer(MovedClock clock, String name, JsonElement value)
       throws Exception {
     switch (name) {
@@ -191,7 +191,7 @@ public final class Cases {
       case "server", "fault", "user", "keys" -> {
         var before = command("advance", 0).get("nowMs").getAsLong();
         command(name, value);
-        // Some of them let time pass on the server.
+        // Some of these steps advance the server's clock.
         clock.advance(
             Duration.ofMillis(command("advance", 0).get("nowMs").getAsLong() - before));
       }
@@ -253,7 +253,7 @@ public final class Cases {
             source.token(Duration.ofMillis(1));
             throw new AssertionError("nobody gave up");
           } catch (TimeoutException expected) {
-            // As it should.
+            // Expected.
           }
         }
         case "replace" -> {
