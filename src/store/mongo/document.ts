@@ -142,6 +142,12 @@ export class UserMapping {
     return this.collation ? asked.normalize("NFC") : asked;
   }
 
+  /** The names to look for: a name may be stored in another Unicode form than it is sent in. */
+  queriedForms(username: string): string[] {
+    const queried = this.queriedUsername(username);
+    return this.collation ? [...new Set([queried, queried.normalize("NFD")])] : [queried];
+  }
+
   /** Filters by a condition on the username. May also find documents with the name elsewhere in a list. */
   nameFilter(condition: Document): Document {
     const { username } = this.fields;
@@ -290,10 +296,12 @@ export class UserMapping {
   }
 
   #notesOn(document: Document): string[] {
-    const { roles, tokensValidAfter } = this.fields;
+    const { username, roles, tokensValidAfter } = this.fields;
+    const name = this.usernameOf(document);
     const instant = at(document, tokensValidAfter);
     const isForever = (toInstant(instant)?.getTime() ?? 0) > Date.now();
     return [
+      ...(name?.includes(":") ? [`a ${username} with a colon, which HTTP Basic cannot carry`] : []),
       ...(readRoles(at(document, roles), this.#rolesSeparator).areAllRead
         ? []
         : [`${roles} that cannot be read: their tokens lack them`]),

@@ -2,7 +2,7 @@
  * Converts between a document's `_id` and the domain's user id. Depends on mongodb's BSON types and the
  * domain's users.
  */
-import { Binary, Long, ObjectId, UUID } from "mongodb";
+import { Binary, Long, ObjectId, Timestamp, UUID } from "mongodb";
 import { toUserId, type UserId } from "../../auth/users.js";
 import type { LegacyUuidOrder } from "../../config/presets.js";
 
@@ -22,6 +22,9 @@ function inOrder(bytes: Uint8Array, order: LegacyUuidOrder): Buffer {
   return Buffer.from(orders[order].map((index) => bytes[index] ?? 0));
 }
 
+/** To the driver a timestamp is a Long too, to MongoDB no number. */
+const isLong = (id: unknown) => id instanceof Long && !(id instanceof Timestamp);
+
 const isLegacyUuid = (id: unknown): id is Binary =>
   id instanceof Binary && id.sub_type === legacySubtype && id.length() === uuidBytes;
 
@@ -40,7 +43,7 @@ export class UserIds {
   /** The user id of an `_id`; undefined for a type that cannot be the subject of a token. */
   read(id: unknown): UserId | undefined {
     if (typeof id === "string") return toUserId("string", id);
-    if (Number.isSafeInteger(id) || id instanceof Long) return toUserId("int", String(id));
+    if (Number.isSafeInteger(id) || isLong(id)) return toUserId("int", String(id));
     if (id instanceof ObjectId) return toUserId("objectid", id.toHexString());
     if (isLegacyUuid(id)) {
       const order = this.#legacyOrder;

@@ -99,7 +99,7 @@ export class MongoUserImport {
     const questions = inParts(batch).map((part) => [
       this.#find({ _id: { $in: part.map(({ id }) => this.#mapping.ids.write(id)) } }),
       this.#find(
-        this.#named(part.map(({ username }) => this.#mapping.queriedUsername(username))),
+        this.#named(part.flatMap(({ username }) => this.#mapping.queriedForms(username))),
         this.#collation,
       ),
     ]);
@@ -300,9 +300,9 @@ export class MongoUserImport {
   ): Promise<void> {
     for (const [position, user] of users.entries()) {
       if (outcomes[position] !== undefined) continue;
-      const name = this.#mapping.queriedUsername(user.username);
+      const names = this.#mapping.queriedForms(user.username);
       const [sameId] = await this.#find({ _id: this.#mapping.ids.write(user.id) }, { limit: 1 });
-      const [sameName] = await this.#find(this.#named([name]), { limit: 1, ...this.#collation });
+      const [sameName] = await this.#find(this.#named(names), { limit: 1, ...this.#collation });
       const inTheWay = sameId ? "id_taken" : sameName ? "username_taken" : undefined;
       outcomes[position] = inTheWay ?? { refused: await this.#otherRule() };
     }

@@ -122,7 +122,8 @@ export class MongoUsers implements UserStore {
 
   async findByUsername(username: string): Promise<User | undefined> {
     const asked = this.#mapping.askedUsername(username);
-    const filter = this.#named(this.#mapping.queriedUsername(username));
+    const forms = this.#mapping.queriedForms(username);
+    const filter = this.#named(forms.length === 1 ? (forms[0] ?? "") : { $in: forms });
     const [user, inOtherCase] = await Promise.all([
       this.#findOnly(filter, this.#collation),
       this.#mapping.findsOtherCase ? this.#findInOtherCase(asked) : undefined,
