@@ -1,7 +1,7 @@
 /**
- * `npm run bench:flood`: logins at four times the hash capacity beside a steady stream of token
- * re-issues. Prints what the flood does to the re-issues, against the same stream alone; then what the
- * gate gains by widening while no token is renewed, and what that costs the first one that is.
+ * `npm run bench:flood`: logins at four times the hash capacity beside a steady stream of token renewals. Prints the
+ * durations of the renewals beside the flood and alone. Then it prints how many more logins the gate allows while no
+ * token is renewed, and how much longer the first renewal after that takes.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -40,7 +40,7 @@ function call(url, agent, path, headers, body = "") {
   });
 }
 
-/** Calls at a fixed rate, whatever the answers take; resolves with all answers. */
+/** Calls at a fixed rate, no matter how long the answers take; resolves with all answers. */
 async function steadily(perSecond, forSeconds, once) {
   const answers = [];
   const start = performance.now();
@@ -52,7 +52,7 @@ async function steadily(perSecond, forSeconds, once) {
   return Promise.all(answers);
 }
 
-/** The service, for as long as `use` takes. */
+/** Runs the service while `use` runs. */
 async function withServer(more, use) {
   const server = await start([main, "serve"], { ...env, ...more });
   try {
@@ -75,7 +75,7 @@ function createClient(url) {
   };
 }
 
-/** In a thread of its own: what the client of the renewals waits for is not to be this. */
+/** Runs the flood in a thread of its own, so that it does not slow down the client of the renewals. */
 function flood(url, perSecond) {
   const worker = new Worker(new URL(import.meta.url), { workerData: { url, perSecond } });
   return new Promise((done, failed) => worker.once("message", done).once("error", failed));
@@ -84,7 +84,7 @@ function flood(url, perSecond) {
 const ms = (answers) => answers.map((answer) => answer.ms);
 
 async function measureFlood(client, managementUrl) {
-  /** Since the last time it was asked for, in milliseconds. */
+  /** The 99th percentile since the last call, in milliseconds. */
   const loopDelay = async () => {
     const page = await (await fetch(`${managementUrl}/metrics`)).text();
     return 1000 * Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(page)?.[1]);
@@ -112,9 +112,9 @@ async function measureFlood(client, managementUrl) {
   console.log(
     `hash capacity: ${perSecond.toFixed(0)} logins/s; offered: ${Math.ceil(4 * perSecond)}/s`,
   );
-  console.log(`re-issues: ${beside.length} beside the flood, ${failed} failed`);
+  console.log(`renewals: ${beside.length} beside the flood, ${failed} failed`);
   console.log(
-    `re-issue p99: ${p99Alone.toFixed(1)} ms alone, ${p99Beside.toFixed(1)} ms beside the flood, ratio ${(p99Beside / p99Alone).toFixed(2)}`,
+    `renewal p99: ${p99Alone.toFixed(1)} ms alone, ${p99Beside.toFixed(1)} ms beside the flood, ratio ${(p99Beside / p99Alone).toFixed(2)}`,
   );
   console.log(
     `event loop delay p99 beside the flood: ${loopDelayMs.toFixed(1)} ms (timer resolution included)`,
@@ -124,7 +124,7 @@ async function measureFlood(client, managementUrl) {
   );
 }
 
-/** Sixteen clients that log in for `windowMs`, then one re-issue in their midst. */
+/** Sixteen clients log in for `windowMs`; then a renewal is made among them. */
 async function measureQuiet(client, token) {
   let isOver = false;
   let count = 0;
@@ -143,7 +143,7 @@ async function measureQuiet(client, token) {
   return { perSecond, ms: renewal.ms };
 }
 
-/** Both gates in turn, so that whatever else the machine does befalls both. */
+/** Measures both gates in turn, so that other work of the machine affects both. */
 async function compareWidths(wide, narrow) {
   const { token } = JSON.parse((await wide.login()).body);
   const figures = { wide: [], narrow: [] };
@@ -159,7 +159,7 @@ async function compareWidths(wide, narrow) {
       0.5,
     );
     console.log(
-      `no token renewed, ${name} gate: ${perSecond.toFixed(0)} logins/s, then the first re-issue in ${quantile(ms(all), 0.5).toFixed(1)} ms (medians)`,
+      `no token renewed, ${name} gate: ${perSecond.toFixed(0)} logins/s, then the first renewal in ${quantile(ms(all), 0.5).toFixed(1)} ms (medians)`,
     );
   }
 }

@@ -1,11 +1,11 @@
 /**
- * `npm run bench:import`: `users import` and `doctor` on both stores, of mixed hash families and of two
- * sizes, the second ten times the first. Prints lines a second, CPU time and peak memory of our process,
- * and on MongoDB what its driver's bare `insertMany` of the same users takes in the same run.
+ * `npm run bench:import`: `users import` and `doctor` on both stores, with mixed hash families and two sizes, the
+ * second ten times the first. Prints lines a second, CPU time and peak memory of our process, and for MongoDB the rate
+ * of the driver's own `insertMany` of the same users in the same run.
  *
- *   npm run bench:import [-- USERS]       (20,000 and 200,000 unless told otherwise)
+ *   npm run bench:import [-- USERS]       (default: 20,000 and 200,000)
  *
- * MongoDB is that of `MONGODB_URI`, or else the one that the tests have installed.
+ * Uses the MongoDB of `MONGODB_URI`, or the one that the tests have installed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,7 +22,7 @@ const root = resolve(import.meta.dirname, "..");
 const main = join(root, "dist/src/main.js");
 const folder = mkdtempSync(join(tmpdir(), "latchkey-import-"));
 
-/** One hash of each family that Python's frameworks write, so that the census has much to tell. */
+/** One hash of each family that Python's frameworks write, so that the census has many groups. */
 const hashes = Object.values(
   Object.fromEntries(
     JSON.parse(readFileSync(join(root, "test/vectors/hashes-python.json"), "utf8")).flatMap(
@@ -38,15 +38,15 @@ const user = (id) => ({
   roles: ["player"],
 });
 
-/** As it ends it tells its CPU time in µs. */
+/** Makes the process print its CPU time in µs when it ends. */
 const telling = `data:text/javascript,${encodeURIComponent(`
 import { writeSync } from "node:fs";
 process.on("exit", () => writeSync(3, JSON.stringify(process.resourceUsage())));`)}`;
-/** Garbage may lie about in MiB that would hide the rest, and a heap that grows is the end of the process. */
+/** A small heap limit, so that garbage does not hide the memory in use, and a growing heap ends the process. */
 const boundedHeap = ["--max-semi-space-size=1", "--max-old-space-size=48"];
 const sampleMs = 20;
 
-/** Memory of its own in MiB: the pages of the store's file that it has mapped are the system's. */
+/** The process's own memory in MiB, without the mapped pages of the store's file. */
 function ownMib(pid) {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -87,7 +87,7 @@ async function usersFile(count) {
   return path;
 }
 
-/** Users a second that the driver's bare `insertMany` writes: no importer through it is faster. */
+/** Users a second that the driver's own `insertMany` writes: the limit of any import through it. */
 async function rawInsert(uri) {
   const client = new MongoClient(uri, { writeConcern: { w: "majority" } });
   const users = client.db().collection("raw");
@@ -142,7 +142,7 @@ async function measure(store, envOf, rawOf) {
   }
 }
 
-/** The connection string of a server, and what stops it; undefined where there is none. */
+/** The connection string of a server, and a function that stops it; undefined if there is no server. */
 async function startMongo() {
   const given = process.env.MONGODB_URI;
   if (given) {

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:junk [count]`: failed logins of that many usernames that nobody has, 100,000 by default,
- * each from a network of its own. Prints what is kept of them and how fast the throttle answers, before
- * and after; fails where more is kept than the store's bound. On MongoDB where `MONGODB_URI` is set.
+ * `npm run bench:junk [count]`: failed logins of that many unknown usernames, by default 100,000, each from a network
+ * of its own. Prints how many documents are kept of them, and how fast the throttle answers before and after. Fails if
+ * more documents are kept than the store's limit. Uses MongoDB if `MONGODB_URI` is set.
  */
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ import { openEmbeddedStore } from "../dist/src/store/embedded.js";
 import { openMongoStore } from "../dist/src/store/mongo.js";
 
 const count = Number(process.argv[2] ?? 100_000);
-/** Of usernames and networks together, so that half of them have to go. */
+/** A limit for usernames and networks together, so that half of the documents must be removed. */
 const throttleDocumentsMax = count;
 const atOnce = 500;
 const lookups = 2000;

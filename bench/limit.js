@@ -1,4 +1,4 @@
-/** The physical limits: the operations that a request cannot do without, with nothing around them. */
+/** The physical limits: the operations that every request needs, measured alone. */
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { verify as verifyHash } from "@node-rs/argon2";
@@ -21,7 +21,7 @@ export function measureLimit(keyFile, rounds = 5, count = 1000) {
   return figures.sort((a, b) => a - b)[Math.floor(rounds / 2)];
 }
 
-/** Argon2 verifications a second with nothing around them, two at a time. */
+/** Argon2 verifications a second, measured alone, two at a time. */
 export async function measureHashes(encoded, password, count) {
   let left = count;
   const loop = async () => {

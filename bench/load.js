@@ -13,8 +13,7 @@ function bytesOf({ method = "POST", path, headers, body = "" }, hostname) {
 }
 
 /**
- * Latencies in milliseconds of `count` requests over HTTP/1.1: all the same, or of each connection one
- * of several.
+ * Latencies in milliseconds of `count` requests over HTTP/1.1: one request for all connections, or one for each.
  */
 export async function loadHttp1(url, oneOrMore, { count, concurrency }) {
   const { hostname, port } = new URL(url);

@@ -1,4 +1,4 @@
-/** What is measured: processes of their own, and what they take of the machine. */
+/** Starts the measured processes and reads their CPU time and memory. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -8,13 +8,13 @@ import { createInterface } from "node:readline";
 export const main = resolve(import.meta.dirname, "../dist/src/main.js");
 const { PATH } = process.env;
 
-/** Runs a command of Latchkey's to its end. @throws Error where it fails. */
+/** Runs a command of Latchkey to its end. @throws Error if it fails */
 export function run(args, env, input = "") {
   const stdio = ["pipe", "ignore", "inherit"];
   execFileSync(process.execPath, [main, ...args], { env: { PATH, ...env }, input, stdio });
 }
 
-/** Starts `node args`, on ports of the system's choice, and resolves once it has said where it listens. */
+/** Starts `node args` on free ports, and resolves once it has printed its address. */
 export async function start(args, env) {
   const child = spawn(process.execPath, args, {
     env: { PATH, PORT: "0", MANAGEMENT_PORT: "0", ...env },

@@ -1,11 +1,10 @@
 /**
- * `npm run bench`: CPU time per request of Latchkey and of its peers, measured in turn in one run, as a
- * ratio to the two RSA operations that a re-issue cannot do without; logins against the hashes alone,
- * and the time to the first answer.
+ * `npm run bench`: CPU time per request of Latchkey and of its peers, measured in turn in one run, as a ratio to the
+ * two RSA operations that every renewal needs; logins compared with the hashes alone; and the time to the first answer.
  *
  *   npm run bench -- --rounds 5 --json new.json
  *   npm run bench -- --compare old.json
- *   npm run bench -- --only re-issue --users 1000000
+ *   npm run bench -- --only renewal --users 1000000
  *   BENCH_MONGODB_URI=mongodb://127.0.0.1/bench npm run bench -- --only MongoDB
  */
 import { generateKeyPairSync } from "node:crypto";
@@ -30,10 +29,10 @@ const { values: options } = parseArgs({
   },
 });
 const concurrency = 16;
-/** Requests before those that count: the compiler goes on for that long. */
+/** Requests before the measured ones, until V8's compiler has finished. */
 const warmup = 15_000;
 const requests = Number(options.requests);
-/** At least so much, or the 10 ms that the kernel counts in would show. */
+/** The least CPU time of a measurement, because the kernel counts in steps of 10 ms. */
 const measuredCpuMicros = 1_000_000;
 const loginsPerWindow = 150;
 
@@ -46,12 +45,12 @@ writeFileSync(keyFile, privateKey.export({ type: "pkcs8", format: "pem" }), { mo
 const password = "correct horse battery";
 const rpcPath = "/auth.v1.AuthService/IssueToken";
 
-/** Each client is a user of its own: the throttle counts many logins of one at once as guesses. */
+/** One user for each client, because the throttle counts many simultaneous logins of one user as guesses. */
 const usernames = Array.from({ length: concurrency }, (_, index) => `user${index + 1}`);
-/** Whose hashes cost next to nothing. */
+/** Users whose hashes cost almost nothing. */
 const warmupUsernames = usernames.map((username) => `warmup-${username}`);
 
-/** How a row calls; `token` is one that the server accepts. */
+/** The requests of each row; the server accepts `token`. */
 const calls = {
   rest: (token) => ({ path: "/api/auth/token", headers: { authorization: `Bearer ${token}` } }),
   login: (names) =>
@@ -100,7 +99,7 @@ const bare = {
 };
 
 const rows = [
-  ["REST re-issue", latchkey(), loadHttp1, calls.rest],
+  ["REST renewal", latchkey(), loadHttp1, calls.rest],
   ["  bare node:http, jose", peer("node-http-jose.js"), loadHttp1, calls.rest],
   ["  Fastify, fast-jwt", peer("fastify-fast-jwt.js"), loadHttp1, calls.rest],
   [
@@ -109,13 +108,13 @@ const rows = [
     loadHttp1,
     calls.clientCredentials,
   ],
-  ["REST re-issue, 2 workers", latchkey({ WORKERS: "2" }), loadHttp1, calls.rest],
+  ["REST renewal, 2 workers", latchkey({ WORKERS: "2" }), loadHttp1, calls.rest],
   ...(many
-    ? [[`REST re-issue, ${options.users} users`, latchkey(many), loadHttp1, calls.rest]]
+    ? [[`REST renewal, ${options.users} users`, latchkey(many), loadHttp1, calls.rest]]
     : []),
   ...(mongo
     ? [
-        ["REST re-issue, MongoDB", latchkey(mongo), loadHttp1, calls.rest],
+        ["REST renewal, MongoDB", latchkey(mongo), loadHttp1, calls.rest],
         [
           "  bare node:http, jose, MongoDB",
           peer("node-http-jose.js", mongo),
@@ -180,7 +179,7 @@ const token = (kid) =>
     .setProtectedHeader({ typ: "JWT", alg: "RS256", kid })
     .sign(privateKey);
 
-/** What each of the requests that `work` says it made took of the server, and how many went in a second. */
+/** The server's CPU time for each request that `work` makes, and the number of requests a second. */
 async function costOf(pid, work) {
   const [cpu, time] = [cpuMicros(pid), performance.now()];
   const count = await work();
@@ -224,7 +223,7 @@ async function measureStart(server, path) {
   return elapsed;
 }
 
-/** Logins a second with two hashes at a time, and in turn the same hashes with nothing around them. */
+/** Logins a second with two hashes at a time, and, in turn, the same hashes alone. */
 async function measureLogins() {
   const encoded = await hash(password);
   const running = await startServer(latchkey({ HASH_CONCURRENCY: "2", REHASH: "off" }));
@@ -253,7 +252,7 @@ try {
   const { keys } = await (await fetch(`${published.url}/.well-known/jwks.json`)).json();
   await published.stop();
   const signed = await token(keys[0].kid);
-  // Else the token is from the future.
+  // Otherwise the token would be from the future.
   await new Promise((resolve) => setTimeout(resolve, 5000));
 
   const limits = [];

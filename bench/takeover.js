@@ -1,8 +1,9 @@
 /**
- * What a take-over costs: forwarding beside a bare proxy, a led login beside one without a take-over, the
- * slowest answers under an old server that hangs, and how far failed logins can be told apart by time.
+ * The costs of a take-over: forwarding compared with a bare proxy, a login that Latchkey leads compared with one
+ * without a take-over, the slowest answers while the old server hangs, and how well failed logins can be told apart by
+ * their duration.
  *
- *   npm run bench:takeover [-- ROUNDS [BENCH]]     (3 unless told otherwise; the best of them counts)
+ *   npm run bench:takeover [-- ROUNDS [BENCH]]     (default: 3; the best one counts)
  */
 import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +16,7 @@ import { cpuMicros, main, run, start } from "./process.js";
 const rounds = Number(process.argv[2] ?? 3);
 const only = process.argv[3];
 const path = "/api/auth/token";
-/** Of every user of the old server. */
+/** The password of every user of the old server. */
 const password = "an old password";
 const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
 const peers = join(import.meta.dirname, "peers");
@@ -43,7 +44,7 @@ const latchkey = (name, env) =>
     ...env,
   });
 
-/** Microseconds of CPU a request, the best of the rounds, of several servers in turn. */
+/** CPU microseconds a request of several servers, measured in turn; the best of the rounds. */
 async function compare(servers, request, load) {
   const best = servers.map(() => Infinity);
   for (const { url } of servers) await loadHttp1(url, request, { ...load, count: load.warm });
@@ -65,7 +66,7 @@ async function benchForwarding() {
   const first = await fetch(old.url, { method: "POST", headers: { authorization: "Bearer x" } });
   const { token } = await first.json();
   const bearer = { path, headers: { authorization: `Bearer ${token}` } };
-  // Until only the hundredth of a core is left for comparing.
+  // Long enough to use up the saved time for comparing.
   const load = { count: 20_000, warm: 80_000, concurrency: 16 };
   const [bare, ours] = await compare([proxy, led], bearer, load);
   console.log(
@@ -132,7 +133,7 @@ async function benchHanging() {
   await led.stop();
 }
 
-/** The share of pairs in which a value of `b` is the greater one; ties count half. */
+/** The share of pairs in which the value of `b` is greater; ties count half. */
 function areaUnderCurve(a, b) {
   let greater = 0;
   for (const x of a) for (const y of b) greater += y > x ? 1 : y === x ? 0.5 : 0;

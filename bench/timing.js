@@ -1,10 +1,9 @@
 /**
- * How far existing names and unknown ones can be told apart by time, over HTTP: the area under the curve
- * (0.5: not at all, 1: always) over interleaved samples. First between the kinds of users with a plain
- * wrong password, the two most different ones; then, for each class of request, between names that exist and
- * names that do not.
+ * Whether existing and unknown names can be told apart by the response time over HTTP: the area under the curve (0.5:
+ * not at all, 1: always) over interleaved samples. First for the two kinds of users that differ most, with a wrong
+ * password; then, for each kind of request, for existing and unknown names.
  *
- *   npm run bench:timing [-- SAMPLES]     (300 of each unless told otherwise)
+ *   npm run bench:timing [-- SAMPLES]     (default: 300 of each)
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -28,7 +27,7 @@ const collections = {
   },
 };
 
-/** The share of pairs in which a value of `b` is the greater one; ties count half. */
+/** The share of pairs in which the value of `b` is greater; ties count half. */
 function areaUnderCurve(a, b) {
   let greater = 0;
   for (const x of a) for (const y of b) greater += y > x ? 1 : y === x ? 0.5 : 0;
@@ -36,7 +35,7 @@ function areaUnderCurve(a, b) {
   return Math.max(area, 1 - area);
 }
 
-/** The two classes that can best be told apart. */
+/** The two classes that differ most. */
 function mostDifferent(times) {
   const names = Object.keys(times);
   const pairs = names.flatMap((a, i) => names.slice(i + 1).map((b) => [a, b]));
@@ -45,7 +44,7 @@ function mostDifferent(times) {
     .sort((x, y) => y.area - x.area)[0];
 }
 
-/** The same times dealt out at random: what is left to tell apart then is noise. */
+/** The same times, assigned to the classes at random: the remaining difference is noise. */
 function shuffled(times) {
   const all = Object.values(times)
     .flat()
@@ -69,7 +68,7 @@ function usersOf(hashes) {
   );
 }
 
-/** Names by class; each class has all families of the collection in the same proportion. */
+/** Names by class. Each class has all hash families in the same proportion. */
 function classesOf(hashes) {
   const families = Object.keys(hashes);
   const names = (form) => (i) =>
@@ -82,7 +81,7 @@ function classesOf(hashes) {
   };
 }
 
-/** What is sent in each class of request. */
+/** The credentials of each kind of request. */
 const forms = {
   plain: (name) => [name, "wrong"],
   NUL: (name) => [name, "wrong\0"],
@@ -97,7 +96,7 @@ const forms = {
   "no bytes": (name) => [name, ""],
 };
 
-/** For each class of request the area between existing and unknown names, and what chance makes of it. */
+/** For each kind of request the area for existing and unknown names, and the area by chance. */
 async function measureForms(login, classes) {
   const lines = [];
   for (const [form, make] of Object.entries(forms)) {
@@ -128,7 +127,7 @@ async function measure(label, hashes) {
     AUDIT_LOG: "off",
   };
   const file = join(folder, "users.ndjson");
-  // As many as samples: which family a name's decoy has is drawn by lot, and few draws are not even.
+  // One name for each sample, because a name's decoy has a random family, and few names would not cover all evenly.
   const hashless = Array.from({ length: samples }, (_, i) => ({
     _id: `h${i}`,
     username: `hashless-${i}`,

@@ -1,5 +1,5 @@
 /**
- * What traces cost: CPU time of a token re-issue without them, with them, and of another build.
+ * The cost of traces: CPU time of a renewal without them, with them, and in another build.
  *
  *   npm run bench:tracing -- --before ../older/dist/src/main.js
  */
@@ -22,7 +22,7 @@ const folder = mkdtempSync(join(tmpdir(), "latchkey-bench-"));
 const password = "correct horse battery";
 const env = { DATA_DIR: folder };
 
-/** Takes whatever it is sent, in this process, whose time does not count. */
+/** A collector in this process, whose CPU time does not count; accepts everything. */
 const collector = createServer((req, res) => req.resume().on("end", () => res.end()));
 await new Promise((listening) => collector.listen(0, "127.0.0.1", listening));
 const tracing = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.address().port}` };

@@ -10,7 +10,7 @@ const uri = process.env.MONGODB_URI;
 const users = uri && new MongoClient(uri).db().collection("users");
 const findUser = (id) => users?.findOne({ _id: id }, { projection: { disabled: 1 } });
 
-/** As Latchkey answers it, byte for byte but the key's name. */
+/** Latchkey's own answer, byte for byte except for the key id. */
 const jwk = {
   ...publicKey.export({ format: "jwk" }),
   use: "sig",

@@ -1,4 +1,4 @@
-/** An old server that costs next to nothing: `userN` with the password `an old password`, tokens made beforehand. */
+/** An old server that costs almost nothing: users `userN`, the password `an old password`, tokens made in advance. */
 import { sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -18,7 +18,7 @@ function tokenOf(sub) {
   return tokens.get(sub);
 }
 
-/** The subject of right credentials. */
+/** The subject, if the credentials are right. */
 function subjectOf([scheme, value]) {
   if (scheme === "Bearer") return "0";
   const [, id] = /^user(\d+):an old password$/.exec(Buffer.from(value, "base64").toString()) ?? [];

@@ -1,4 +1,4 @@
-/** The least that a proxy on undici does: request in, request on, answer back. */
+/** A minimal proxy on undici: passes on the request and returns the answer. */
 import { createServer } from "node:http";
 import { Pool } from "undici";
 

@@ -1,4 +1,4 @@
-/** What every peer does for a re-issue beside its framework: one user, one key, the same claims. */
+/** The work of every peer for a renewal, apart from its framework: one user, one key, the same claims. */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 
@@ -7,7 +7,7 @@ export const issuer = "NomicGameManager.Api";
 
 const users = new Map([["1", { disabled: false }]]);
 
-/** The claims of the next token for a verified one, as Latchkey issues them. */
+/** The claims of the new token for a verified one, like Latchkey's. */
 export function renew(claims, user = users.get(claims.sub)) {
   if (!user || user.disabled) throw new Error("no such user");
   const iat = Math.floor(Date.now() / 1000);
@@ -21,7 +21,7 @@ export function renew(claims, user = users.get(claims.sub)) {
   };
 }
 
-/** Tells the benchmark where the peer listens. */
+/** Prints the address on which the peer listens, for the benchmark. */
 export function listening(port) {
   console.log(JSON.stringify({ event: "started", url: `http://127.0.0.1:${port}` }));
 }

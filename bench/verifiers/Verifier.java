@@ -35,7 +35,7 @@ import org.springframework.security.oauth2.jwt.JwtDecoders;
 import org.springframework.security.oauth2.jwt.JwtValidators;
 import org.springframework.security.oauth2.jwt.NimbusJwtDecoder;
 
-/** Verifiers for Java as their documentation sets them up; verifier.js tells the protocol. */
+/** Verifiers for Java, set up by their documentation. verifier.js describes the protocol. */
 public final class Verifier {
   private static final String ISSUER = System.getenv("ISSUER");
   private static final String JWKS_URL = System.getenv("JWKS_URL");
@@ -137,7 +137,7 @@ public final class Verifier {
     return consumer::processToClaims;
   }
 
-  /** It finds keys only; Nimbus checks the signature. */
+  /** The library only finds the key; Nimbus verifies the signature. */
   private static Verify auth0(JwkProvider keys) {
     return token -> {
       var jwt = SignedJWT.parse(token);

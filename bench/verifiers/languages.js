@@ -1,4 +1,4 @@
-/** How the verifiers of each language are installed, started and given another time. */
+/** How the verifiers of each language are installed and started, and how their clock is changed. */
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -11,7 +11,7 @@ const venv = inCache("python");
 const run = (command, ...args) =>
   execFileSync(command, args, { cwd: here, stdio: ["ignore", "ignore", "inherit"] });
 
-/** The names in a program's table of libraries, which is where they are listed. */
+/** The names of the libraries, read from a program's own table. */
 const namesIn = (file, pattern) =>
   [...readFileSync(join(here, file), "utf8").matchAll(pattern)].map(([, name]) => name);
 
@@ -22,7 +22,7 @@ function installPython() {
   writeFileSync(inCache("python", "installed"), "");
 }
 
-/** The library that gives a process another time, built by pip. */
+/** libfaketime, which changes the clock of a process; built by pip. */
 function fakeTimeLibrary() {
   const script = "import libfaketime, os; print(os.path.dirname(libfaketime.__file__))";
   const folder = execFileSync(join(venv, "bin/python"), ["-c", script], {
@@ -31,7 +31,7 @@ function fakeTimeLibrary() {
   return join(folder, "vendor/libfaketime/src/libfaketime.so.1");
 }
 
-/** One answer for each line. */
+/** Sends a line and resolves with its answer. */
 function talkTo(child, timeOf = () => undefined) {
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ask = async (line) => {
@@ -57,7 +57,7 @@ function startProgram(command, args, latchkey, env = {}) {
   return spawn(command, args, { cwd: here, env: { PATH, HOME, ...addresses, ...env }, stdio });
 }
 
-/** A program whose time is that of a file which libfaketime reads whenever it is asked. */
+/** A program whose clock is set by a file, which libfaketime reads at every call. */
 function startFaked(command, args, latchkey) {
   const file = inCache(`time-${process.pid}`);
   writeFileSync(file, "+0");
@@ -97,7 +97,7 @@ export const languages = [
     libraries: namesIn("verifier_test.go", /^\tcase "([^"]+)":/gm),
     prepare: () => run("go", "test", "-c", "-o", inCache("verifier.test"), "."),
     start(name, latchkey) {
-      // The bubble's time stands still between two lines, so it begins ahead of ours.
+      // The bubble's clock stands still between two lines, so it starts ahead of ours.
       const startSeconds = Math.floor(Date.now() / 1000) + 120;
       const env = { LIBRARY: name, START_SECONDS: String(startSeconds) };
       return talkTo(startProgram(inCache("verifier.test"), [], latchkey, env));

@@ -1,10 +1,10 @@
 /**
- * After how long do the verifiers that people use notice a new key, a revoked one, and that the key set
- * cannot be read? A real Latchkey and real libraries, each in its language, on a clock that is moved.
+ * Measures how long common verifiers take to notice a new key, a revoked key, and that the key set cannot be read. Runs
+ * a real Latchkey and real libraries, each in its language, on a clock that the measurement advances.
  *
- *   npm run measure:verifiers               a table for docs/verifiers.md; minutes
- *   npm run measure:verifiers -- check      whether each takes a token and refuses a foreign one; seconds
- *   npm run measure:verifiers -- NAME…      those libraries or languages alone
+ *   npm run measure:verifiers               prints a table for docs/verifiers.md; takes minutes
+ *   npm run measure:verifiers -- check      checks that each accepts a token and refuses a foreign one; takes seconds
+ *   npm run measure:verifiers -- NAME…      only these libraries or languages
  */
 import { createServer } from "node:http";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -19,7 +19,7 @@ import { languages } from "./languages.js";
 const day = 86_400;
 const patienceSeconds = 8 * day;
 
-/** A clock that is moved for Latchkey and for the verifier at once. */
+/** A clock for Latchkey and the verifier, which the measurement advances. */
 function createClock() {
   let offsetMs = 0;
   return {
@@ -39,10 +39,10 @@ const logger = {
 };
 const logs = { logger, access: silent, audit: silent, dropped: () => ({ log: 0, audit: 0 }) };
 
-/** The first old server's, which is no URL: nothing can be discovered from it. */
+/** The issuer of the first old server. It is not a URL, so there is no discovery. */
 const plainIssuer = "NomicGameManager.Api";
 
-/** Latchkey behind an address that can be taken away, with keys as the command line would change them. */
+/** Latchkey behind an address that can be shut, with keys that change like by the command line. */
 async function startLatchkey(clock, env = {}) {
   const dir = mkdtempSync(join(tmpdir(), "latchkey-verifiers-"));
   let app;
@@ -74,7 +74,7 @@ async function startLatchkey(clock, env = {}) {
   app = createApp({ config, store, keyMaterial, logs, clock });
   await app.start();
   const keys = createManagedKeys({ config, store, keyMaterial }, clock);
-  // The next key is published from the start, before any time passes.
+  // The next key is published at the start, before the clock advances.
   while (keys.status().keys.published === 0) await keys.refresh();
   const authorization = `Basic ${Buffer.from("ann:password").toString("base64")}`;
   return {
@@ -101,7 +101,7 @@ async function startLatchkey(clock, env = {}) {
 
 const kidOf = (token) => JSON.parse(Buffer.from(token.split(".")[0], "base64url")).kid;
 
-/** How long the next look may wait after so many seconds: some 2 per cent of what has passed. */
+/** The time until the next check: some 2 per cent of the time that has passed. */
 function stepAfter(seconds) {
   if (seconds < 60) return 1;
   if (seconds < 1200) return 5;
@@ -129,7 +129,7 @@ async function withVerifier(language, name, scenario, env = {}) {
   }
 }
 
-/** The seconds until the token's verdict is the wanted one; undefined where it never was. */
+/** The seconds until the verifier gives the wanted verdict; undefined if it never does. */
 async function secondsUntil({ verifier, pass }, token, isAccepted) {
   for (let seconds = 0; seconds <= patienceSeconds;) {
     if (((await verifier.verify(token)) === "ok") === isAccepted) return seconds;
@@ -141,7 +141,7 @@ async function secondsUntil({ verifier, pass }, token, isAccepted) {
 }
 
 const scenarios = {
-  /** The key that signs is one that no verifier has seen. */
+  /** A key signs that no verifier has seen. */
   async newKey(run) {
     await run.latchkey.keys.rotateNow();
     await run.latchkey.keys.rotateNow();
@@ -150,7 +150,7 @@ const scenarios = {
     if (kidOf(token) === kidOf(run.first)) throw new Error("the keys were not rotated");
     return secondsUntil(run, token, true);
   },
-  /** The key of the first token is revoked; the next one, long published, signs. */
+  /** The key of the first token is revoked; the next one, which has been published for long, signs. */
   async revoked(run) {
     await run.latchkey.keys.revoke(kidOf(run.first));
     return secondsUntil(run, run.first, false);
@@ -160,7 +160,7 @@ const scenarios = {
     run.latchkey.down(true);
     return secondsUntil(run, run.first, false);
   },
-  /** Two planned rotations, a month apart: a token by a key that was not yet made when the verifier began. */
+  /** Two planned rotations, a month apart: then a key signs that did not exist when the verifier started. */
   async rotation(run) {
     let token = run.first;
     for (let month = 0; month < 2; month++) {
@@ -169,7 +169,7 @@ const scenarios = {
         await run.pass(6 * 3600);
         await run.verifier.verify(token);
       }
-      // A server that rotates has to have been in touch with its store for a while.
+      // A server rotates only after it has been in contact with its store for a while.
       for (let look = 0; look < 40 && kidOf(token) === kid; look++) {
         await run.pass(3);
         await run.latchkey.keys.refresh();
@@ -181,7 +181,7 @@ const scenarios = {
   },
 };
 
-/** Seconds as people say them. */
+/** Formats seconds for people. */
 function spoken(seconds) {
   if (seconds === undefined) return "not within 8 days";
   if (seconds === 0) return "at once";
@@ -190,7 +190,7 @@ function spoken(seconds) {
   return seconds < 2 * day ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / day)} d`;
 }
 
-/** Takes a token of ours and refuses a stranger's; where nothing has to be discovered, by the plain issuer. */
+/** Checks that a verifier accepts our token and refuses a foreign one. Uses the issuer without URL if it can. */
 async function check(language, name, strangers) {
   const row = { language: language.name, library: name };
   const env = /, (discovery|metadata)/.test(name) ? {} : { TOKEN_ISSUER: plainIssuer };
@@ -216,7 +216,7 @@ async function measure(language, name) {
   console.log(JSON.stringify(row));
 }
 
-/** Not what differs in how it finds the keys alone. */
+/** Leaves out variants that only find the keys in another way. */
 function isMeasured(name, { libraries, unmeasured }) {
   if (name.endsWith(", metadata") || unmeasured?.test(name)) return false;
   return !(name.endsWith(", discovery") && libraries.includes(name.replace(", discovery", "")));
@@ -225,7 +225,7 @@ function isMeasured(name, { libraries, unmeasured }) {
 const [first, ...others] = process.argv.slice(2);
 const isCheck = first === "check";
 const wanted = isCheck ? others : process.argv.slice(2);
-/** By the type of their tokens, which is not what a stranger is to be refused for. */
+/** Groups by the type of tokens, because a foreign token must not be refused for its type. */
 const strangers = {};
 for (const type of isCheck ? ["JWT", "at+jwt"] : []) {
   strangers[type] = await startLatchkey(createClock(), { TOKEN_TYPE: type });

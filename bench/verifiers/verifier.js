@@ -1,6 +1,6 @@
 /**
- * Verifiers for Node.js as their documentation sets them up. For each line with a token it answers `ok` or
- * `no` and why; a line `+SECONDS` says that time has passed.
+ * Verifiers for Node.js, set up by their documentation. It answers each line with a token by `ok`, or by `no` and the
+ * reason; a line `+SECONDS` advances the clock.
  */
 import { createInterface } from "node:readline";
 import { auth } from "express-oauth2-jwt-bearer";
@@ -43,7 +43,7 @@ function fastJwt(options) {
   return createVerifier({ key, allowedIss: issuer, allowedAud: audience, algorithms });
 }
 
-/** Express is not needed: a middleware is a function. */
+/** Calls the middleware without Express: it is a function. */
 function bearer(options) {
   const middleware = auth({ audience, tokenSigningAlg: "RS256", ...options });
   return (token) =>
@@ -74,7 +74,7 @@ async function oauth4webapi(discovers) {
   };
 }
 
-/** A client library without a verifier of access tokens: what it has read leads jose to the keys. */
+/** A client library without a verifier of access tokens: jose verifies by the keys that it discovers. */
 async function openidClient() {
   const execute = [openid.allowInsecureRequests];
   const found = await openid.discovery(new URL(issuer), "api", {}, openid.None(), { execute });
@@ -102,7 +102,7 @@ const verifier = Promise.resolve(libraries[process.argv[2]]());
 verifier.catch(() => undefined);
 for await (const line of createInterface({ input: process.stdin })) {
   if (line.startsWith("+")) {
-    // Timers that are due by now come first.
+    // Runs the timers that are due first.
     await new Promise((resolve) => setTimeout(resolve, 1));
     console.log("ok");
     continue;

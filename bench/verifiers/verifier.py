@@ -58,7 +58,7 @@ def authlib():
         except (ValueError, InvalidKeyIdError):
             found = decode(True)
         CLAIMS.validate(found.claims)
-        # The rest of its validation wants https and endpoints that Latchkey does not have.
+        # The rest of its validation requires https, and endpoints that Latchkey does not have.
         AuthorizationServerMetadata(app.load_server_metadata()).validate_response_types_supported()
 
     return verify

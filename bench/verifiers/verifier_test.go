@@ -1,5 +1,5 @@
-// Verifiers for Go as their documentation sets them up; verifier.js tells the protocol. The time that
-// passes is that of a synctest bubble, for which the program has to be a test.
+// Verifiers for Go, set up by their documentation; verifier.js describes the protocol. The clock is that of a synctest
+// bubble, for which the program has to be a test.
 package verifiers
 
 import (
@@ -31,7 +31,7 @@ const audience = "api"
 var (
 	issuer  = os.Getenv("ISSUER")
 	jwksURL = os.Getenv("JWKS_URL")
-	// A connection that is kept would have goroutines that never rest, and the bubble's time would stand.
+	// A kept connection has goroutines that never block, and then the bubble's clock would stand still.
 	client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 )
 
@@ -69,7 +69,7 @@ func withJWX(ctx context.Context, options ...jwk.RegisterOption) (verify, error)
 	return func(token string) error {
 		_, err := jwxt.ParseString(token, jwxt.WithKeySet(keys), jwxt.WithIssuer(issuer),
 			jwxt.WithAudience(audience), jwxt.WithRequiredClaim(jwxt.ExpirationKey),
-			// Without it a token of a server whose clock is a second ahead is refused.
+			// Without it, a token of a server whose clock is a second ahead is refused.
 			jwxt.WithAcceptableSkew(10*time.Second))
 		return err
 	}, nil

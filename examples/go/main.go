@@ -47,7 +47,7 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("renew: %w", err)
 	}
 
-	// A process that lives on keeps the key set in a jwk.Cache, with jwk.WithMaxInterval(5*time.Minute).
+	// A long-running process keeps the key set in a jwk.Cache, with jwk.WithMaxInterval(5*time.Minute).
 	keys, err := jwk.Fetch(ctx, getenv("LATCHKEY_JWKS_URL", url+"/.well-known/jwks.json"))
 	if err != nil {
 		return fmt.Errorf("read the key set: %w", err)

@@ -34,7 +34,7 @@ def main() -> None:
             timeout=TIMEOUT_SECONDS,
         )
 
-    # Make one of these for the life of the process: it caches the key set.
+    # Create it once per process: it caches the key set.
     keys = jwt.PyJWKClient(KEY_SET_URL, lifespan=300, timeout=TIMEOUT_SECONDS)
     claims = jwt.decode(
         renewed.access_token,

@@ -18,7 +18,7 @@ const login = await client.login({ username, password });
 const headers = { authorization: `Bearer ${login.accessToken}` };
 const { accessToken } = await client.issueToken({}, { headers });
 
-// Make one of these for the life of the process. It caches the keys, for ten minutes unless told otherwise.
+// Create it once per process. It caches the keys, by default for ten minutes.
 const keys = createRemoteJWKSet(new URL(keySetUrl), { cacheMaxAge: 300_000 });
 const { payload } = await jwtVerify(accessToken, keys, {
   algorithms: ["RS256"],

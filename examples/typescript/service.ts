@@ -1,6 +1,6 @@
 /**
- * A service with the kit: it demands a token of its callers, and calls each of its PEERS ten times a second
- * with its own. `/counts` tells how that went.
+ * A service with the kit: it requires a token of its callers, and calls each of its PEERS ten times a second with its
+ * own. `/counts` shows the results.
  */
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -31,7 +31,7 @@ const verifier = createVerifier({
   issuer,
   jwksUrl: `${baseUrl}/.well-known/jwks.json`,
   revocationsUrl: `${baseUrl}/.well-known/revocations`,
-  // An outage of Latchkey goes unnoticed for so long.
+  // How long an outage of Latchkey has no effect.
   revocationsMaxAgeSeconds: 120,
 });
 

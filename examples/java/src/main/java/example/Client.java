@@ -58,8 +58,7 @@ public final class Client {
   }
 
   private static JWTClaimsSet verify(String token, URI keySetUrl) throws Exception {
-    // Make one of these for the life of the process: it caches the keys for five minutes, and longer
-    // while Latchkey does not answer.
+    // Create it once per process: it caches the keys for five minutes, and longer while Latchkey does not answer.
     var keys = JWKSourceBuilder.create(keySetUrl.toURL()).outageTolerant(3_600_000).build();
     var processor = new DefaultJWTProcessor<SecurityContext>();
     processor.setJWSKeySelector(new JWSVerificationKeySelector<>(JWSAlgorithm.RS256, keys));
