@@ -269,6 +269,37 @@ describe.each(Object.keys(presets) as PresetName[])("%s", (name) => {
   });
 });
 
+test("Meteor's users log in by a name of another case, unless two could be meant", async () => {
+  const { service, password, db } = await adopt("meteor");
+  const status = async (name: string) => (await login(service, name, password)).status;
+  expect(await status("ALICE")).toBe(200);
+  expect(await status("alic.")).toBe(403);
+  const alice = await db.collection("users").findOne({ username: "alice" });
+  await db.collection("users").insertOne({ ...alice, _id: "other" as never, username: "Alice" });
+  expect([await status("ALICE"), await status("Alice")]).toEqual([403, 200]);
+});
+
+test("Meteor's users log in by the first of their addresses, by no other", async () => {
+  const env = { USERS_USERNAME_FIELD: "emails.0.address" };
+  const { service, password, db } = await adopt("meteor", env);
+  const emails = ["alice@b.c", "second@b.c"].map((address) => ({ address }));
+  await db.collection("users").updateOne({ username: "alice" }, { $set: { emails } });
+  await db.collection("users").updateOne(
+    { username: "mallory" },
+    {
+      $set: { emails: [{ address: "mallory@b.c" }, { address: "alice@b.c" }] },
+    },
+  );
+  const status = async (name: string) => (await login(service, name, password)).status;
+  expect([await status("alice@b.c"), await status("second@b.c")]).toEqual([200, 403]);
+});
+
+test("Devise strips blanks and lowers case", async () => {
+  const { service, password } = await adopt("devise");
+  const { status } = await login(service, " Alice@Example.com\t", password);
+  expect(status).toBe(200);
+});
+
 test("Meteor's own argon2 counts, and goes when Latchkey sets a password", async () => {
   const { service, db } = await adopt("meteor");
   const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$";

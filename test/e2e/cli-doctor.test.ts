@@ -128,6 +128,47 @@ describe("doctor", () => {
     expect((await doctor()).of("uniqueness")[0]?.level).toBe("ok");
   });
 
+  test.each([
+    ["that is not unique", { username: 1 }, {}],
+    [
+      "that is partial",
+      { username: 1 },
+      { unique: true, partialFilterExpression: { active: true } },
+    ],
+    [
+      "that ignores case",
+      { username: 1 },
+      { unique: true, sparse: true, collation: { locale: "en", strength: 2 } },
+    ],
+    ["of that name on another field", { email: 1 }, { name: "username_1" }],
+  ] as const)("--fix is no dead end beside an index %s", async (_, key, options) => {
+    const users = db.collection("users");
+    await users.insertMany([named(1, "alice"), { _id: 2 }, { _id: 3 }] as never);
+    await users.createIndex(key, options, undefined);
+    expect((await doctor()).of("uniqueness")[0]?.level).toBe("warning");
+    const fixed = await doctor("--fix");
+    const { code, of } = await doctor();
+    for (const check of ["uniqueness", "index"]) {
+      expect([fixed, { of }].map((each) => each.of(check)[0]?.level)).toEqual(["ok", "ok"]);
+    }
+    expect([fixed.code, code]).toEqual([0, 0]);
+    await expect(users.insertOne({ username: "alice" })).rejects.toMatchObject({ code: 11_000 });
+  });
+
+  test("--fix makes an index for names at a place in a list, and Meteor's own will do", async () => {
+    env = { ...env, USERS_USERNAME_FIELD: "emails.0.address" };
+    const users = db.collection("users");
+    const emails = [{ address: "alice@b.c" }, { address: "other@b.c" }];
+    await users.insertOne({ emails, passwordHash: bcrypt });
+    expect((await doctor()).of("index")[0]?.level).toBe("error");
+    expect((await doctor("--fix")).of("index")[0]?.level).toBe("ok");
+    expect((await doctor()).code).toBe(0);
+    await users.dropIndexes();
+    await users.createIndex({ "emails.address": 1 }, { unique: true, sparse: true }, undefined);
+    const { code, of } = await doctor();
+    expect([code, of("index")[0]?.level, of("uniqueness")[0]?.level]).toEqual([0, "ok", "ok"]);
+  });
+
   const knows = (...fields: string[]) => ({
     $jsonSchema: {
       additionalProperties: false,

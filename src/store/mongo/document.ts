@@ -150,12 +150,16 @@ export class UserMapping {
 
   /** Filters by a condition on the username. May also find documents with the name elsewhere in a list. */
   nameFilter(condition: Document): Document {
-    const { username } = this.fields;
-    return {
-      // The index covers every element of the list; the condition below checks the position.
-      ...(this.indexPath !== username && { [this.indexPath]: condition }),
-      [username]: this.#rule.indexesStringsOnly ? { ...condition, $type: "string" } : condition,
-    };
+    return { ...this.lookupFilter(condition), [this.fields.username]: this.#ofText(condition) };
+  }
+
+  /** The same by the index alone: also finds those who have the name at another place of a list. */
+  lookupFilter(condition: Document): Document {
+    return { [this.indexPath]: this.#ofText(condition) };
+  }
+
+  #ofText(condition: Document): Document {
+    return this.#rule.indexesStringsOnly ? { ...condition, $type: "string" } : condition;
   }
 
   /** The name in the form in which the framework looks it up. */

@@ -172,9 +172,9 @@ function covers(resource: Document, database: string, collection: string): boole
 async function* indexFindings(inspected: InspectedMongo, fix: boolean): AsyncGenerator<Finding> {
   const { users, mapping, hashes } = inspected;
   const { call } = inspected.mongo;
-  const where = `${mapping.fields.username} of ${users.collectionName}`;
+  const where = `${mapping.indexPath} of ${users.collectionName}`;
   yield await uniquenessFinding(inspected, where, fix);
-  const filter = mapping.nameFilter({ $eq: "a" });
+  const filter = mapping.lookupFilter({ $eq: "a" });
   const collation = mapping.collation ? { collation: mapping.collation } : {};
   yield planFinding(
     await call(() => users.find(filter, { limit: 2, ...collation }).explain("queryPlanner")),

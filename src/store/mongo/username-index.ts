@@ -20,11 +20,11 @@ export class UsernameIndex {
 
   constructor(
     collection: Collection<UserDocument>,
-    { fields, collation }: UserMapping,
+    { indexPath, collation }: UserMapping,
     options: { readonly deadlineMs: number; readonly mayCreate: boolean },
   ) {
     this.#collection = collection;
-    this.#field = fields.username;
+    this.#field = indexPath;
     this.#collation = collation;
     this.#deadlineMs = options.deadlineMs;
     this.#mayCreate = options.mayCreate;

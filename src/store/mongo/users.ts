@@ -123,23 +123,27 @@ export class MongoUsers implements UserStore {
   async findByUsername(username: string): Promise<User | undefined> {
     const asked = this.#mapping.askedUsername(username);
     const forms = this.#mapping.queriedForms(username);
-    const filter = this.#named(forms.length === 1 ? (forms[0] ?? "") : { $in: forms });
+    const filter = this.#mapping.lookupFilter(
+      forms.length === 1 ? { $eq: forms[0] } : { $in: forms },
+    );
+    // BSON has no lone surrogates: the driver turns one into U+FFFD and would find that name.
+    const isAsked = (name: string) => this.#mapping.isSameUsername(name, asked);
     const [user, inOtherCase] = await Promise.all([
-      this.#findOnly(filter, this.#collation),
+      this.#findOnly(filter, isAsked, this.#collation),
       this.#mapping.findsOtherCase ? this.#findInOtherCase(asked) : undefined,
     ]);
-    if (user === undefined) return inOtherCase;
-    // BSON has no lone surrogates: the driver turns one into U+FFFD and would find that name.
-    return this.#mapping.isSameUsername(user.username, asked) ? user : undefined;
+    return user ?? inOtherCase;
   }
 
   /** Always runs beside the exact query, so that the response time does not tell which of them found the user. */
   async #findInOtherCase(username: string): Promise<User | undefined> {
     // MongoDB takes no NUL in a regular expression.
     if (username.includes("\0")) return undefined;
-    return this.#findOnly({
-      $and: [otherCaseFilter(this.#mapping, username), this.#named({ $type: "string" })],
-    });
+    const asked = username.toLowerCase();
+    return this.#findOnly(
+      { $and: [otherCaseFilter(this.#mapping, username), this.#named({ $type: "string" })] },
+      (name) => name.toLowerCase() === asked,
+    );
   }
 
   async findBySubject(subject: string): Promise<Account | undefined> {
@@ -319,8 +323,8 @@ export class MongoUsers implements UserStore {
     return documents.flatMap((document) => this.#mapping.passwordHash(document) ?? []);
   }
 
-  #named(username: string | Document): Filter<UserDocument> {
-    return this.#mapping.nameFilter(typeof username === "string" ? { $eq: username } : username);
+  #named(condition: Document): Filter<UserDocument> {
+    return this.#mapping.nameFilter(condition);
   }
 
   #identified(id: UserId): Filter<UserDocument> {
@@ -333,13 +337,18 @@ export class MongoUsers implements UserStore {
     return { ...filter, [userId]: { $in: ids } };
   }
 
-  /** The user that matches, or undefined if none or several do. */
-  async #findOnly(filter: Filter<UserDocument>, options?: FindOptions): Promise<User | undefined> {
+  /** The user with a name that is asked for, or undefined if none or several have one. */
+  async #findOnly(
+    filter: Filter<UserDocument>,
+    isAsked: (username: string) => boolean,
+    options?: FindOptions,
+  ): Promise<User | undefined> {
     const limit = namesakesMax;
     const matching = await this.#mongo.call(() => this.#find(filter, { ...options, limit }));
-    const [found, another] = matching.filter(
-      ([each]) => this.#mapping.usernameOf(each) !== undefined,
-    );
+    const [found, another] = matching.filter(([each]) => {
+      const name = this.#mapping.usernameOf(each);
+      return name !== undefined && isAsked(name);
+    });
     return found && !another ? this.#mapping.user(...found) : undefined;
   }
 
