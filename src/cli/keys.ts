@@ -139,7 +139,7 @@ function changeKeys<T>(
 }
 
 /** Waits until every running server has read the keys again. */
-async function untilFelt({ clock }: Session): Promise<void> {
+async function untilApplied({ clock }: Session): Promise<void> {
   const { freshnessMs } = await loadKeys();
   await clock.sleep(freshnessMs);
 }
@@ -177,7 +177,7 @@ const timeOf = (time: Date | undefined) => time?.toISOString() ?? "-";
 async function rotateKeys(session: Session, { now = false, json }: RotateOptions): Promise<void> {
   if (now) {
     const change = await changeKeys(session, "key_rotated", (keys) => keys.rotateNow());
-    await untilFelt(session);
+    await untilApplied(session);
     await tellSigningChange(session, change, json);
     return;
   }
@@ -198,7 +198,7 @@ async function revokeKey(session: Session, kid: string, { json }: JsonOption): P
     }
     return recorded(session, store, deed, () => keys.revoke(kid));
   });
-  await untilFelt(session);
+  await untilApplied(session);
   if (!json) await writeLine(session.terminal.stdout, `revoked ${safe(kid)}`);
   const { acceptedForSeconds } = change;
   await tellSigningChange(session, change, json, { kid, acceptedForSeconds });

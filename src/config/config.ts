@@ -593,7 +593,7 @@ export function workerCount({ WORKERS }: Pick<Config, "WORKERS">): number {
 /** How many hashes may run at once: `busy` while tokens are renewed, `quiet` after a second without a renewal. */
 export function hashConcurrency(env: Environment, config: Config): { busy: number; quiet: number } {
   const busy = config.HASH_CONCURRENCY;
-  // A number that is set is kept to; a primary sets one for each of its workers.
+  // A configured number is used unchanged, also the one that a primary sets for each of its workers.
   const isFixed = valueOf(env, "HASH_CONCURRENCY") !== undefined || workerCount(config) > 1;
   return { busy, quiet: isFixed ? busy : availableParallelism() };
 }

@@ -27,10 +27,10 @@ export interface HashLayout {
   readonly marksOwn?: boolean;
   /** The first field that has a hash counts. The others are removed when Latchkey writes one. */
   readonly sources: readonly [HashSource, ...HashSource[]];
-  /** Set where hashes are in a collection of their own. */
+  /** Set if the hashes are in a collection of their own. */
   readonly collection?: {
     readonly name: string;
-    /** Its field for the `_id` of the user. */
+    /** The field with the user's `_id`. */
     readonly userId: string;
     /** Fields, with their values, that tell the documents with hashes from the others. */
     readonly filter: Readonly<Record<string, string>>;

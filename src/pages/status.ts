@@ -33,11 +33,11 @@ export interface Status {
   readonly now: number;
   readonly processes: number;
   readonly problems: Readonly<Record<string, string>>;
-  /** Undefined where no process has told of itself. */
+  /** Undefined if no process has reported yet. */
   readonly status: ProcessStatus | undefined;
 }
 
-/** Undefined where no process has told of itself. */
+/** The sum over all processes; undefined if none has reported yet. */
 export function mergeStatuses(all: readonly ProcessStatus[]): ProcessStatus | undefined {
   const [first, ...others] = all;
   if (first === undefined || others.length === 0) return first;

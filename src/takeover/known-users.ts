@@ -44,7 +44,7 @@ export class KnownUsers implements Pick<
       users.findByUsername(username),
       learned.findByName(usernameKey(username)),
     ]);
-    // Looked up for every name: else users that only the old server knows could be told by the response time.
+    // Looked up for every name, so that the response time does not reveal users that only the old server knows.
     const holders = await users.existing(userIdsOfSubject(record?.subject ?? nobody));
     if (record === undefined) return own;
     const user = own?.id.value === record.subject ? own : await this.#userOf(record, holders);

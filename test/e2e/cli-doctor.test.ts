@@ -192,7 +192,9 @@ describe("doctor", () => {
       await db.collection("users").insertOne(named(1, "alice") as never);
       await db.collection("users").createIndex({ username: 1 }, { unique: true }, undefined);
       const { code, of } = await doctor();
-      const said = of("validator", "error").map(({ message }) => message.replace(/.* write: /, ""));
+      const said = of("validator", "error").map(({ message }) =>
+        message.replace(/.* the writes of /, ""),
+      );
       const names = refused.map((command) => `users ${command}`).join(", ");
       expect([code, said]).toEqual(refused.length > 0 ? [1, [names]] : [0, []]);
       for (const command of ["revoke", "disable", "passwd"]) {

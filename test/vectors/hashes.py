@@ -270,6 +270,6 @@ for notation, make in [
     ("scrypt N=256 r=8 p=1 bytes=64 layout=salt:hash", lambda pw: "$salt:" + hashlib.scrypt(pw.encode(), salt=b"salt", n=256, r=8, p=1).hex()),
     ("marked over=sha512-hex", lambda pw: "$" + bcrypt.hashpw(hashlib.sha512(pw.encode()).hexdigest().encode()[:72], bcrypt.gensalt(4)).decode()),
 ]:
-    add("hashlib, told", "told", lambda pw: told(notation, make(pw)))
+    add("hashlib, told", "custom", lambda pw: told(notation, make(pw)))
 
 print(json.dumps(vectors, ensure_ascii=False, indent=1))

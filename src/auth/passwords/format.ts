@@ -264,9 +264,10 @@ function splitLayout(stored: string, layout: "salt:hash" | "hash:salt"): [string
 
 /** The family of hashes in `USERS_PASSWORD_FORMAT`; `parseMarked` parses those of a format `marked`. */
 export const formatFamily = (parseMarked: (encoded: string) => ParsedHash): HashFamily => ({
-  name: "told",
+  name: "custom",
   form: "{format …}…$…",
-  source: "whatever `USERS_PASSWORD_FORMAT` says: [formats of one's own](#formats-of-ones-own)",
+  source:
+    "any format that `USERS_PASSWORD_FORMAT` describes: [formats of one's own](#formats-of-ones-own)",
   ceiling: `iterations × blocks ${iterationsMax}, rounds ${roundsMax}, 128 × N × r ${memoryBytesMax}`,
   prefix: /^\{format /,
   parse: (encoded) => parseTold(encoded, parseMarked),
@@ -316,13 +317,13 @@ function parseTold(encoded: string, parseMarked: (encoded: string) => ParsedHash
   );
 }
 
-/** @throws HashRefusal where a stored notation is none. */
+/** Parses the notation in an encoded hash. @throws HashRefusal if it is not valid */
 function storedFormat(encoded: string): PasswordFormat {
   try {
     return parseFormat(decodeURIComponent(encoded));
   } catch (error) {
     if (!(error instanceof FormatFault) && !(error instanceof URIError)) throw error;
-    throw new HashRefusal("unusable", "its notation is at fault");
+    throw new HashRefusal("unusable", "its notation is not valid");
   }
 }
 

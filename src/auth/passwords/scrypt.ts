@@ -132,10 +132,10 @@ function parseCrypt(encoded: string): ParsedHash {
   );
 }
 
-/** 64 MiB, four times the default of crypt(3): it takes as long as bcrypt of cost 14. */
+/** 64 MiB, four times the default of crypt(3). Such a hash takes as long as bcrypt of cost 14. */
 const yescryptBytesMax = memoryBytesMax / 2;
 
-/** The one flavor that crypt(3) writes, `j`; N as its exponent and r in a digit each, both less one. */
+/** Flavor `j`, the only one that crypt(3) writes. One digit each for the exponent of N and for r, both minus one. */
 function parseYescrypt(encoded: string): ParsedHash {
   const [, log2 = "", block = "", salt = "", digest = ""] = match(
     /^(?:\{[^{}]*\})?\$y\$j([./0-9A-Za-j])([./0-9A-Za-j])\$([./A-Za-z0-9]{0,86})\$([./A-Za-z0-9]{43})$/,

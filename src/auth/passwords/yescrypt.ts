@@ -2,12 +2,12 @@
  * yescrypt in the one flavor that crypt(3) writes, after its specification (openwall.com/yescrypt);
  * thread-worker.ts runs it. Depends on node:crypto.
  *
- * It is scrypt whose mixing is pwxform: multiplications and lookups in tables that change as it goes on.
+ * yescrypt is scrypt with another mixing, pwxform: multiplications, and lookups in tables that change meanwhile.
  */
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- every index lies in its array, and a check costs time */
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 
-/** The words of 64 bytes, which Salsa20 and pwxform work on. */
+/** The 32-bit words in a block of 64 bytes, the unit of Salsa20 and pwxform. */
 const blockWords = 16;
 /** pwxform: rounds, and lanes of two 64-bit words each. */
 const rounds = 6;
@@ -17,15 +17,15 @@ const tableWords = 256 * 4;
 const entryMask = 0xff0;
 
 /**
- * @param N costs, a power of 2, as is the memory: 128 × N × r bytes.
+ * @param N the cost, a power of 2. The memory is 128 × N × r bytes.
  * @returns 32 bytes
  */
 export function yescrypt(password: Uint8Array, salt: Uint8Array, N: number, r: number): Buffer {
-  // Where much is to be computed, a 64th of it comes first.
+  // A large computation begins with a 64th of it.
   const isLarge = N >= 0x100 && N * r >= 0x2_0000;
   const start = isLarge ? derive("yescrypt-prehash", password, salt, N / 64, r) : password;
   const key = derive("yescrypt", start, salt, N, r);
-  // As SCRAM makes its StoredKey (RFC 5802).
+  // The StoredKey of SCRAM (RFC 5802).
   return createHash("sha256").update(hmac(key, "Client Key")).digest();
 }
 
@@ -48,7 +48,7 @@ function derive(
   return pbkdf2Sync(last, unshuffled(words), 1, 32, "sha256");
 }
 
-/** Words of little-endian bytes, within each block in the order that lanes want. */
+/** The little-endian words of `bytes`, reordered within each block for pwxform's lanes. */
 function shuffled(bytes: Buffer): Int32Array {
   return Int32Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readInt32LE(4 * placeOf(i)));
 }
@@ -61,7 +61,7 @@ function unshuffled(words: Int32Array): Buffer {
 
 const placeOf = (i: number) => i - (i % blockWords) + ((i * 5) % blockWords);
 
-/** What pwxform looks up. Each of the three moves on to the next one's role after every block. */
+/** The three lookup tables of pwxform. They exchange their roles after every block. */
 class Tables {
   first: Int32Array;
   second: Int32Array;
@@ -85,7 +85,7 @@ class Tables {
   }
 }
 
-/** Fills the memory, then reads and changes it in an order that depends on what is there. */
+/** Fills the memory, then reads and changes it in an order that depends on its content. */
 function mix(x: Int32Array, tables: Tables, N: number, r: number): void {
   const size = 2 * blockWords * r;
   const memory = new Int32Array(N * size);
@@ -112,7 +112,7 @@ function xor(to: Int32Array, at: number, from: Int32Array, start: number, words:
   for (let i = 0; i < words; i++) to[at + i]! ^= from[start + i]!;
 }
 
-/** BlockMix with pwxform, and Salsa20/2 for the last block. */
+/** scrypt's BlockMix with pwxform, and with Salsa20/2 for the last block. */
 function mixBlocks(x: Int32Array, tables: Tables): void {
   const last = x.length - blockWords;
   let previous = last;
@@ -124,7 +124,7 @@ function mixBlocks(x: Int32Array, tables: Tables): void {
   salsa20(x, last, 2);
 }
 
-/** Each 64-bit word becomes the product of its halves, plus one table's word, xor another's. */
+/** Replaces each 64-bit word by the product of its halves, plus a word of one table, xor a word of another. */
 function pwxform(x: Int32Array, at: number, tables: Tables): void {
   const { first, second, third } = tables;
   let { written } = tables;
@@ -176,7 +176,7 @@ const quarters = [
   [15, 12, 13, 14],
 ] as const;
 
-/** Salsa20 of one block, whose words are in the order of lanes. */
+/** Salsa20 of one block, whose words are in pwxform's order. */
 function salsa20(words: Int32Array, at: number, salsaRounds: number): void {
   const state = new Int32Array(blockWords);
   const add = (to: number, a: number, b: number, turn: number) => {

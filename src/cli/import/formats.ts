@@ -1,6 +1,6 @@
 /**
- * The exports of other systems that `users import` reads, each as what it makes of one of its users.
- * Depends on the domain's hash encodings, the configuration and, for MongoDB's, the store.
+ * Converts the users in exports of other systems for `users import`. Depends on the domain's hash encodings, the
+ * configuration and, for MongoDB's exports, the store.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -20,7 +20,7 @@ import { CliError } from "../terminal.js";
 import { FieldFault, readRoles, readText } from "../users/fields.js";
 
 export interface ImportFormat {
-  /** The member that holds the users where the file is an object, or a list of such objects. */
+  /** The member that holds the users, if the file is an object or a list of such objects. */
   readonly member?: string;
   /** @throws FieldFault */
   readonly read: (bytes: Uint8Array) => ImportedUser;
@@ -28,7 +28,7 @@ export interface ImportFormat {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What of a user of another system is one of ours. */
+/** Returns a reader that converts another system's user to the fields of Latchkey's. */
 const fieldsReader = (toFields: (user: Fields) => Fields) => (bytes: Uint8Array) =>
   readFields(toFields(readObject(bytes)));
 
@@ -42,8 +42,8 @@ const object = (value: unknown): Fields =>
   typeof value === "object" && value !== null ? (value as Fields) : {};
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
-/** One of ours a line; a hash without a mark of its own is made as USERS_PASSWORD_FORMAT says. */
-function toldReader({ USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper }: Config) {
+/** Reads Latchkey's own lines. Hashes that do not name their format are in USERS_PASSWORD_FORMAT. */
+function ownReader({ USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepper }: Config) {
   if (format === undefined) return readUser;
   const encode = formatEncoder(format, pepper);
   return fieldsReader(({ [format.saltField ?? ""]: salt, ...fields }) => {
@@ -52,7 +52,7 @@ function toldReader({ USERS_PASSWORD_FORMAT: format, USERS_PASSWORD_PEPPER: pepp
   });
 }
 
-/** The export with hashes that Auth0 makes on request, and the file of its bulk import. */
+/** Converts users of the export with hashes, which Auth0 makes on request, and of its bulk import file. */
 function fromAuth0(user: Fields): Fields {
   const username = user["username"] ?? user["email"];
   return optional({
@@ -79,15 +79,15 @@ function customHash(custom: unknown): string | undefined {
 }
 
 /**
- * In the form that Auth0 gives one to a user of a bulk import who brings none; the same in every import, or
- * one that was cut off could not be taken up again.
+ * An id for a user of a bulk import file without one, in the form of Auth0's ids. It is the same in every import, so
+ * that an interrupted one can be continued.
  */
 function auth0IdFor(username: unknown): string | undefined {
   if (typeof username !== "string") return undefined;
   return `auth0|${createHash("sha256").update(username).digest("hex").slice(0, 24)}`;
 }
 
-/** `firebase auth:export users.json --format=json`. */
+/** Converts users of `firebase auth:export users.json --format=json`. */
 function fromFirebase(user: Fields, config: FirebaseHashConfig | undefined): Fields {
   const hash = text(user["passwordHash"]);
   if (hash !== undefined && config === undefined) {
@@ -102,7 +102,7 @@ function fromFirebase(user: Fields, config: FirebaseHashConfig | undefined): Fie
   });
 }
 
-/** A realm's export with its users, or a list of those. */
+/** Converts users of a realm's export, or of a list of realms. */
 function fromKeycloak(user: Fields): Fields {
   if (user["realm"] !== undefined) throw new FieldFault("users", "is missing in this realm");
   const password = list(user["credentials"])
@@ -121,7 +121,7 @@ function fromKeycloak(user: Fields): Fields {
   });
 }
 
-/** `aws cognito-idp list-users`, which has no hashes: Cognito gives none away. */
+/** Converts users of `aws cognito-idp list-users`, which has no hashes: Cognito does not export them. */
 function fromCognito(user: Fields): Fields {
   const attributes = list(user["Attributes"]).map(object);
   return optional({
@@ -132,7 +132,8 @@ function fromCognito(user: Fields): Fields {
 }
 
 /**
- * @param firebaseConfig path of the project's hash parameters, as its console shows them.
+ * The reader of a format.
+ * @param firebaseConfig path of a file with the project's hash parameters, as the console shows them
  * @throws CliError
  */
 export async function importFormatOf(
@@ -142,7 +143,7 @@ export async function importFormatOf(
 ): Promise<ImportFormat> {
   switch (name) {
     case "latchkey":
-      return { read: toldReader(config) };
+      return { read: ownReader(config) };
     case "auth0":
       return { read: fieldsReader(fromAuth0) };
     case "keycloak":
@@ -168,14 +169,14 @@ export async function importFormatOf(
   }
 }
 
-/** A user that the field mapping found, as strictly checked as any other. */
+/** Checks a user that the field mapping has read like any other. @throws FieldFault */
 function checked(user: User): ImportedUser {
   readText("username", user.username);
   readRoles(user.roles);
   return { user, hashFamily: checkHash(user.passwordHash), unknownFields: [] };
 }
 
-/** The console shows `hash_config { algorithm: SCRYPT, base64_signer_key: …, … }`; JSON is as good. */
+/** Reads `hash_config { algorithm: SCRYPT, base64_signer_key: …, … }`, as the console shows it, or the same in JSON. */
 async function readFirebaseConfig(path: string): Promise<FirebaseHashConfig> {
   const content = await readFile(path, "utf8").catch((error: unknown) => {
     throw new CliError("file_unreadable", `cannot read ${path}: ${(error as Error).message}`);

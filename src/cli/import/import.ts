@@ -1,6 +1,6 @@
 /**
- * `latchkey users import`: a stream of lines into the store, batch by batch. Depends on the store's
- * port and node:fs; a dry run also makes an embedded store, to be thrown away.
+ * `latchkey users import`: writes a stream of lines into the store, batch by batch. Depends on the store's port and
+ * node:fs; a dry run also makes a temporary embedded store.
  */
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -36,13 +36,13 @@ export interface ImportOptions extends JsonOption {
 }
 
 const batchLines = 1000;
-/** A store that is slow with a batch is better waited for than left in the middle of one. */
+/** Long, because it is better to wait for a slow store than to give up in the middle of a batch. */
 const batchMsMax = 60_000;
 const lineBytesMax = 1_048_576;
 
 /**
- * Writes every good line, names every other on standard error and a summary on standard output.
- * Exit code 1 if a line was rejected.
+ * Imports every valid line. Prints each rejected line on standard error and a summary on standard output. Exit code 1
+ * if a line was rejected.
  * @throws ConfigError, CliError, AuthError `store_unavailable`
  */
 export async function importUsers(
@@ -106,7 +106,7 @@ async function importSource(
       if (failure) throw failure;
       bar.show(source.share(), `${batch.at(-1)?.line ?? 0} lines`);
     }
-    // Tokens issued once we return are to be accepted.
+    // Tokens issued after the command must be accepted.
     if (replacedAtMs !== undefined) await waitForNextSecond(clock, replacedAtMs);
     return summary.counts;
   } finally {
@@ -120,7 +120,7 @@ async function importSource(
   }
 }
 
-/** What is known of a batch, and what went wrong with the rest of it. */
+/** Writes a batch. Returns the known outcomes, and the failure if there was one. */
 async function writeBatch(write: Write, users: readonly UserToImport[], replacedAt: Date) {
   try {
     return { known: await write(users, replacedAt), failure: undefined };
@@ -144,7 +144,7 @@ interface Source {
   readonly stream: Readable;
   /** Ends early when `interrupted`. */
   chunks(interrupted: AbortSignal): AsyncGenerator<Buffer>;
-  /** How much of it has been read, from 0 to 1; undefined where its length is unknown. */
+  /** The share that has been read, from 0 to 1; undefined if the length is unknown. */
   share(): number | undefined;
 }
 
@@ -182,7 +182,7 @@ interface Entry {
   readonly content: ImportedUser | FieldFault;
 }
 
-/** What was read since the last batch is left out when `interrupted`. */
+/** Reads batches of lines. When `interrupted`, drops the lines since the last batch. */
 async function* readBatches(
   chunks: AsyncIterable<Buffer>,
   format: ImportFormat,
@@ -200,14 +200,14 @@ async function* readBatches(
   if (batch.length > 0 && !interrupted.aborted) yield batch;
 }
 
-/** Reads the next item while the one before is dealt with. */
+/** Reads the next item while the caller works on the current one. */
 async function* readAhead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
   let next = items.next();
   for (;;) {
     const item = await next;
     if (item.done) return;
     next = items.next();
-    // Whoever stops before it is asked for does not want its error either.
+    // If the caller stops before it asks for this item, its error does not matter.
     next.catch(() => undefined);
     yield item.value;
   }
@@ -217,7 +217,7 @@ const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0
 
 const openBracket = 0x5b;
 
-/** One user a line, unless the file is a list or the format says in which member a list is. */
+/** Reads one user a line, or, if the file is a list or the format has a `member`, the objects of the list. */
 async function* readEntries(
   chunks: AsyncIterable<Buffer>,
   { member }: ImportFormat,
@@ -245,10 +245,10 @@ function readEntry({ bytes }: Line, format: ImportFormat): ImportedUser | FieldF
   }
 }
 
-/** Users who are asked for together. */
+/** Users whose tokens are revoked at once. */
 const endedTogether = 100;
 
-/** Where the second has turned meanwhile, tokens issued since the batch began may be by a replaced hash. */
+/** If a new second has begun since the batch, tokens issued in it may rest on a replaced hash, so revokes them too. */
 async function endTokensSince(
   stored: UserStore,
   replaced: readonly UserToImport[],
@@ -259,7 +259,7 @@ async function endTokensSince(
   const end = async ({ id }: UserToImport) => {
     const account = await stored.findBySubject(id.value);
     const { tokensValidAfter } = account ?? {};
-    // Whose hash stayed as it was keeps his tokens.
+    // A user whose hash did not change keeps his tokens.
     if (tokensValidAfter && isSameSecond(tokensValidAfter.getTime(), replacedAt.getTime())) {
       await stored.update(id, { tokensValidAfter: now });
     }
@@ -272,8 +272,8 @@ async function endTokensSince(
 type Write = (users: readonly UserToImport[], replacedAt: Date) => Promise<ImportOutcome[]>;
 
 /**
- * Runs `work` with what a batch is written by. In a dry run the users that would be added go to a
- * store of their own, so that a later batch meets them as it would have.
+ * Runs `work` with a function that writes a batch. A dry run adds the users to a temporary store, so that later
+ * batches find the same conflicts as in a real import.
  */
 async function withTarget(
   { clock }: Session,

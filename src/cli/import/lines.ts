@@ -1,6 +1,6 @@
 /**
- * Reads the lines of an import in memory that does not grow with them, and the user in each. Depends
- * on the domain's users, JSON and password hashes.
+ * Reads the lines of an import, and the user in each. Its memory does not grow with the file. Depends on the domain's
+ * users, JSON and password hashes.
  */
 import { parseJson } from "../../auth/json.js";
 import { inspectHash, marksNoPassword } from "../../auth/passwords/passwords.js";
@@ -8,9 +8,9 @@ import type { UserToImport } from "../../auth/users.js";
 import { FieldFault, readFlag, readId, readInstant, readRoles, readText } from "../users/fields.js";
 
 export interface Line {
-  /** Counted from 1, blank ones too. */
+  /** Counted from 1, including blank lines. */
   readonly number: number;
-  /** Without the line feed; undefined where there are more than `lineBytesMax` of them. */
+  /** Without the line feed; undefined if the line is longer than `lineBytesMax`. */
   readonly bytes: Buffer | undefined;
 }
 
@@ -45,20 +45,20 @@ export async function* readLines(
   if (length > 0) yield take();
 }
 
-/** Windows programs start a file in UTF-8 with a byte order mark. */
+/** Removes a byte order mark, with which Windows programs begin a file in UTF-8. */
 function withoutMark(bytes: Buffer): Buffer {
   return bytes.subarray(0, 3).equals(Buffer.from("\ufeff")) ? bytes.subarray(3) : bytes;
 }
 
 export interface ImportedUser {
   readonly user: UserToImport;
-  /** Undefined where there is no hash. */
+  /** Undefined if there is no hash. */
   readonly hashFamily: string | undefined;
   readonly unknownFields: readonly string[];
 }
 
 /**
- * The user that a line describes.
+ * Reads the user in a line.
  * @throws FieldFault
  */
 export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObject(bytes));
@@ -66,7 +66,7 @@ export const readUser = (bytes: Uint8Array): ImportedUser => readFields(readObje
 /** @throws FieldFault */
 export function readFields(fields: Readonly<Record<string, unknown>>): ImportedUser {
   const { _id, username, passwordHash, disabled, roles, tokensValidAfter, ...unknown } = fields;
-  // A CHAR column pads what it holds, and some tools leave the newline that ended a line.
+  // A CHAR column pads its values with blanks, and some tools leave a newline at the end.
   const hash = typeof passwordHash === "string" ? passwordHash.trim() : (passwordHash ?? undefined);
   const hashFamily = checkHash(hash);
   const user: UserToImport = {
@@ -95,7 +95,7 @@ export function readObject(bytes: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** The family of a hash that a login can use, undefined where there is none. @throws FieldFault */
+/** The family of the hash; undefined if there is no hash. @throws FieldFault if a login could not use it */
 export function checkHash(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== "string") throw new FieldFault("passwordHash", "is not a string");

@@ -1,10 +1,10 @@
 /**
- * Finds the objects of a JSON file in memory that does not grow with it: those of a list, of the list
- * that a member of the outermost object holds, or of such members in a list of objects. Depends on its neighbour `lines.ts`.
+ * Finds the objects in a JSON file: those of a list, of a list in a member of the outermost object, or of such members
+ * in a list of objects. Its memory does not grow with the file. Depends on its neighbour `lines.ts`.
  */
 import type { Line } from "./lines.js";
 
-/** Whose exports can be read. */
+/** The systems whose exports can be read. */
 export const importFormats = [
   "latchkey",
   "mongodb",
@@ -21,13 +21,13 @@ const backslash = code("\\");
 const lineFeed = 0x0a;
 const [openBrace, closeBrace, openBracket, closeBracket] = Array.from("{}[]", code);
 
-/** One object, taken from the chunks that it spans. */
+/** Collects the bytes of one object from the chunks that it spans. */
 class Collector {
   readonly #bytesMax: number;
   #parts: Buffer[] = [];
   #length = 0;
   #line = 0;
-  /** Where in the present chunk it goes on; undefined where there is none. */
+  /** The object's start in the present chunk; undefined if no object is open. */
   #start: number | undefined;
 
   constructor(bytesMax: number) {
@@ -50,7 +50,7 @@ class Collector {
     this.#start = undefined;
   }
 
-  /** Takes what the chunk has of it. */
+  /** Adds the object's bytes in the chunk. */
   take(chunk: Buffer, end = chunk.length): void {
     if (this.#start === undefined) return;
     this.#length += end - this.#start;
@@ -68,11 +68,11 @@ class Collector {
 }
 
 /**
- * The objects with the number of the line that each begins in; what is between them is not looked at.
+ * Yields the objects, each with the number of the line in which it begins. Ignores everything between them.
  *
- * @param member the name of the member that holds the list; undefined where there is none. In a file that is a
- *   list, those of its objects that have such a member stand for what that one lists.
- * @param isList whether the file is a list.
+ * @param member the name of the member that holds the list, if there is one. In a file that is a list, objects with
+ *   such a member are replaced by the objects in it.
+ * @param isList whether the file is a list
  */
 export async function* readObjects(
   chunks: AsyncIterable<Buffer>,
@@ -80,7 +80,7 @@ export async function* readObjects(
   member: string | undefined,
   isList: boolean,
 ): AsyncGenerator<Line> {
-  /** The depth at which the objects of the file's own list begin, and those of a member's. */
+  /** The depth of the objects in the file's own list, and below of those in a member's list. */
   const outerDepth = isList ? 1 : 0;
   const innerDepth = outerDepth + 2;
   const nameBytesMax = Buffer.byteLength(member ?? "");
@@ -91,7 +91,7 @@ export async function* readObjects(
   let isInMember = false;
   let isInString = false;
   let isEscaped = false;
-  /** The start of the latest string in an outer object, which names a member if a value follows. */
+  /** The start of the last string in an outer object: the name of a member, if a value follows. */
   let name: number[] = [];
 
   for await (const chunk of chunks) {

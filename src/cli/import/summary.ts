@@ -1,4 +1,4 @@
-/** What became of the lines of an import, in counts. Depends on the domain's users. */
+/** Counts the results of an import. Depends on the domain's users. */
 import type { ImportOutcome } from "../../auth/users.js";
 import type { ImportedUser } from "./lines.js";
 import { safe } from "../terminal.js";
@@ -25,7 +25,7 @@ export class ImportSummary {
   readonly #dryRun: boolean;
   readonly #hashFamilies = new Map<string, number>();
   readonly #unknownFields = new Map<string, number>();
-  /** Users of a batch that the store failed in, and of whom it did not say that they are stored. */
+  /** Users of a failed batch for whom the store did not confirm the write. */
   #leftOver = 0;
   #withoutPassword = 0;
   #passwordKept = 0;
@@ -35,7 +35,7 @@ export class ImportSummary {
     this.#dryRun = dryRun;
   }
 
-  /** Counts a user by what the store made of it, or returns why that is a rejection. */
+  /** Counts a user by the store's outcome. Returns the reason if the user was rejected. */
   count(
     { user, hashFamily, unknownFields }: ImportedUser,
     outcome: ImportOutcome | undefined,

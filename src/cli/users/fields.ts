@@ -56,7 +56,7 @@ export function readRoles(value: unknown): readonly string[] {
   return roles;
 }
 
-/** A boolean, or what MySQL and the tools around it write for one. */
+/** The forms of a boolean, including those of MySQL and its tools. */
 const flags: ReadonlyMap<unknown, boolean> = new Map<unknown, boolean>([
   ...[true, 1, "1", "true"].map((value) => [value, true] as const),
   ...[false, 0, "0", "false"].map((value) => [value, false] as const),

@@ -1,4 +1,4 @@
-/** Sends the forms of the API page, and verifies in its token panel. Runs in a browser; depends on its neighbours. */
+/** Sends the forms of the API page, and verifies tokens in its panel. Runs in a browser; depends on its neighbours. */
 import { basicOf, callApi, type ApiAnswer, type ApiCall } from "./calls.js";
 import { decodeToken, meaningOf, verifyToken, type PublishedKey, type Verdict } from "./token.js";
 

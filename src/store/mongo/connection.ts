@@ -1,7 +1,7 @@
 /**
  * The connection to MongoDB: bounds every call in time and translates every error of the driver. Depends on
- * mongodb and the domain's errors. The deadline is our own: against a frozen server, measured, none of the
- * driver's timeouts is certain to end a call; they only free its sockets afterwards.
+ * mongodb and the domain's errors. It has a deadline of its own, because with a frozen server, as measured, none of
+ * the driver's timeouts is certain to end a call. They only free its sockets afterwards.
  */
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";

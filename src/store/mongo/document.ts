@@ -142,7 +142,7 @@ export class UserMapping {
     return this.collation ? asked.normalize("NFC") : asked;
   }
 
-  /** The names to look for: a name may be stored in another Unicode form than it is sent in. */
+  /** The names to query for: the stored name may have another Unicode form than the given one. */
   queriedForms(username: string): string[] {
     const queried = this.queriedUsername(username);
     return this.collation ? [...new Set([queried, queried.normalize("NFD")])] : [queried];
@@ -179,7 +179,7 @@ export class UserMapping {
     );
   }
 
-  /** The hash in a document, in the form that the hash families know. */
+  /** The hash in a document, as one string that a hash family recognises. */
   passwordHash(document: Document): string | undefined {
     return this.#readHash(document).hash;
   }
@@ -339,7 +339,7 @@ export class UserMapping {
     return this.#rolesSeparator === undefined ? roles : roles.join(this.#rolesSeparator);
   }
 
-  /** Every value of a user by path; undefined for those that the user has not. */
+  /** Every value of a user by path; undefined for values that the user does not have. */
   values(user: User): Record<string, unknown> {
     return {
       [this.fields.username]: this.askedUsername(user.username),

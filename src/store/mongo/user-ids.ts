@@ -22,7 +22,7 @@ function inOrder(bytes: Uint8Array, order: LegacyUuidOrder): Buffer {
   return Buffer.from(orders[order].map((index) => bytes[index] ?? 0));
 }
 
-/** To the driver a timestamp is a Long too, to MongoDB no number. */
+/** The driver's Timestamp is a Long, too, but MongoDB does not treat it as a number. */
 const isLong = (id: unknown) => id instanceof Long && !(id instanceof Timestamp);
 
 const isLegacyUuid = (id: unknown): id is Binary =>

@@ -1,6 +1,7 @@
 /**
- * Finds which writes of the commands a validator of an adopted collection would refuse, such as one that forbids
- * new fields. MongoDB itself tells, on a document that is there; nothing is written. Depends on mongodb.
+ * Finds the commands whose writes a validator of an adopted collection would refuse, for example because it forbids
+ * new fields. Lets MongoDB apply the validator to a changed copy of a stored document; writes nothing. Depends on
+ * mongodb.
  */
 import type { Collection, CollectionInfo, Db, Document } from "mongodb";
 import type { UserChange } from "../../auth/users.js";
@@ -26,7 +27,7 @@ const deeds: Readonly<Record<string, UserChange>> = {
   },
 };
 
-/** Yields nothing where there is nothing to say. */
+/** Yields nothing if the validators allow all writes. */
 export async function* validatorFindings(validated: Validated): AsyncGenerator<Finding> {
   const check = "validator";
   try {
@@ -35,14 +36,14 @@ export async function* validatorFindings(validated: Validated): AsyncGenerator<F
     yield {
       level: "error",
       check,
-      message: `the validator of ${validated.users.collectionName} would refuse what these write: ${[...refused].join(", ")}`,
+      message: `the validator of ${validated.users.collectionName} would refuse the writes of ${[...refused].join(", ")}`,
       remedy:
-        "let it allow their fields (collMod), or have USERS_TOKENS_VALID_AFTER_FIELD and USERS_DISABLED_FIELD name ones that it knows",
+        "allow their fields in the validator (collMod), or set USERS_TOKENS_VALID_AFTER_FIELD and USERS_DISABLED_FIELD to fields that it allows",
     };
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal === undefined) throw error;
-    const message = `whether a validator refuses what commands write is not known: ${refusal}`;
+    const message = `it is not known whether a validator refuses the writes of commands: ${refusal}`;
     yield { level: "warning", check, message };
   }
 }
@@ -79,7 +80,7 @@ async function refusedDeeds({
   return refused;
 }
 
-/** Undefined where it refuses nothing. */
+/** The validator of a collection; undefined if there is none, or if it refuses nothing. */
 async function validatorOf(db: Db, name: string): Promise<Document | undefined> {
   const [info] = (await db.listCollections({ name }).toArray()) as CollectionInfo[];
   const { validator, validationAction, validationLevel } = info?.options ?? {};
@@ -87,7 +88,7 @@ async function validatorOf(db: Db, name: string): Promise<Document | undefined> 
   return isHeld && validator ? (validator as Document) : undefined;
 }
 
-/** An update as the stages of an aggregation, in which a text that begins with `$` would be a path. */
+/** An update as stages of an aggregation. `$literal` keeps texts that begin with `$` from being read as paths. */
 function stagesOf({ $set = {}, $unset = {} }: Document): Document[] {
   const values = Object.entries<unknown>($set as Document);
   const literals = values.map(([path, value]) => [path, { $literal: value }] as const);
