@@ -1,7 +1,7 @@
 /** What MongoDB refuses for good is named as that, with what mends it, and is not asked for again. */
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:tls";
+import { createServer, type AddressInfo, type Server } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { MongoClient, type Db, type Document } from "mongodb";
 import { openMongoStore } from "../../src/store/mongo/mongo-store.js";
@@ -194,14 +194,31 @@ describe("what the connection string asks for in vain", () => {
     expect([code, stderr]).toEqual([1, expect.stringContaining(message)]);
   });
 
-  test("a certificate that is not trusted", async () => {
-    const listener = createServer(makeCertificate("database")).listen(0, "127.0.0.1");
-    await once(listener, "listening");
+  /** What a command says of a server at whose end TLS is otherwise. */
+  async function saidOf(listener: Server, options: string): Promise<string> {
+    await once(listener.listen(0, "127.0.0.1"), "listening");
     const { port } = listener.address() as AddressInfo;
-    const MONGODB_URI = `mongodb://127.0.0.1:${port}/app?tls=true`;
+    const MONGODB_URI = `mongodb://127.0.0.1:${port}/app${options}`;
     const { code, stderr } = await runProgram(["users", "list"], { env: { MONGODB_URI } });
     listener.close();
-    expect([code, stderr]).toEqual([1, expect.stringContaining("do not agree on TLS: ")]);
+    expect(code).toBe(1);
+    return stderr;
+  }
+
+  test("a certificate that is not trusted", async () => {
+    const listener = createTlsServer(makeCertificate("database"));
+    expect(await saidOf(listener, "?tls=true")).toContain("do not agree on TLS: ");
+  });
+
+  // As mongod does with what is no message.
+  test("TLS of a server that has none", async () => {
+    const listener = createServer((socket) => socket.on("data", () => socket.destroy()));
+    expect(await saidOf(listener, "?tls=true")).toContain("do not agree on TLS: ");
+  });
+
+  test("no TLS of a server that has it", async () => {
+    const listener = createTlsServer(makeCertificate("database"));
+    expect(await saidOf(listener, "")).toContain("closes the connection before it answers");
   });
 
   test("is the cause in the log of a server, once", async () => {
@@ -215,9 +232,16 @@ describe("what the connection string asks for in vain", () => {
         (lines) => lines.length > 0,
       );
       expect(JSON.stringify(failures()[0])).toContain("belongs to the replica set that it names");
-      // Several rounds later.
-      const status = async () => (await fetch(`${latchkey.managementUrl}/readyz`)).status;
-      for (let i = 0; i < 3; i++) await status();
+      const rounds = async () => {
+        const metrics = await (await fetch(`${latchkey.managementUrl}/metrics`)).text();
+        const counts = metrics.matchAll(/^latchkey_store_errors_total\{.*\} (\d+)$/gm);
+        return Array.from(counts, ([, count]) => Number(count)).reduce(
+          (sum, each) => sum + each,
+          0,
+        );
+      };
+      const before = await rounds();
+      await eventually(rounds, (count) => count >= before + 3);
       expect(failures()).toHaveLength(1);
     } finally {
       await latchkey.stop();

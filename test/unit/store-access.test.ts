@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 
 let root: string;
@@ -39,7 +39,12 @@ const modes: readonly [string, (dataDir: string) => void, RegExp[]][] = [
   [
     "in a folder that others can write",
     (dir) => chmodSync(dir, 0o777),
-    [/replace the files in .*data \(mode 777\); chmod o-w/],
+    [/replace what is in .*data \(mode 777\); chmod o-w/],
+  ],
+  [
+    "in a folder whose parent others can write",
+    (dir) => chmodSync(dirname(dir), 0o777),
+    [/replace what is in .*latchkey-\w+ \(mode 777\)/],
   ],
   ["in a folder where each may remove only his own", (dir) => chmodSync(dir, 0o1777), []],
 ];

@@ -91,6 +91,11 @@ export function translate(error: unknown): unknown {
     const message = "no server of MONGODB_URI belongs to the replica set that it names";
     return storeUnavailable(message, error);
   }
+  if (error instanceof MongoServerSelectionError && /closed/.test(error.message)) {
+    const message =
+      "MongoDB closes the connection before it answers; tls of MONGODB_URI may not be as the server has it";
+    return storeUnavailable(message, error);
+  }
   const text =
     error instanceof Error
       ? chainOf(error)

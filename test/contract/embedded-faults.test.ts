@@ -1,0 +1,113 @@
+/** Every command that writes, on an embedded store that cannot be written: what it says is what is stored. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { newQuickClock, runProgram } from "../support/program.js";
+
+const root = mkdtempSync(join(tmpdir(), "latchkey-faults-"));
+const mounted = join(root, "mounted");
+const dataDir = join(mounted, "data");
+const publicKey = "test/support/key-vectors/spki.pem";
+const newUsers = join(root, "users.ndjson");
+const mount = (...options: string[]) =>
+  spawnSync("mount", ["-t", "tmpfs", "-o", options.join(","), "tmpfs", mounted]).status === 0;
+spawnSync("mkdir", [mounted]);
+const canMount = mount("size=4m");
+if (!canMount && process.env["CI"])
+  throw new Error("the test of a full disk needs to mount a tmpfs");
+if (!canMount) process.stderr.write("\n*** SKIPPED: a full disk, which needs root ***\n\n");
+
+const commands: readonly (readonly string[])[] = [
+  ["users", "add", "eve", "--id", "7", "--password-stdin"],
+  ["users", "import", newUsers],
+  ["users", "set", "bob", "--role", "admin"],
+  ["users", "passwd", "bob", "--password-stdin"],
+  ["users", "disable", "bob"],
+  ["users", "enable", "dan"],
+  ["users", "revoke", "bob"],
+  ["keys", "rotate", "--now"],
+  ["keys", "import", publicKey, "--kid", "new"],
+  ["keys", "revoke", "old"],
+  ["takeover", "lead", "30"],
+  ["users", "remove", "bob"],
+];
+
+const latchkey = (argv: readonly string[], input = "a password that is long enough") =>
+  runProgram(argv, { env: { DATA_DIR: dataDir }, input, clock: newQuickClock() });
+
+/** All that the commands change but the record of them. */
+async function stored(): Promise<string> {
+  const store = await openEmbeddedStore({ dataDir, mayCreate: false });
+  const users = [];
+  for await (const user of store.users.list()) users.push(user);
+  const text = JSON.stringify([users, await store.keys.load(), await store.takeover.lead()]);
+  await store.close();
+  return text;
+}
+
+/** Leaves not a byte on the disk, nor a page in the file. */
+async function fill(): Promise<void> {
+  for (let bytes = 2 ** 20; bytes >= 1; bytes = Math.floor(bytes / 2)) {
+    for (let i = 0; i < 4; i++) {
+      try {
+        writeFileSync(join(mounted, `ballast-${bytes}-${i}`), Buffer.alloc(bytes));
+      } catch {
+        // That much has no room.
+      }
+    }
+  }
+  const lines = Array.from({ length: 500 }, (_, i) =>
+    JSON.stringify({ _id: 1000 + i, username: `filler${i}`, roles: ["x".repeat(1000)] }),
+  );
+  for (const line of lines) if ((await latchkey(["users", "import", "-"], line)).code !== 0) return;
+  throw new Error("the disk is not full");
+}
+
+(canMount ? describe : describe.skip)("on a file system that is", () => {
+  beforeAll(async () => {
+    writeFileSync(newUsers, '{"_id":8,"username":"carl"}\n');
+    const users = '{"_id":1,"username":"bob"}\n{"_id":2,"username":"dan","disabled":true}\n';
+    for (const argv of [
+      ["users", "import", "-"],
+      ["keys", "import", publicKey, "--kid", "old"],
+      ["keys", "rotate", "--now"],
+    ]) {
+      expect(await latchkey(argv, users)).toMatchObject({ code: 0 });
+    }
+  });
+  afterAll(() => {
+    // A fault of the test may have left the store open.
+    spawnSync("umount", ["--lazy", mounted]);
+    rmSync(root, { recursive: true });
+  });
+
+  test.each([...commands, ["users", "list"], ["doctor"]].map((argv) => [argv.join(" "), argv]))(
+    "read-only: %s",
+    async (_, argv) => {
+      expect(mount("remount", "ro")).toBe(true);
+      const { code, stdout, stderr } = await latchkey(argv as string[]);
+      expect(mount("remount", "rw")).toBe(true);
+      expect([code, stdout]).toEqual([1, ""]);
+      expect(stderr).toContain(`${join(dataDir, "latchkey.mdb")} cannot be opened: EROFS`);
+    },
+  );
+
+  test("full", async () => {
+    await fill();
+    const refused: string[] = [];
+    for (const argv of commands) {
+      const before = await stored();
+      const { code, stdout, stderr } = await latchkey(argv);
+      const isChanged = (await stored()) !== before;
+      expect([argv, code === 0, stderr]).toEqual([argv, isChanged, stderr]);
+      if (code === 0) continue;
+      expect(stdout).toMatch(/^(0 added, .*\n)?$/);
+      expect(stderr).toMatch(/^error: .*the embedded store cannot be written/);
+      refused.push(argv.join(" "));
+    }
+    expect(refused.length).toBeGreaterThan(commands.length / 2);
+  });
+});
