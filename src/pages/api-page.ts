@@ -158,7 +158,7 @@ function card({ path, method, operation }: Described, demoUser: DemoUser | undef
     </form>
     <div class="answer" role="region" aria-label="Answer of ${path}" aria-live="polite"></div>
     <details class="documented">
-      <summary>What it answers<span class="hidden">: ${path}</span></summary>
+      <summary>Answers<span class="hidden">: ${path}</span></summary>
       <div class="scroll" tabindex="0" role="group" aria-label="Answers of ${path}">
         <table>
           <thead>
@@ -243,7 +243,7 @@ function pairFields(operationId: string, demoUser: DemoUser | undefined): Html {
 const tokenPanel = html`<section class="card token" id="token" aria-labelledby="token-title">
   <h2 id="token-title">Token</h2>
   <div class="field">
-    <label for="token-text">The token that came last, or one that you paste</label>
+    <label for="token-text">The last token, or one that you paste</label>
     <textarea
       id="token-text"
       rows="5"

@@ -238,7 +238,7 @@ function keysCard({ keys }: ProcessStatus, now: number): Html {
                     <th scope="col">Key</th>
                     <th scope="col">State</th>
                     <th scope="col">Since</th>
-                    <th scope="col">What happens next</th>
+                    <th scope="col">Next step</th>
                   </tr>
                 </thead>
                 <tbody>

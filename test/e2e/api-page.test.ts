@@ -120,7 +120,7 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     async (path, choices, accepted, refused) => {
       const card = form(path);
       for (const choice of choices) await card.getByLabel(choice, { exact: true }).check();
-      await page.getByLabel("The token that came last").fill("");
+      await page.getByLabel("The last token").fill("");
       await card.getByLabel("Username", { exact: true }).fill(demoUser.username);
       await card.locator("input[type=password]").fill(demoUser.password);
       expect(await send(card)).toBe(accepted);
@@ -150,11 +150,11 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
   test.each(["/api/auth/token", "/auth.v1.AuthService/IssueToken"])(
     "%s renews the token of the page",
     async (path) => {
-      await page.getByLabel("The token that came last").fill(await tokenOf());
+      await page.getByLabel("The last token").fill(await tokenOf());
       const card = form(path);
       await card.getByLabel("The token of this page").check();
       expect(await send(card)).toMatch(/^200/);
-      await page.getByLabel("The token that came last").fill("");
+      await page.getByLabel("The last token").fill("");
       expect(await send(card)).toMatch(/^(403|401|200 OK, grpc-status 16)/);
       await card.getByLabel("Username and password").check();
     },
@@ -197,15 +197,13 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     ["one without a signature", async () => unsigned(await tokenOf()), /^Not to be trusted/, "bad"],
     ["what is none", () => Promise.resolve("a.b"), /^Not a token/, "bad"],
   ])("a pasted token: %s", async (_, make, said, tone) => {
-    await page.getByLabel("The token that came last").fill(await make());
+    await page.getByLabel("The last token").fill(await make());
     await page.locator(`#verdict.${tone}`, { hasText: said }).waitFor();
   });
 
   test("markup in a token is text", async () => {
     const text = "<img src=x onerror=alert(1)>";
-    await page
-      .getByLabel("The token that came last")
-      .fill(withClaims(await tokenOf(), { sub: text }));
+    await page.getByLabel("The last token").fill(withClaims(await tokenOf(), { sub: text }));
     await page.locator("#verdict.bad").waitFor();
     expect(await page.locator("#claims").innerText()).toContain(text);
     expect(await page.locator("#claims img").count()).toBe(0);

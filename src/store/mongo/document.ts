@@ -153,7 +153,7 @@ export class UserMapping {
     return { ...this.lookupFilter(condition), [this.fields.username]: this.#ofText(condition) };
   }
 
-  /** The same by the index alone: also finds those who have the name at another place of a list. */
+  /** The same by the index alone, so it also finds documents with the name at another position of the list. */
   lookupFilter(condition: Document): Document {
     return { [this.indexPath]: this.#ofText(condition) };
   }

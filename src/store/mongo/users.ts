@@ -337,7 +337,7 @@ export class MongoUsers implements UserStore {
     return { ...filter, [userId]: { $in: ids } };
   }
 
-  /** The user with a name that is asked for, or undefined if none or several have one. */
+  /** The user whose name is asked for, or undefined if none or several have it. */
   async #findOnly(
     filter: Filter<UserDocument>,
     isAsked: (username: string) => boolean,
