@@ -2,7 +2,7 @@
  * Opens the configured store, and loads the driver of that one only. Depends on config and, if `REVOCATIONS` is
  * on, the revocations.
  */
-import type { User } from "../auth/users.js";
+import type { UserRecord } from "../auth/users.js";
 import type { Config } from "../config/config.js";
 import { formatEncoder, rememberPepper } from "../auth/passwords/format.js";
 import { presetOf, type Preset } from "../config/presets.js";
@@ -56,7 +56,7 @@ async function openConfigured(config: Config, options: OpenOptions): Promise<Sto
 /** Returns a reader of users' documents in MongoDB's Extended JSON. It returns undefined for other documents. */
 export async function readExportedUser(
   config: Config,
-): Promise<(document: object) => User | undefined> {
+): Promise<(document: object) => UserRecord | undefined> {
   const { createExportReader } = await import("./mongo/mongo-store.js");
   return createExportReader(mappingOf(config));
 }

@@ -81,6 +81,34 @@ test("mongoexport with a hash in pieces, and with documents that are no users", 
   await expectLogin("alice", "correct horse battery", {});
 });
 
+test("mongoexport: hashes as bytes are taken, what cannot be read is named", async () => {
+  const bytes = { $binary: { base64: Buffer.from(bcrypt).toString("base64"), subType: "00" } };
+  const user = (_id: unknown, more: object) => ({
+    _id,
+    username: `user${JSON.stringify(_id)}`,
+    ...more,
+  });
+  const legacy = { $binary: { base64: Buffer.alloc(16, 7).toString("base64"), subType: "03" } };
+  const lines = [
+    user(1, { passwordHash: bytes }),
+    user(2, { passwordHash: { $binary: { ...bytes.$binary, subType: "05" } } }),
+    user(3, { passwordHash: bytes, roles: [{ $oid: "6b026fd22de72bae8f8176fc" }] }),
+    user(legacy, { passwordHash: bytes }),
+  ];
+  const text = lines.map((line) => JSON.stringify(line)).join("\n");
+  const { code, stderr, summary } = await importText(text, "--format", "mongodb");
+  expect([code, summary["added"], Object.values(summary["notes"] ?? {})]).toEqual([1, 2, [1]]);
+  const rejected = stderr
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as unknown);
+  expect(rejected).toMatchObject([
+    { rejected: { line: 2, field: "passwordHash" } },
+    { rejected: { line: 4, reason: expect.stringContaining("set USERS_LEGACY_UUID") } },
+  ]);
+  await expectLogin("user1", "password", {});
+});
+
 test("Auth0: the export with hashes, and the file of its bulk import", async () => {
   const exported = {
     _id: { $oid: "60425dc43519d90068f82973" },

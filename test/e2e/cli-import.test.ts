@@ -108,6 +108,7 @@ describe("a file of 20,000 lines with faults in it", () => {
       passwordKept: 0,
       withColon: 0,
       ignoredFields: { email: 19_992 },
+      notes: {},
     });
     expect(Object.keys(await storedUsers())).toHaveLength(19_992);
     expect(dry.code).toBe(1);

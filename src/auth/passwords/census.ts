@@ -95,6 +95,9 @@ export async function takeCensus(
     if (fault) faults.add(fault.kind, fault.reason, example);
     for (const note of record.notes) faults.add("note", note, example);
     if (user === undefined) continue;
+    if (user.username.includes(":")) {
+      faults.add("note", "a name with a colon, which HTTP Basic cannot carry", user);
+    }
     if (user.disabled) faults.add("disabled", undefined, user);
     const report = reportOn(record, user);
     if (report.verdict !== "ok") {

@@ -160,9 +160,13 @@ export async function importFormatOf(
       const read = await readExportedUser(config);
       return {
         read: (bytes) => {
-          const user = read(readObject(bytes));
-          if (user) return checked(user);
-          throw new FieldFault(undefined, "has no username, or an _id of a type without a subject");
+          const record = read(readObject(bytes));
+          if (record === undefined) throw new FieldFault(undefined, "is malformed Extended JSON");
+          const { user, fault, hashFault, notes } = record;
+          if (user === undefined) throw new FieldFault(undefined, `has ${fault?.reason}`);
+          if (hashFault !== undefined)
+            throw new FieldFault("passwordHash", `is lost: ${hashFault}`);
+          return { ...checked(user), notes };
         },
       };
     }

@@ -55,6 +55,8 @@ export interface ImportedUser {
   /** Undefined if there is no hash. */
   readonly hashFamily: string | undefined;
   readonly unknownFields: readonly string[];
+  /** What of the record is left out or means something unexpected, each the end of "has …". */
+  readonly notes?: readonly string[];
 }
 
 /**

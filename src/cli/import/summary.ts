@@ -25,6 +25,7 @@ export class ImportSummary {
   readonly #dryRun: boolean;
   readonly #hashFamilies = new Map<string, number>();
   readonly #unknownFields = new Map<string, number>();
+  readonly #notes = new Map<string, number>();
   /** Users of a failed batch for whom the store did not confirm the write. */
   #leftOver = 0;
   #withoutPassword = 0;
@@ -37,7 +38,7 @@ export class ImportSummary {
 
   /** Counts a user by the store's outcome. Returns the reason if the user was rejected. */
   count(
-    { user, hashFamily, unknownFields }: ImportedUser,
+    { user, hashFamily, unknownFields, notes = [] }: ImportedUser,
     outcome: ImportOutcome | undefined,
   ): FieldFault | undefined {
     if (outcome === undefined) {
@@ -54,6 +55,7 @@ export class ImportSummary {
     else if (hashFamily === undefined) this.#withoutPassword++;
     else increment(this.#hashFamilies, hashFamily);
     if (user.username.includes(":")) this.#withColon++;
+    for (const note of notes) increment(this.#notes, note);
     for (const field of unknownFields) {
       const name = field.slice(0, fieldNameCharactersMax).toWellFormed();
       const isListed = this.#unknownFields.has(name) || this.#unknownFields.size < unknownFieldsMax;
@@ -73,6 +75,7 @@ export class ImportSummary {
       passwordKept: this.#passwordKept,
       withColon: this.#withColon,
       ignoredFields: Object.fromEntries(this.#unknownFields),
+      notes: Object.fromEntries(this.#notes),
     };
   }
 
@@ -93,6 +96,7 @@ export class ImportSummary {
         `without a hash, so that the user keeps the password: ${this.#passwordKept}`,
       this.#withColon > 0 &&
         `with a colon in the name, so that they cannot use HTTP Basic: ${this.#withColon}`,
+      ...Array.from(this.#notes, ([note, users]) => `${users} have ${note}`),
       this.#unknownFields.size > 0 && `fields ignored: ${list(this.#unknownFields)}`,
     ]
       .filter((line) => line !== false)

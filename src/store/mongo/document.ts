@@ -300,12 +300,10 @@ export class UserMapping {
   }
 
   #notesOn(document: Document): string[] {
-    const { username, roles, tokensValidAfter } = this.fields;
-    const name = this.usernameOf(document);
+    const { roles, tokensValidAfter } = this.fields;
     const instant = at(document, tokensValidAfter);
     const isForever = (toInstant(instant)?.getTime() ?? 0) > Date.now();
     return [
-      ...(name?.includes(":") ? [`a ${username} with a colon, which HTTP Basic cannot carry`] : []),
       ...(readRoles(at(document, roles), this.#rolesSeparator).areAllRead
         ? []
         : [`${roles} that cannot be read: their tokens lack them`]),

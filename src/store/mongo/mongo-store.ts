@@ -4,7 +4,7 @@
  */
 import { BSON } from "mongodb";
 import type { Document } from "mongodb";
-import type { User } from "../../auth/users.js";
+import type { UserRecord } from "../../auth/users.js";
 import type { UsernameMatch } from "../../auth/usernames.js";
 import type { LegacyUuidOrder, Preset } from "../../config/presets.js";
 import type { Store } from "../store.js";
@@ -131,9 +131,9 @@ function mappingOf({
 /** Returns a reader of documents in Extended JSON, as `mongoexport` writes them. */
 export function createExportReader(options: MongoMappingOptions) {
   const mapping = mappingOf(options);
-  return (document: object): User | undefined => {
+  return (document: object): UserRecord | undefined => {
     try {
-      return mapping.user(BSON.EJSON.deserialize(document) as Document);
+      return mapping.record(BSON.EJSON.deserialize(document) as Document);
     } catch {
       // A wrapper such as {"$oid":…} with an invalid value.
       return undefined;
