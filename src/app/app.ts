@@ -1,6 +1,6 @@
 /**
- * The composition root: a configuration and a store in, a service that can be started and stopped
- * out. What belongs together is in its neighbours; here is the order. Depends on all rooms but the command line.
+ * The composition root: makes a service from a configuration and a store, and fixes the order of
+ * its start and stop. The neighbours make the parts. Depends on all rooms but the command line.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AuthError } from "../auth/errors.js";
@@ -23,11 +23,14 @@ import { createStatusPages, readStatus } from "./status.js";
 import { watchStore } from "./store-watch.js";
 
 export interface App {
-  /** Opens both ports and starts the work in the background. @throws the system's error. */
+  /**
+   * Opens both ports and starts the background work.
+   * @throws the system's error if a port cannot be opened
+   */
   start(): Promise<void>;
   /**
-   * Is not ready but serves for `SHUTDOWN_DELAY`, then finishes what is in flight within
-   * `SHUTDOWN_GRACE` and stops. The store stays open.
+   * Reports "not ready" but serves for `SHUTDOWN_DELAY`, then finishes open requests within
+   * `SHUTDOWN_GRACE` and stops. Leaves the store open.
    */
   close(): Promise<void>;
   /** Base URL of the public port, once started. */
@@ -35,7 +38,7 @@ export interface App {
   /** Base URL of the management port, once started; empty without one. */
   readonly managementUrl: string;
   readonly readiness: Readiness;
-  /** What the management port shows, as data. */
+  /** The data of the management port's pages. */
   metrics(): Promise<MetricSnapshot>;
   status(): ProcessStatus;
 }
@@ -45,18 +48,18 @@ export interface AppDeps {
   readonly store: Store;
   readonly keyMaterial: KeyMaterial;
   readonly logs: Logs;
-  /** Closed with the app. Without it nothing is traced. */
+  /** Closed with the app. Without it no traces are made. */
   readonly tracing?: Tracing | undefined;
   readonly clock?: KeyClock;
-  /** False for tests that hold our unary rpcs against Connect's own: see rpc/unary. */
+  /** Whether unary rpcs are answered by `rpc/unary.ts`; if false, by Connect. Default true. */
   readonly fastUnary?: boolean;
-  /** False for one of several workers, whose primary has it. Default true. */
+  /** Whether to open the management port. False in a worker: the primary opens it. Default true. */
   readonly hasManagementPort?: boolean;
-  /** Most hashes at once while no token is renewed. Default `HASH_CONCURRENCY`. */
+  /** Maximum of concurrent hashes while no token is renewed. Default `HASH_CONCURRENCY`. */
   readonly quietHashConcurrency?: number;
-  /** Whom the API page fills in: everybody knows his password. */
+  /** The user that the API page fills into its forms. The password is public. */
   readonly demoUser?: DemoUser;
-  /** How often the TLS files are looked at. Default 10 s. */
+  /** How often the TLS files are read. Default 10 s. */
   readonly tlsIntervalMs?: number;
 }
 
@@ -160,7 +163,7 @@ export function createApp(deps: AppDeps): App {
       }
       const sampled = domain.census.start();
       const refreshed = keys.refresh();
-      // Looked at below: a store that is down keeps nothing else from being loaded.
+      // Awaited below, so that a store that is down does not delay the loading.
       refreshed.catch(() => undefined);
       const paths = await publicPort.load();
       await observer.startMetrics({
@@ -179,7 +182,7 @@ export function createApp(deps: AppDeps): App {
         await sampled;
         await warnOfStore();
       } catch (error) {
-        // A store that is down has been told of, and is tried again. The rest is for the operator.
+        // The key set logs an outage of the store and tries again. Any other error ends the start.
         if (!(error instanceof AuthError)) throw error;
       }
       keys.start();

@@ -1,6 +1,6 @@
 /**
- * What decides: keys, tokens, throttle, gate and the service upon them, for a configuration and a store.
- * Depends on auth, config, observability, the store's port and its neighbours.
+ * The domain of one process: keys, tokens, throttle, gate and service, made for a configuration and
+ * a store. Depends on auth, config, observability, the store's port and its neighbours.
  */
 import { AuthError } from "../auth/errors.js";
 import { Gate, HashQueue } from "../auth/gate/gate.js";
@@ -29,10 +29,10 @@ export interface DomainOptions {
   readonly observer: Observer;
   readonly logger: Logger;
   readonly clock: KeyClock;
-  /** The clock of the throttle in tests; else it goes by the store's. */
+  /** The throttle's clock in tests. Default: the store's clock. */
   readonly throttleClock: KeyClock | undefined;
   readonly onKeyEvent: (event: KeyEvent) => void;
-  /** Most hashes at once while no token is renewed. */
+  /** Maximum of concurrent hashes while no token is renewed. */
   readonly quietHashConcurrency: number;
 }
 
@@ -97,7 +97,7 @@ export function createDomain(options: DomainOptions) {
   );
 
   function onRehashError(error: unknown): void {
-    // Whoever logs in again when it is quieter gets it then.
+    // The rehash is skipped under load; a later login does it.
     if (error instanceof AuthError && error.code === "overloaded") return;
     logger.warn({ event: "rehash_failed", err: error }, "a weak hash was not replaced");
   }
@@ -110,9 +110,9 @@ export function createDomain(options: DomainOptions) {
     throttle,
     hashes,
     families,
-    /** The most hashes that ever run at once. */
+    /** The upper limit of concurrent hashes. */
     hashesMax: hashWidth.max,
-    /** Stops the work in the background, the store's included, once no request is left. */
+    /** Stops the background work, the store's included. Call it when no request is open. */
     async close(): Promise<void> {
       census.stop();
       await rehasher.settled();
@@ -123,7 +123,7 @@ export function createDomain(options: DomainOptions) {
   };
 }
 
-/** A new hash, computed within the bound that holds for logins. */
+/** Computes a new hash in the queue that also bounds the hashes of logins. */
 async function hashInTurn(queue: Pick<HashQueue, "enter">, password: string): Promise<string> {
   const place = queue.enter("rehash", undefined);
   try {

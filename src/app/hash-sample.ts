@@ -1,4 +1,7 @@
-/** Counts the families of hashes that are drawn at random, for the decoy or for the page, and keeps none. Depends on auth. */
+/**
+ * Counts the hash families of a random sample, for the decoy and the status page. Keeps no hash.
+ * Depends on auth.
+ */
 import { inspectHash } from "../auth/passwords/passwords.js";
 import type { UserStore } from "../auth/users.js";
 
@@ -30,7 +33,7 @@ export function countFamilies(users: Sampled, now: () => number) {
     },
   };
 
-  /** What was counted last. Draws anew for who asks next, at most once a minute. */
+  /** Returns the last counts. Starts a new sample, at most once a minute. */
   function look(): FamilySample | undefined {
     if (now() - askedAt > staleMs) {
       askedAt = now();

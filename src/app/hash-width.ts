@@ -1,27 +1,29 @@
 /**
- * How many hashes may run at once: one core is left to tokens while any are renewed. Depends on
+ * The limit of concurrent hashes: leaves one core to tokens while tokens are renewed. Depends on
  * auth's types.
  */
 import type { Tokens } from "../auth/tokens.js";
 
 export interface HashWidthOptions {
-  /** Most hashes at once while tokens are renewed, and while none are. */
+  /**
+   * Maximum of concurrent hashes while tokens are renewed (`busy`), and while none are (`quiet`).
+   */
   readonly busy: number;
   readonly quiet: number;
-  /** Milliseconds that only go forward. */
+  /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
 }
 
 export interface HashWidth {
-  /** Most hashes at once at present. */
+  /** The present maximum. */
   current(): number;
-  /** The most that there may ever be. */
+  /** The larger of both maxima. */
   readonly max: number;
-  /** The tokens; each one that is verified is noticed as a renewal. */
+  /** Wraps `tokens`, and counts each verified token as a renewal. */
   noticing(tokens: Tokens): Tokens;
 }
 
-/** Time without a renewal after which there are taken to be none. */
+/** After this long without a renewal the process counts as quiet. */
 const quietMs = 1000;
 
 export function createHashWidth({ busy, quiet, now }: HashWidthOptions): HashWidth {

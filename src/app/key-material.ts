@@ -1,6 +1,6 @@
 /**
- * The keys that a configuration stands for: those of the files that it names, TLS included, and the
- * managed ones. Depends on auth, the server's TLS, config and the file system.
+ * Reads the keys and certificates that a configuration names. Depends on auth, the server's TLS,
+ * config and the file system.
  */
 import { X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -28,18 +28,18 @@ import {
 export interface KeyMaterial {
   readonly signing: RsaPrivateKey | undefined;
   readonly trusted: readonly TrustedRsaKey[];
-  /** What the public port speaks TLS with, and where it came from. */
+  /** The certificate of the public port, and its files. */
   readonly tls: { readonly files: TlsFiles; readonly material: TlsMaterial } | undefined;
-  /** PEM: the authorities of the old server's certificate. */
+  /** The certificate authorities of the old server, PEM. */
   readonly upstreamCa: string | undefined;
-  /** What an operator should mend, one sentence each. */
+  /** Warnings for the operator, one sentence each. */
   readonly warnings: readonly string[];
 }
 
 /**
- * The variables, and the keys in the files that they name.
- * @param check finds what else is wrong with the variables that could be parsed.
- * @throws ConfigError with all faults.
+ * Reads the variables and the files that they name.
+ * @param check finds further faults of the variables that could be parsed
+ * @throws ConfigError with all faults
  */
 export async function readConfiguration(
   env: Environment,
@@ -52,7 +52,7 @@ export async function readConfiguration(
   return { config: Object.freeze(values as Config), keyMaterial };
 }
 
-/** @throws ConfigError with the faults of all files. */
+/** @throws ConfigError with the faults of all files */
 export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   const faults: string[] = [];
   const keyMaterial = await collectKeyMaterial(config, faults);
@@ -60,7 +60,7 @@ export async function readKeyMaterial(config: Config): Promise<KeyMaterial> {
   return keyMaterial;
 }
 
-/** Adds what is wrong with a file to `faults`. */
+/** Adds the faults of the files to `faults`. */
 async function collectKeyMaterial(config: Partial<Config>, faults: string[]): Promise<KeyMaterial> {
   const warnings: string[] = [];
 

@@ -1,4 +1,7 @@
-/** The routes of the pages for people, which are loaded by their first request. Depends on config, gateway, pages and the server's types. */
+/**
+ * The routes of the API page and its documents. The first request loads them. Depends on config,
+ * gateway, pages and the server's types.
+ */
 import type { Config } from "../config/config.js";
 import { version } from "../config/version.js";
 import { documentRoute, type Document } from "../gateway/documents.js";
@@ -14,7 +17,7 @@ const paths = [
 
 export interface PageOptions {
   readonly config: Config;
-  /** The paths of what is published under `/.well-known/`. */
+  /** The paths of the documents under `/.well-known/`. */
   readonly documents: readonly string[];
   readonly demoUser: DemoUser | undefined;
 }

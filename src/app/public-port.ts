@@ -1,6 +1,6 @@
 /**
- * The public port: REST, rpcs, documents and pages on one listener, its TLS files reloaded as they change.
- * Depends on config, gateway, observability, rpc, server and its neighbours.
+ * The public port: REST, rpcs, documents and pages on one listener. Reloads its TLS files when they
+ * change. Depends on config, gateway, observability, rpc, server and its neighbours.
  */
 import { X509Certificate } from "node:crypto";
 import type { KeyClock } from "../auth/keys/keys.js";
@@ -37,7 +37,7 @@ export interface PublicPortOptions {
   readonly clock: KeyClock;
   readonly fastUnary: boolean;
   readonly demoUser: DemoUser | undefined;
-  /** How often the TLS files are looked at. Default 10 s. */
+  /** How often the TLS files are read. Default 10 s. */
   readonly tlsIntervalMs: number | undefined;
 }
 
@@ -47,7 +47,9 @@ export function createPublicPort(options: PublicPortOptions) {
   let rpc: RpcHandler | undefined;
   const servesRpc = (path: string) => rpc?.serves(path) ?? false;
   let loading: Promise<RpcHandler> | undefined;
-  /** REST does without, and it takes a third of a start: so the service listens before. */
+  /**
+   * Loading Connect takes a third of the start and REST does not need it, so the port opens before.
+   */
   const loadRpc = () =>
     (loading ??= import("../rpc/handler.js").then(({ authRoutes, createRpcHandler }) => {
       const { onFault } = observer;
@@ -118,21 +120,24 @@ export function createPublicPort(options: PublicPortOptions) {
 
   let unwatchTls = (): void => undefined;
   return {
-    /** Opens the port and returns its base URL. @throws the system's error. */
+    /**
+     * Opens the port and returns its base URL.
+     * @throws the system's error
+     */
     async open(): Promise<string> {
       const url = baseUrl(await listener.listen(), scheme);
       unwatchTls = watchTls();
       return url;
     },
-    /** Loads what rpcs need, and returns the paths that are served. */
+    /** Loads the rpcs and returns the served paths. */
     async load(): Promise<string[]> {
       const { paths } = await loadRpc();
       return [...routes.map(({ path }) => path), ...paths];
     },
     connections: () => listener.connections(),
-    /** When the certificate ends, in seconds since the epoch. */
+    /** The end of the certificate's validity, in seconds since the epoch. */
     certificateEnd: () => certificateEnd,
-    /** Finishes what is in flight within that time. */
+    /** Finishes open requests within `graceMs`. */
     async drain(graceMs: number): Promise<void> {
       rpc?.endStreams();
       await listener.drain(graceMs);
@@ -141,7 +146,10 @@ export function createPublicPort(options: PublicPortOptions) {
   };
 }
 
-/** What an open connection is counted by; those of a trusted proxy, which are everybody's, by nothing. */
+/**
+ * Returns the function that gives the client network by which connections are counted. A trusted
+ * proxy has none: all clients share its connections.
+ */
 function connectionCounter(config: Config) {
   const isShared = proxyMatcher(config);
   const exempt = createNetworkMatcher(config.THROTTLE_EXEMPT_NETWORKS ?? []);
@@ -149,11 +157,11 @@ function connectionCounter(config: Config) {
     isShared(remoteAddress) || exempt(remoteAddress) ? undefined : networkOf(remoteAddress);
 }
 
-/** Whether an address is a trusted proxy's. */
+/** Returns a function that tells whether an address belongs to a trusted proxy. */
 function proxyMatcher({ TRUST_PROXY }: Config): (address: string) => boolean {
   if (typeof TRUST_PROXY === "number") return () => TRUST_PROXY > 0;
   return createNetworkMatcher(TRUST_PROXY ?? []);
 }
 
-/** When a certificate ends, in seconds since the epoch. */
+/** The end of a certificate's validity, in seconds since the epoch. */
 const endOf = (certificate: string) => Date.parse(new X509Certificate(certificate).validTo) / 1000;

@@ -1,4 +1,7 @@
-/** What the status page is made of: each process tells of itself, and the page is loaded by who asks for it. Depends on auth, pages and the server's types. */
+/**
+ * The data of the status page, per process, and the page itself, which the first request loads.
+ * Depends on auth, pages and the server's types.
+ */
 import type { ManagedKeys } from "../auth/keys/keys.js";
 import { version } from "../config/version.js";
 import type { ProcessStatus, Status, StatusTakeover } from "../pages/status.js";
@@ -26,7 +29,7 @@ export function readStatus(sources: StatusSources, startedAt: number): ProcessSt
   };
 }
 
-/** The pages of the management port, of one process or of several. */
+/** The pages of the management port, for one process or the workers. */
 export function createStatusPages(
   readAll: () => Promise<readonly ProcessStatus[]>,
   readiness: Pick<Readiness, "problems">,

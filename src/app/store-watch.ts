@@ -1,9 +1,15 @@
-/** Watches whether the store can still be written, where its reads do not tell. Depends on the store's port. */
+/**
+ * Watches whether the store can be written: reads may still succeed when writes fail. Depends on
+ * the store's port.
+ */
 import type { Store } from "../store/store.js";
 
 const usualIntervalMs = 5000;
 
-/** Calls `onChange` with the error once writing fails, and without one once it works again. */
+/**
+ * Calls `onChange` with the error when writing starts to fail, and with undefined when it works
+ * again.
+ */
 export function watchStore(
   { probe }: Pick<Store, "probe">,
   onChange: (error: unknown) => void,

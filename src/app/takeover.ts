@@ -1,6 +1,6 @@
 /**
- * The take-over as the app knows it: a room that is loaded where it is on. Depends on auth, config, gateway,
- * the server's types and the store's port.
+ * Adds the take-over to the app, and loads its room if there is an old server. Depends on auth,
+ * config, gateway, the server's types and the store's port.
  */
 import { METHODS } from "node:http";
 import { AuthError, type AuthErrorCode } from "../auth/errors.js";
@@ -38,26 +38,26 @@ export interface TakeoverDependencies {
   readonly tokens: Tokens;
   readonly decoy: GateDependencies["decoy"];
   readonly queue: GateDependencies["queue"];
-  /** A new hash, computed within the bound that holds for logins. */
+  /** Computes a new hash in the queue that also bounds the hashes of logins. */
   readonly hash: (password: string) => Promise<string>;
-  /** Of the old server's certificate, PEM. */
+  /** The certificate authorities of the old server, PEM. */
   readonly ca: string | undefined;
   readonly clock: { now(): number; monotonic(): number };
   readonly onEvent: (event: TakeoverEvent) => void;
 }
 
-/** What the app puts in the place of its own parts. */
+/** The parts that replace the app's own. */
 export interface TakeoverParts {
   readonly users: Pick<UserStore, "findByUsername" | "findBySubject" | "sampleHashes">;
   readonly secondOpinion: SecondOpinion;
   route(name: PathName, own: Route): Route;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** Undefined until it has been loaded. */
+  /** Undefined until the room is loaded. */
   state(): ReturnType<Takeover["state"]> | undefined;
 }
 
-/** Undefined where there is no old server. Loaded by the first who needs it. */
+/** Returns undefined if there is no old server. The first request loads the room. */
 export function createTakeover(deps: TakeoverDependencies): TakeoverParts | undefined {
   const url = deps.config.UPSTREAM_URL;
   if (url === undefined) return undefined;
@@ -99,7 +99,8 @@ function optionsOf(
   users: TakeoverParts["users"],
 ): TakeoverOptions {
   const { config, store, keys, policy, clock } = deps;
-  // Those that a file has brought, the old server's among them: no token of ours comes from there.
+  // The keys from files, the old server's among them, without the managed keys that sign our
+  // tokens.
   const oldKeys: KeySet = {
     ...keys,
     verificationKeys: async (kid) =>
@@ -126,12 +127,15 @@ function optionsOf(
   };
 }
 
-/** What says nothing of the credentials. */
+/** Errors that do not tell whether the credentials are right. */
 const faults: readonly AuthErrorCode[] = [
   ...(["overloaded", "store_unavailable", "rate_limited", "internal"] as const),
 ];
 
-/** The two paths once more, on parts that count and write nothing. One request at a time. */
+/**
+ * A second pair of the REST paths, whose parts count and write nothing. Handles one request at a
+ * time.
+ */
 function createAnswerAlone(
   { config, tokens, decoy, queue, clock }: TakeoverDependencies,
   users: TakeoverParts["users"],
@@ -169,7 +173,7 @@ function createAnswerAlone(
   };
 }
 
-/** Whether the password was that of the user; undefined where it is not known. */
+/** Whether the password was the user's; undefined if unknown. */
 function matchOf(reason: AttemptReason | undefined): boolean | undefined {
   if (reason === "accepted" || reason === "disabled") return true;
   const isWrong = ["unknown_user", "wrong_password", "no_usable_hash"].includes(reason ?? "");

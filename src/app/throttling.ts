@@ -1,10 +1,10 @@
-/** The throttle that a configuration stands for. Depends on auth, the server's networks and config. */
+/** Makes the throttle of a configuration. Depends on auth, the server's networks and config. */
 import { Throttle, type ThrottleOptions, type ThrottleStore } from "../auth/throttle/throttle.js";
 import type { Config } from "../config/config.js";
 import { usernameKeyFor } from "../config/presets.js";
 import { createExemption } from "../server/client-address.js";
 
-/** Undefined where throttling is off. */
+/** Returns undefined if throttling is off. */
 export function createConfiguredThrottle(
   config: Config,
   store: { readonly throttle: ThrottleStore; secret(): Promise<Uint8Array> },

@@ -1,7 +1,7 @@
 /**
- * Several processes on one port. The primary starts the workers, replaces those that end, and has the
- * management port; each worker is a whole service. They talk over node:cluster's channel. Depends on
- * config, observability, server and its neighbour `app.ts`.
+ * Several processes on one port. The primary starts the workers, replaces those that die and serves
+ * the management port; each worker is a complete service. They talk over node:cluster's channel.
+ * Depends on config, observability, server and its neighbour `app.ts`.
  */
 import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
@@ -15,12 +15,12 @@ import type { ProcessStatus } from "../pages/status.js";
 import { createManagementServer, type ManagementServer } from "../server/management.js";
 import { createStatusPages } from "./status.js";
 
-/** From the primary. */
+/** A message of the primary. */
 type Command =
   | { readonly type: "stop" }
   | { readonly type: "metrics"; readonly id: number }
   | { readonly type: "status"; readonly id: number };
-/** From a worker. */
+/** A message of a worker. */
 type Report =
   | { readonly type: "started"; readonly url: string }
   | { readonly type: "readiness"; readonly problems: Readonly<Record<string, string>> }
@@ -29,12 +29,12 @@ type Report =
 
 export const isWorker = cluster.isWorker;
 
-/** A worker's share of a number that is meant for the whole machine, at least 1. */
+/** A worker's share of a number that holds for the whole machine; at least 1. */
 export function shareOf(total: number, workers: number, index: number): number {
   return Math.max(1, Math.floor(total / workers) + (index < total % workers ? 1 : 0));
 }
 
-/** In a worker: aborts when the primary says stop. */
+/** In a worker: aborts when the primary sends `stop`. */
 export function primaryStop(): AbortSignal {
   const controller = new AbortController();
   cluster.worker?.on("message", ({ type }: Command) => {
@@ -43,7 +43,7 @@ export function primaryStop(): AbortSignal {
   return controller.signal;
 }
 
-/** In a worker: tells the primary how it is. */
+/** In a worker: reports its state to the primary. */
 export function reportToPrimary(app: App): void {
   const { worker } = cluster;
   if (worker === undefined) return;
@@ -66,12 +66,12 @@ export function reportToPrimary(app: App): void {
   void watchReadiness();
 }
 
-/** In a worker: lets the process end. */
+/** In a worker: disconnects, so that the process can end. */
 export function leavePrimary(): void {
   cluster.worker?.disconnect();
 }
 
-/** The workers cannot be kept running; they have said why themselves. */
+/** No worker can be kept running. The workers have logged the cause. */
 export class WorkersFailed extends Error {
   override readonly name = "WorkersFailed";
   readonly exitCode: number;
@@ -86,24 +86,24 @@ interface Member {
   readonly startedAt: number;
   url: string | undefined;
   problems: Readonly<Record<string, string>>;
-  /** What it last told of its metrics. */
+  /** Its last reported metrics. */
   metrics: MetricSnapshot;
-  /** Told to stop, so that its end is no surprise. */
+  /** Whether it was told to stop, so that its end is expected. */
   isStopping: boolean;
 }
 
 const backOffMinMs = 100;
 const backOffMaxMs = 10_000;
-/** Deaths in a row, failed starts among them, after which a place counts as one where none can live. */
+/** After this many deaths in a row, failed starts included, a place counts as failed. */
 const deathsMax = 6;
-/** A worker that has lived for this long was healthy: its death is the first of its row. */
+/** A worker that lived this long was healthy: its death starts a new row. */
 const settledMs = 60_000;
 const answerMs = 2_000;
 const readyMs = 30_000;
 
 /**
- * In the primary: runs the workers until `stop` aborts and all have ended. `onHangup` is given what a
- * SIGHUP shall do: replace them one after the other, each only when its successor is ready.
+ * In the primary: runs the workers until `stop` aborts and all have ended. Passes to `onHangup` the
+ * function for SIGHUP, which replaces the workers one by one, each after its successor is ready.
  * @throws WorkersFailed
  */
 export async function runPrimary(
@@ -130,9 +130,9 @@ class Primary {
   readonly failed: Promise<never>;
   readonly #config: Config;
   readonly #logger: Logger;
-  /** The worker that serves, by place; a place keeps its share of the machine. */
+  /** The serving worker of each place. A place is a fixed share of the machine. */
   readonly #members = new Map<number, Member>();
-  /** Every one that has not ended, those that are being replaced too. */
+  /** Every worker that has not ended, those being replaced included. */
   readonly #running = new Set<Member>();
   readonly #management: ManagementServer;
   readonly #ending = new AbortController();
@@ -159,7 +159,7 @@ class Primary {
   }
 
   async start(): Promise<void> {
-    // The first one alone, so that a fault is told once.
+    // The first one starts alone, so that a fault of the configuration is reported once.
     await this.#fork(0);
     const count = workerCount(this.#config);
     const others = Array.from({ length: count - 1 }, (_, index) => this.#fork(index + 1));
@@ -170,7 +170,7 @@ class Primary {
     this.#logger.info({ event: "started", url, managementUrl, version, workers: count }, "serving");
   }
 
-  /** Replaces every worker; one that cannot be replaced goes on. */
+  /** Replaces every worker. A worker that cannot be replaced goes on. */
   roll(): Promise<void> {
     this.#rolling ??= this.#rollAll().finally(() => (this.#rolling = undefined));
     return this.#rolling;
@@ -217,7 +217,10 @@ class Primary {
     if (member.worker.isConnected()) member.worker.send({ type: "stop" } satisfies Command);
   }
 
-  /** Resolves once it serves. @throws WorkersFailed where it ends before that. */
+  /**
+   * Resolves when the worker serves.
+   * @throws WorkersFailed if it ends before
+   */
   #fork(index: number, isSuccessor = false): Promise<Member> {
     const { HASH_CONCURRENCY, HASH_QUEUE_MAX } = this.#config;
     const count = workerCount(this.#config);
@@ -239,7 +242,7 @@ class Primary {
       worker.on("message", (report: Report) => {
         if (report.type === "started") {
           member.url = report.url;
-          // It may have been told before it could hear.
+          // The stop message may have been sent before the worker listened for it.
           if (member.isStopping) this.#stop(member);
           resolve(member);
         } else if (report.type === "readiness") member.problems = report.problems;
@@ -278,7 +281,7 @@ class Primary {
     }
   }
 
-  /** No worker serves, and each place has seen `deathsMax` in a row. */
+  /** Whether no worker serves and each place has seen `deathsMax` deaths in a row. */
   #noneCanLive(): boolean {
     const isServed = [...this.#running].some(({ url }) => url !== undefined);
     const places = [...this.#members.keys()];
@@ -293,7 +296,7 @@ class Primary {
     return Object.fromEntries(all) as Record<string, string>;
   }
 
-  /** The sum over the workers; of one that does not answer in time, what it last told. */
+  /** The sum over the workers. For one that does not answer in time, its last report counts. */
   async #metrics() {
     const { formatMetrics } = await import("../observability/metrics.js");
     await Promise.all([...this.#running].map((member) => this.#askForMetrics(member)));
@@ -301,14 +304,14 @@ class Primary {
     return formatMetrics([await this.#departed, ...live]);
   }
 
-  /** Keeps what a worker has counted when it ends, as far as it was seen. */
+  /** Keeps the counters of a worker that ends, as last reported. */
   async #keepCounters(member: Member): Promise<MetricSnapshot> {
     const before = this.#departed;
     const { sumCounters } = await import("../observability/metrics.js");
     return sumCounters(await before, member.metrics);
   }
 
-  /** Of those that answer in time. */
+  /** The statuses of the workers that answer in time. */
   async #statuses(): Promise<ProcessStatus[]> {
     const running = [...this.#running];
     const reports = await Promise.all(running.map(({ worker }) => this.#ask(worker, "status")));
@@ -320,7 +323,7 @@ class Primary {
     if (report?.type === "metrics") member.metrics = report.metrics;
   }
 
-  /** Undefined where it does not answer in time. */
+  /** Resolves with undefined if the worker does not answer in time. */
   #ask(worker: Worker, type: "metrics" | "status"): Promise<Report | undefined> {
     if (!worker.isConnected()) return Promise.resolve(undefined);
     const id = ++this.#requests;

@@ -1,5 +1,6 @@
 /**
- * `auth.v1.AuthService`, translated to the domain's use cases. Depends on auth, gen and Connect.
+ * `auth.v1.AuthService`: translates its rpcs to the domain's use cases. Depends on auth, gen and
+ * Connect.
  */
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
@@ -16,7 +17,7 @@ export function createAuthServiceImpl(service: Service): ServiceImpl<typeof Auth
       return toMessage(await service.login(username, password, attempt));
     },
     async issueToken(_request, context) {
-      // Not by way of the context: it would make a Headers object of all headers for this one.
+      // Reads the one header from the HTTP request: the context would convert all of them.
       const exchange = exchangeOf(context.values);
       const attempt = toAttempt("rpc_issue_token", exchange, context);
       const { authorization } = exchange.req.headers;

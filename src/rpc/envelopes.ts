@@ -1,6 +1,6 @@
 /**
- * Messages in envelopes, as gRPC, gRPC-Web and Connect's streams frame them: a byte of flags, four of length,
- * the message. Depends on auth's limits, the HTTP exchange and Connect.
+ * Messages in the envelopes of gRPC, gRPC-Web and Connect's streams: one byte of flags, four of
+ * length, the message. Depends on auth's limits, the HTTP exchange and Connect.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { requestBytesMax } from "../auth/limits.js";
@@ -9,7 +9,7 @@ import type { Exchange } from "../server/exchange.js";
 
 export const envelopeBytes = 5;
 
-/** How far a client may send ahead of the answers to it. */
+/** How many bytes a client may send before it reads the answers. */
 const aheadBytesMax = 4 * requestBytesMax;
 
 export function envelope(flags: number, bytes: Uint8Array): Uint8Array {
@@ -23,7 +23,7 @@ export function envelope(flags: number, bytes: Uint8Array): Uint8Array {
 /** The length of the message that an envelope announces. */
 const announcedBytes = (head: Buffer) => head.readUInt32BE(1);
 
-/** Refuses a message by the length that its envelope announces. */
+/** Refuses a message by its announced length. */
 export const envelopeCheck: HeadCheck = {
   bytes: envelopeBytes,
   announcesTooMuch: (head) => announcedBytes(head) > requestBytesMax,
@@ -37,18 +37,18 @@ export function tooLarge(): ConnectError {
 }
 
 /**
- * The envelopes of a request's body, each whole, however they were cut. Connect reads them at no more than
- * their length; its own reader sums up all pieces of a message at each piece (connect-es 2.1 to 2.3,
- * `EnvelopeDecoderImpl`). What comes is read at once and copied: pieces left in node's buffers cost a
+ * Reads whole envelopes from a request's body, however the client cuts it. Connect then reads each
+ * in one piece: its own reader sums up all pieces of a message at each piece (connect-es 2.1 to
+ * 2.3, `EnvelopeDecoderImpl`). Pieces are copied at once: left in node's buffers they cost a
  * hundred times their length.
- *
- * @param toConnectError what the caller gets to see of an error that is not Connect's.
+ * @param toConnectError turns an error that is not Connect's into the one that the caller sees
  */
 export function readEnvelopes(
   exchange: Exchange,
   toConnectError: (error: unknown) => ConnectError,
 ): AsyncIterable<Uint8Array> {
-  // Read from the first `next` on: what Connect refuses by its headers is not read at all.
+  // Reading starts at the first `next`: a request that Connect refuses by its headers is never
+  // read.
   return { [Symbol.asyncIterator]: () => new EnvelopeReader(exchange, toConnectError) };
 }
 
@@ -75,7 +75,7 @@ class EnvelopeReader implements AsyncIterator<Uint8Array, undefined> {
     }
     if (this.#hasEnvelope()) return { done: false, value: this.#buffer.shift(this.#wantedBytes()) };
     if (this.#fault) throw this.#fault;
-    // Connect says what is wrong with an envelope that stops short.
+    // Passes a truncated envelope on: Connect refuses it with the right error.
     if (this.#buffer.length > 0) {
       return { done: false, value: this.#buffer.shift(this.#buffer.length) };
     }
@@ -106,7 +106,7 @@ class EnvelopeReader implements AsyncIterator<Uint8Array, undefined> {
   }
 
   #take(piece: Buffer): void {
-    // The rest is thrown away.
+    // Reads the rest of the body and discards it.
     if (this.#isEnded || this.#fault) return;
     try {
       this.#buffer.append(piece);
@@ -126,7 +126,7 @@ class EnvelopeReader implements AsyncIterator<Uint8Array, undefined> {
     return this.#wantedBytes() > envelopeBytes + requestBytesMax;
   }
 
-  /** How many bytes the next envelope takes, as far as it is known. */
+  /** The length of the next envelope, or of its head while that is incomplete. */
   #wantedBytes(): number {
     if (this.#buffer.length < envelopeBytes) return envelopeBytes;
     return envelopeBytes + announcedBytes(this.#buffer.bytes);

@@ -1,6 +1,6 @@
 /**
- * The RPC side of the error table: the one place that makes a ConnectError for the wire. Depends on
- * auth, gen and Connect.
+ * The RPC side of the error table. Only this file makes errors for the wire. Depends on auth, gen
+ * and Connect.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
@@ -19,7 +19,7 @@ const codes = {
   internal: Code.Internal,
 } as const satisfies Record<RpcCode, Code>;
 
-/** What a caller is told of an error: its code, our own fixed text, and when to come back. */
+/** Converts an error to what the caller may see: code, fixed text, and the time to wait. */
 export function toConnectError(error: AuthError, requestId: string): ConnectError {
   const { rpc, message } = errorAnswers[error.code];
   const text =

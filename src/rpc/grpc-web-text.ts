@@ -1,20 +1,20 @@
 /**
- * gRPC-Web's text format: base64 around the bytes of gRPC-Web, for browsers that cannot read bytes as they
- * come. A sender may cut it anywhere and pad each piece. Depends on auth's limits, its neighbour
- * `envelopes.ts` and Connect.
+ * gRPC-Web's text format: the bytes of gRPC-Web in base64, for browsers that cannot read a binary
+ * stream. A sender may cut the text anywhere and pad each piece. Depends on auth's limits, its
+ * neighbour `envelopes.ts` and Connect.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { argumentFaultMessages } from "../auth/errors.js";
 import { requestBytesMax } from "../auth/limits.js";
 
-/** Largest body that is read; base64 takes a third more than the message, padded pieces more again. */
+/** The largest body. Base64 adds a third to the message, and padded pieces add more. */
 export const textBytesMax = 2 * requestBytesMax;
 
 const typeForm = /^application\/grpc-web-text(?=\+proto$|$)/i;
 
 export const isText = (contentType: string | undefined) => typeForm.test(contentType ?? "");
 
-/** The content type of the same message without base64. */
+/** The content type of the same message in binary. */
 export const binaryTypeOf = (contentType: string) =>
   contentType.replace(typeForm, "application/grpc-web");
 
@@ -24,7 +24,7 @@ export const textTypeOf = (contentType: string) =>
 const wholePieces =
   /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]=|==)(?:[A-Za-z0-9+/]{4})*)*$/;
 
-/** @throws ConnectError `invalid_argument` where it is no base64. */
+/** @throws ConnectError `invalid_argument` if the text is not base64 */
 export function decodeText(bytes: Uint8Array): Buffer {
   const text = Buffer.from(bytes).toString("latin1");
   if (!wholePieces.test(text)) {

@@ -1,6 +1,6 @@
 /**
- * The RPC surface: Connect, gRPC and gRPC-Web, as a handler of one HTTP request. Depends on auth, the
- * HTTP exchange, gen and Connect.
+ * The RPC surface: handles an HTTP request of Connect, gRPC or gRPC-Web. Depends on auth, the HTTP
+ * exchange, gen and Connect.
  */
 import { setMaxListeners } from "node:events";
 import type { IncomingHttpHeaders } from "node:http";
@@ -52,23 +52,26 @@ import {
 } from "./unary.js";
 
 export interface RpcHandler {
-  /** Of every served rpc. */
+  /** The path of every served rpc. */
   readonly paths: readonly string[];
   /** Whether a path names a served rpc. */
   serves(path: string): boolean;
-  /** Answers the request; the path may be one that is not served. */
+  /** Answers a request, also on a path that is not served. */
   handle(exchange: Exchange, path: string): Promise<void>;
   readonly corsHeaders: CorsHeaders;
-  /** What the listener answers in place of an rpc; undefined where the request is for none. */
+  /** The answer to a request that the listener refuses; undefined if it is not for an rpc. */
   refuse(path: string, contentType: string | undefined, status: number): Answer | undefined;
-  /** Ends streaming rpcs, those to come too: a server that shuts down does not wait for them. */
+  /**
+   * Ends the present streaming rpcs, and later ones at once, so that a shutdown does not wait for
+   * them.
+   */
   endStreams(): void;
 }
 
 export interface RpcOptions {
   readonly routes: (router: ConnectRouter) => void;
   readonly onFault: OnFault;
-  /** False has Connect answer unary rpcs too: see unary. Default true. */
+  /** Whether `rpc/unary.ts` answers unary rpcs; if false, Connect does. Default true. */
   readonly fastUnary?: boolean;
 }
 
@@ -87,13 +90,14 @@ export function authRoutes(
 export function createRpcHandler(options: RpcOptions): RpcHandler {
   const { routes, onFault, fastUnary = true } = options;
   const shutdown = new AbortController();
-  // Each stream listens: node would warn of the eleventh.
+  // Each stream adds a listener, and node warns from eleven on.
   setMaxListeners(0, shutdown.signal);
   keepByteOrderMarks();
   const router = createConnectRouter({
     interceptors: [createErrorInterceptor(onFault)],
     acceptCompression: [compressionGzip, compressionBrotli],
-    // Tokens do not compress, and compressing secrets beside chosen text gives them away (BREACH).
+    // Answers are never compressed: compressing a secret beside chosen text reveals it (BREACH),
+    // and tokens do not compress.
     compressMinBytes: Number.MAX_SAFE_INTEGER,
     readMaxBytes: requestBytesMax,
     shutdownSignal: shutdown.signal,
@@ -109,7 +113,7 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
     refuse(path, contentType, status) {
       const framing = framingOf(contentType);
       if (!handlers.has(path) && framing === undefined) return undefined;
-      // It was the credential that took so much.
+      // Headers that are too large on this path mean an over-long credential.
       if (status === 431 && path === issueTokenPath) return refusal(framing, badCredential, 401);
       return refusal(
         framing,
@@ -151,7 +155,7 @@ function unquoteCharset(headers: IncomingHttpHeaders): void {
   if (type?.includes('"')) headers["content-type"] = type.replace(/(charset=)"([\w-]+)"$/i, "$1$2");
 }
 
-/** The body of a request that Connect is to read, bounded. */
+/** The body of a request for Connect to read, bounded. */
 function bodyFor(
   { method }: UniversalHandler,
   framing: Framing | undefined,
@@ -163,7 +167,9 @@ function bodyFor(
   return readWhole(exchange, requestBytesMax + envelopeBytes, shown, (body) => body);
 }
 
-/** Read from the first `next` on: what Connect refuses by its headers is not read at all. */
+/**
+ * Reading starts at the first `next`: a request that Connect refuses by its headers is never read.
+ */
 async function* readWhole(
   exchange: Exchange,
   bytesMax: number,
@@ -179,19 +185,25 @@ async function* readWhole(
   }
 }
 
-/** The answer of gRPC-Web in its text format. */
+/** Encodes an answer of gRPC-Web in its text format. */
 function inText({ header, body, ...response }: UniversalServerResponse): UniversalServerResponse {
   const headers = new Headers(header);
   headers.set("content-type", textTypeOf(headers.get("content-type") ?? ""));
   return { ...response, header: headers, ...(body && { body: encodeEach(body) }) };
 }
 
-/** Whether an implementation has set headers: grpc-go takes those of "Trailers-Only" for trailers. */
+/**
+ * Whether an implementation has set headers. grpc-go would take them for trailers in an answer of
+ * headers alone ("Trailers-Only").
+ */
 function hasOwnHeaders(header: Headers | undefined): boolean {
   return [...(header?.keys() ?? [])].some((name) => !/^(content-type|grpc-encoding)$/.test(name));
 }
 
-/** Writes Connect's answer; one of gRPC without a message as headers alone ("Trailers-Only"). */
+/**
+ * Writes Connect's answer. An answer of gRPC without messages is sent as headers alone
+ * ("Trailers-Only").
+ */
 async function respond(exchange: Exchange, response: UniversalServerResponse): Promise<void> {
   const { status, header, body, trailer } = response;
   const pieces = body?.[Symbol.asyncIterator]();
@@ -208,7 +220,7 @@ async function respond(exchange: Exchange, response: UniversalServerResponse): P
   await universalResponseToNodeResponse({ ...response, ...(rest && { body: rest }) }, exchange.res);
 }
 
-/** What is left to iterate once the first result has been taken. */
+/** The iteration whose first result was read ahead. */
 function resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncIterable<T> {
   let isFirst = true;
   const next = () => {
@@ -219,7 +231,7 @@ function resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncItera
   return { [Symbol.asyncIterator]: () => ({ ...bound(rest), next }) };
 }
 
-/** How a reader ends an iteration early. */
+/** The methods by which a reader ends an iteration early. */
 function bound<T>(iterator: AsyncIterator<T>): Pick<AsyncIterator<T>, "return" | "throw"> {
   return {
     ...(iterator.return && { return: iterator.return.bind(iterator) }),
@@ -227,7 +239,7 @@ function bound<T>(iterator: AsyncIterator<T>): Pick<AsyncIterator<T>, "return" |
   };
 }
 
-/** The request in Connect's terms. */
+/** Converts the request for Connect. */
 function toUniversalRequest(
   exchange: Exchange,
   body: AsyncIterable<Uint8Array>,
@@ -249,7 +261,7 @@ function toUniversalRequest(
   };
 }
 
-/** A router that also notes the unary rpcs, by path, with their implementations. */
+/** A router that also collects the unary rpcs, by path, with their implementations. */
 function collectUnaryRpcs(router: ConnectRouter, rpcs: Map<string, UnaryRpc>): ConnectRouter {
   return {
     handlers: router.handlers,
@@ -276,7 +288,7 @@ function collectUnaryRpcs(router: ConnectRouter, rpcs: Map<string, UnaryRpc>): C
 
 const isUnary = (method: DescMethod): method is DescMethodUnary => method.methodKind === "unary";
 
-/** What the caller gets to see of an error. */
+/** The error that the caller sees. */
 function explain(error: unknown, exchange: Exchange, onFault: OnFault): ConnectError {
   return toConnectError(exchange.fail(error, onFault), exchange.requestId);
 }
@@ -297,7 +309,7 @@ function createErrorInterceptor(onFault: OnFault): Interceptor {
   };
 }
 
-/** What a stream throws comes long after the interceptor has returned. */
+/** A stream may throw long after the interceptor has returned. */
 async function* withErrors<T>(messages: AsyncIterable<T>, shown: (error: unknown) => ConnectError) {
   try {
     yield* messages;
@@ -319,7 +331,7 @@ const noSuchRpc = new ConnectError("no such rpc", Code.Unimplemented);
 const issueTokenPath = createMethodUrl("/", AuthService.method.issueToken);
 const badCredential = toConnectError(new AuthError("invalid_credentials", "over-long"), "");
 
-/** By the status that the listener gives over plain HTTP. */
+/** The errors of the listener's refusals, by their HTTP status. */
 const listenerRefusals = {
   408: new ConnectError("the request took too long to come", Code.DeadlineExceeded),
   413: new ConnectError("the request is too large", Code.ResourceExhausted),
@@ -330,11 +342,14 @@ const listenerRefusals = {
 const isListed = (status: number): status is keyof typeof listenerRefusals =>
   status in listenerRefusals;
 
-/** What Connect's JSON makes of a domain error, and of what is too large: for the OpenAPI document. */
+/**
+ * Example answers for the OpenAPI document: a domain error, and a body that is too large, in
+ * Connect's JSON.
+ */
 export const connectAnswers = {
   toError: (error: AuthError) => plainAnswer(toConnectError(error, exampleRequestId)),
   toLargeMessage: () => plainAnswer(tooLarge()),
-  /** The listener's refusals. */
+  /** The answer of the listener's refusal. */
   toRefusal: (status: keyof typeof listenerRefusals) =>
     refusal(undefined, listenerRefusals[status], status),
 };
@@ -345,7 +360,10 @@ function plainAnswer(error: ConnectError): Answer {
   return { ...answer, headers: { ...headers, ...Object.fromEntries(error.metadata) } };
 }
 
-/** An error in the caller's own protocol. @param status where that is plain HTTP. */
+/**
+ * An error in the protocol of the caller.
+ * @param status the HTTP status in Connect's protocol
+ */
 function refusal(framing: Framing | undefined, error: ConnectError, status: number): Answer {
   if (framing !== undefined && framing.protocol !== "connect") {
     const headers = {

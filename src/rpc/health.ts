@@ -1,4 +1,6 @@
-/** `grpc.health.v1`, from the same readiness as `/readyz`. Depends on gen and Connect. */
+/**
+ * `grpc.health.v1`, answered from the readiness that `/readyz` shows. Depends on gen and Connect.
+ */
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import {
@@ -6,14 +8,14 @@ import {
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from "../../gen/grpc/health/v1/health_pb.js";
 
-/** Whether the service can do its work, and when that changes. */
+/** The service's readiness and its changes. */
 export interface Readiness {
   isReady(): boolean;
-  /** Resolves at the next change or when `signal` aborts. */
+  /** Resolves at the next change, or when `signal` aborts. */
   changed(signal: AbortSignal): Promise<void>;
 }
 
-/** The empty name stands for the server as a whole. */
+/** The empty name means the whole server (grpc.health.v1). */
 const names = ["", AuthService.typeName];
 
 export function createHealthImpl(readiness: Readiness): ServiceImpl<typeof Health> {
@@ -38,7 +40,7 @@ export function createHealthImpl(readiness: Readiness): ServiceImpl<typeof Healt
         last = status;
         await readiness.changed(signal);
       }
-      // The deadline, the shutdown or the client's leave: a watch never ends by itself.
+      // A watch ends by the deadline, the shutdown or the client alone.
       signal.throwIfAborted();
     },
   };

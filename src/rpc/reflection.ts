@@ -1,7 +1,7 @@
 /**
- * Server reflection, v1 and v1alpha, from the generated descriptors: clients such as buf, grpcurl and
- * Postman call without a schema file. The two versions differ by package name alone. What a stream may draw
- * is bounded. Depends on gen, the HTTP exchange and Connect.
+ * Server reflection, v1 and v1alpha, from the generated descriptors: buf, grpcurl and Postman need
+ * no schema file. The two versions differ in the package name alone. The answers of a stream are
+ * bounded. Depends on gen, the HTTP exchange and Connect.
  */
 import {
   createRegistry,
@@ -32,14 +32,14 @@ type Answer =
   | { case: "listServicesResponse"; value: { service: { name: string }[] } }
   | { case: "errorResponse"; value: { errorCode: number; errorMessage: string } };
 
-/** Serves the descriptors of `services`, of reflection itself, and of all that they import. */
+/** Serves the descriptors of `services`, of reflection, and of all their imports. */
 export function reflectionRoutes(router: ConnectRouter, services: readonly DescService[]): void {
   const served = [...services, ServerReflection, ServerReflectionV1alpha];
   const files = withImports(served.map((service) => service.file));
   const registry = createRegistry(...files.values());
   const encoded = new Map<DescFile, Uint8Array>();
 
-  /** @param sent the files that the stream has been sent. */
+  /** @param sent the files already sent on this stream */
   function answer({ messageRequest }: Request, sent: Set<DescFile>): Answer {
     switch (messageRequest.case) {
       case "listServices":
@@ -77,13 +77,13 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
     ) as DescExtension[];
   }
 
-  /** A symbol is a type, or a member of one: a method, a field, an enum value. */
+  /** Finds the file of a type, or of a member of one: method, field, enum value. */
   function fileOfSymbol(symbol: string): DescFile | undefined {
     const parent = symbol.slice(0, Math.max(0, symbol.lastIndexOf(".")));
     return (registry.get(symbol) ?? registry.get(parent))?.file;
   }
 
-  /** The file, and of those that it imports the ones that the stream has not been sent yet. */
+  /** Answers with the file and its imports, without those that the stream already has. */
   function fileAnswer(file: DescFile | undefined, sent: Set<DescFile>): Answer {
     if (file === undefined) return notFound;
     const imported = [...withImports([file]).values()].filter((one) => !sent.has(one));
@@ -111,7 +111,7 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
         bytesLeft += answerBytesPerByte * askedBytes(request) - Math.max(bytes, answerBytesMin);
         if (bytesLeft < 0) throw new ConnectError("too much for a stream", Code.ResourceExhausted);
         share.take(bytes);
-        // The request is not sent back as `original_request`: no answer quotes what came.
+        // `original_request` stays empty: no answer quotes the request.
         yield { validHost: "", messageResponse };
         share.give(bytes);
       }
@@ -121,10 +121,13 @@ export function reflectionRoutes(router: ConnectRouter, services: readonly DescS
   router.service(ServerReflectionV1alpha, implementation);
 }
 
-/** What the answers of a stream may have in bytes: all files several times, and more for each byte asked. */
+/**
+ * Bytes that a stream may send: a fixed amount, enough for all files several times, and more for
+ * each byte of its requests.
+ */
 const answerBytesFree = 262_144;
 const answerBytesPerByte = 16;
-/** What an answer counts for at least: the work beside its bytes. */
+/** The least that an answer counts for, because of the work beside its bytes. */
 const answerBytesMin = 1024;
 
 function bytesOf({ case: kind, value }: Answer): number {

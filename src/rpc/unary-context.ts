@@ -1,4 +1,7 @@
-/** What the implementation of a unary rpc is called with. Depends on the HTTP exchange and Connect. */
+/**
+ * The context that the implementation of a unary rpc is called with. Depends on the HTTP exchange
+ * and Connect.
+ */
 import type { DescMethodUnary, DescService } from "@bufbuild/protobuf";
 import {
   Code,
@@ -10,10 +13,10 @@ import {
 import type { Exchange } from "../server/exchange.js";
 import { exchangeKey, urlOf, webHeadersOf } from "./context.js";
 
-/** Makes what costs something when asked for it: most implementations ask for a header or two. */
+/** Creates its expensive parts on demand: most implementations need a header or two. */
 export class UnaryContext implements HandlerContext {
   readonly requestMethod = "POST";
-  /** What the implementation has set, if anything. */
+  /** The headers and trailers that the implementation has set, if any. */
   header: Headers | undefined;
   trailer: Headers | undefined;
   readonly #exchange: Exchange;
@@ -55,7 +58,7 @@ export class UnaryContext implements HandlerContext {
     return (this.#values ??= createContextValues().set(exchangeKey, this.#exchange));
   }
 
-  /** Aborts when the deadline passes or the client goes. */
+  /** Aborts at the deadline or when the client leaves. */
   get signal(): AbortSignal {
     return this.#deadline?.signal ?? this.#exchange.signal;
   }
@@ -66,10 +69,9 @@ export class UnaryContext implements HandlerContext {
   }
 
   /**
-   * The result of `work`, if the deadline leaves the time for it.
-   *
-   * @param timeoutMs counted from the arrival of the request; undefined for no deadline.
-   * @throws ConnectError `deadline_exceeded`, and whatever `work` throws.
+   * Returns the result of `work` if it comes before the deadline.
+   * @param timeoutMs from the arrival of the request; undefined for no deadline
+   * @throws ConnectError `deadline_exceeded`, and the errors of `work`
    */
   async inTime<T>(timeoutMs: number | undefined, work: () => Promise<T>): Promise<T> {
     if (timeoutMs === undefined) return work();
@@ -82,7 +84,7 @@ export class UnaryContext implements HandlerContext {
       deadline.abort(new ConnectError("the deadline has passed", Code.DeadlineExceeded));
     }, this.timeoutMs());
     const passed = new Promise<never>((_, reject) => {
-      // The reason is ours or the exchange's, both errors.
+      // Both the deadline and the exchange abort with an error.
       const onAbort = () => reject(deadline.signal.reason as Error);
       deadline.signal.addEventListener("abort", onAbort, { once: true });
     });

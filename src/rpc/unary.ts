@@ -52,14 +52,14 @@ import { UnaryContext } from "./unary-context.js";
 export interface Framing {
   readonly protocol: "connect" | "grpc" | "grpc-web";
   readonly json: boolean;
-  /** Whether it is in base64 all over: see grpc-web-text. */
+  /** Whether the whole body is in base64: see grpc-web-text. */
   readonly text: boolean;
 }
 
 const contentTypeForm =
   /^application\/(?:(grpc(?:-web)?)(?:\+(?:(json)(?:; ?charset=utf-?8)?|proto))?|(json)(?:; ?charset=utf-?8)?|proto)$/i;
 
-/** Undefined where Connect is to refuse the content type. */
+/** Returns undefined for a content type that Connect shall refuse. */
 export function framingOf(contentType: string | undefined): Framing | undefined {
   const text = contentType !== undefined && isText(contentType);
   const match = contentTypeForm.exec(text ? binaryTypeOf(contentType) : (contentType ?? ""));
@@ -78,9 +78,8 @@ export interface UnaryRpc {
 }
 
 /**
- * The answer to a request, or its body where Connect is to judge it.
- *
- * @param toConnectError what the caller gets to see of an error that is not Connect's.
+ * Returns the answer to a request, or its body if Connect must decide.
+ * @param toConnectError turns an error that is not Connect's into the one that the caller sees
  * @throws ClientGone
  */
 export async function answerUnary(
@@ -112,11 +111,11 @@ export async function answerUnary(
   }
 }
 
-/** The longest that a timer can wait; a deadline beyond it is none. */
+/** The longest time of a timer. A later deadline counts as none. */
 const timeoutMsMax = 2 ** 31 - 1;
 const msPer = { H: 3.6e6, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 } as const;
 
-/** @throws ConnectError `invalid_argument` where the deadline is malformed. */
+/** @throws ConnectError `invalid_argument` for a malformed deadline */
 function readTimeoutMs({ protocol }: Framing, headers: IncomingHttpHeaders): number | undefined {
   const isConnect = protocol === "connect";
   const value = headers[isConnect ? "connect-timeout-ms" : "grpc-timeout"];
@@ -143,9 +142,8 @@ const decompressors: Readonly<
 };
 
 /**
- * The message in a body, decompressed, or undefined where the envelope is at fault.
- *
- * @throws ConnectError `invalid_argument`, `resource_exhausted` or `unimplemented`.
+ * Returns the decompressed message of a body, or undefined if the envelope is malformed.
+ * @throws ConnectError `invalid_argument`, `resource_exhausted` or `unimplemented`
  */
 async function readMessageBytes(
   { protocol }: Framing,
@@ -234,7 +232,7 @@ function answerError(
   return answerEnveloped(framing, header, new Uint8Array(), trailers);
 }
 
-/** gRPC has the status in HTTP trailers, gRPC-Web in a last envelope of the body. */
+/** gRPC sends the status in HTTP trailers, gRPC-Web in the last envelope of the body. */
 function answerEnveloped(
   framing: Framing,
   header: Headers | undefined,
@@ -243,7 +241,8 @@ function answerEnveloped(
 ): Answer {
   const headers = headersOf(framing, header);
   if (framing.protocol === "grpc") {
-    // Without a message the status is among the headers ("Trailers-Only"): grpcio takes nothing else for it.
+    // An answer without a message has its status among the headers ("Trailers-Only"): grpcio
+    // accepts nothing else.
     if (body.length === 0) return { status: 200, headers: { ...headers, ...trailers } };
     return { status: 200, headers, body, trailers };
   }
@@ -264,8 +263,8 @@ function headersOf({ protocol, json, text }: Framing, header: Headers | undefine
 }
 
 /**
- * Makes the binary decoder keep a byte order mark at the start of a string. By default it is dropped,
- * so that one username would have two spellings over protobuf and one over JSON.
+ * Makes the binary decoder keep a byte order mark at the start of a string. The default drops it:
+ * one username would then have two spellings over protobuf, and one over JSON.
  */
 export function keepByteOrderMarks(): void {
   const lenient = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -1,6 +1,7 @@
 /**
- * Reads request bodies. Pieces are copied into one buffer as they come, so a body costs its bytes however it
- * is cut, and what all requests hold together is bounded. Depends on auth's errors and on node.
+ * Reads request bodies. Copies each piece into one buffer at once, so that a body costs its bytes
+ * however it is cut, and bounds the bytes of all requests together. Depends on auth's errors and on
+ * node.
  */
 import type { IncomingMessage } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
@@ -8,13 +9,16 @@ import { AuthError } from "../auth/errors.js";
 
 type Request = IncomingMessage | Http2ServerRequest;
 
-/** What all requests of a process may hold together, in bytes. */
+/** Bytes that all requests of a process may hold together. */
 const roomBytesMax = 32 * 1_048_576;
 
-/** A request holds this much without asking: no more than its headers may take. So logins find room always. */
+/**
+ * Bytes that a request may hold without asking; its headers may take as many. So logins always find
+ * room.
+ */
 const freeBytes = 4096;
 
-/** The memory that bodies, and the answers of streams, share. */
+/** The memory that request bodies and the answers of streams share. */
 export class Room {
   #bytesLeft: number;
 
@@ -22,7 +26,7 @@ export class Room {
     this.#bytesLeft = bytesMax;
   }
 
-  /** @throws AuthError `overloaded` where that much is not left. */
+  /** @throws AuthError `overloaded` if too little is left */
   take(bytes: number): void {
     if (bytes > this.#bytesLeft) {
       throw new AuthError("overloaded", "no room for bodies", { retryAfterSeconds: 1 });
@@ -35,7 +39,7 @@ export class Room {
   }
 }
 
-/** What one request holds of the room. */
+/** One request's part of the room. */
 export class Share {
   readonly #room: Room;
   #held = 0;
@@ -58,7 +62,7 @@ export class Share {
     this.#held -= bytes;
   }
 
-  /** Gives all back, for good. */
+  /** Gives everything back. Later calls of `take` take nothing. */
   release(): void {
     this.#room.give(this.#held);
     this.#held = 0;
@@ -69,7 +73,7 @@ export class Share {
 const noBytes = Buffer.alloc(0);
 const capacityMin = 64;
 
-/** Bytes in the order in which they came. It grows with what has come, not with what was announced. */
+/** A queue of bytes. It grows with the bytes that arrive, not with the announced length. */
 export class BodyBuffer {
   readonly #share: Share;
   #memory: Buffer = noBytes;
@@ -96,7 +100,7 @@ export class BodyBuffer {
     this.#end += piece.length;
   }
 
-  /** Takes that many bytes from the front. */
+  /** Removes that many bytes from the front and returns them. */
   shift(length: number): Buffer {
     const bytes = Buffer.from(this.bytes.subarray(0, length));
     this.#start += length;
@@ -112,7 +116,8 @@ export class BodyBuffer {
 
   #makeRoom(length: number): void {
     const { bytes } = this;
-    // Half at least has been taken from the front since the last move: so moving costs no more than that.
+    // Since the last move at least half was taken from the front, so moving costs no more than
+    // that.
     const fits = length <= this.#memory.length / 2;
     const target = fits ? this.#memory : this.#grown(length);
     target.set(bytes);
@@ -129,23 +134,25 @@ export class BodyBuffer {
   }
 }
 
-/** The body is larger than allowed. The listener bounds what is read of the rest, to be thrown away. */
+/**
+ * The body is larger than allowed. The listener bounds how much of the rest is read and discarded.
+ */
 export class BodyTooLarge extends Error {}
 
-/** The client went away before its request was whole; nobody waits for an answer. */
+/** The client left before its request was complete: nobody waits for an answer. */
 export class ClientGone extends Error {}
 
 /**
- * How much of a body that is too large is still read, and for how long, before it is refused: a client that
- * is answered in the middle of its sending may never read the answer.
+ * How much of a body that is too large is read, and for how long, before the refusal: a client that
+ * is answered while it sends may never read the answer.
  */
 const refusedBytesMax = 1_048_576;
 const refusedTimeoutMs = 500;
 
-/** Judges a body by how it begins. */
+/** Judges a body by its first bytes. */
 export interface HeadCheck {
   readonly bytes: number;
-  /** Gets that many bytes or more, once. */
+  /** Called once, with `bytes` bytes or more. */
   announcesTooMuch(head: Buffer): boolean;
 }
 
@@ -201,7 +208,8 @@ export function readBody(
     };
     const onGone = () => {
       clearTimeout(timer);
-      // Every request closes in the end, and an error that nobody waits for has its price too.
+      // Every request closes in the end, and creating an error costs time: only an incomplete one
+      // gets it.
       if (!req.complete || req.errored) reject(new ClientGone());
     };
 
@@ -219,7 +227,7 @@ export function readBody(
   });
 }
 
-/** Whether there is one to wait for (RFC 9112 section 6.3; RFC 9113 section 8.1: END_STREAM). */
+/** Whether the request has a body (RFC 9112 section 6.3; RFC 9113 section 8.1: END_STREAM). */
 function hasBody(req: Request): boolean {
   if ("stream" in req) return !req.stream.endAfterHeaders;
   const { "content-length": length, "transfer-encoding": encoding } = req.headers;

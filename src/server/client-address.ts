@@ -1,14 +1,14 @@
 /**
- * Which address a request comes from, seen through the proxies that are trusted and no others, and the
- * network it counts as. Depends on node:net.
+ * Finds the client's address, through trusted proxies only, and the network that it counts for.
+ * Depends on node:net.
  */
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import type { NodeRequest } from "./exchange.js";
 
-/** How many proxies stand in front, or the networks (CIDR) and addresses that they are in. */
+/** The number of proxies in front, or their networks (CIDR) and addresses. */
 export type TrustedProxies = number | readonly string[];
 
-/** What a request counts as whose socket is gone already, or whose headers contradict one another. */
+/** The address of a request whose socket is closed, or whose headers contradict each other. */
 const unknownAddress = "unknown";
 
 type Request = Pick<NodeRequest, "headers"> & {
@@ -50,7 +50,10 @@ function trustOf(trusted: TrustedProxies = 0): (address: string, hop: number) =>
   return (address) => contains(address);
 }
 
-/** Whether a network as {@link networkOf} names it lies in, or holds, one of the networks (CIDR). */
+/**
+ * Returns a function that tells whether a network, as {@link networkOf} names it, overlaps one of
+ * the networks (CIDR).
+ */
 export function createExemption(networks: readonly string[]): (network: string) => boolean {
   const widened = networks.map((network) => {
     const [address = "", prefix = 128] = network.split("/");
@@ -60,7 +63,9 @@ export function createExemption(networks: readonly string[]): (network: string) 
   return (network) => contains(network.replace(/\/64$/, ""));
 }
 
-/** Whether an address is in one of the networks (CIDR) or addresses. */
+/**
+ * Returns a function that tells whether an address is in one of the networks (CIDR) or addresses.
+ */
 export function createNetworkMatcher(networks: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const network of networks) {
@@ -71,15 +76,15 @@ export function createNetworkMatcher(networks: readonly string[]): (address: str
   return (address) => isIP(address) !== 0 && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
-/** What guesses are counted by: an IPv4 address as it is, of an IPv6 address the /64. */
+/** The network that guesses are counted by: an IPv4 address itself, the /64 of an IPv6 address. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
   return `${groupsOf(address).slice(0, 4).join(":")}::/64`;
 }
 
-/** An address in the one spelling that we count by, or undefined where the text is none. */
+/** The canonical form of an address; undefined if the text is not an address. */
 function parseAddress(text: string): string | undefined {
-  // A link-local address of a socket names its interface.
+  // The link-local address of a socket ends with the name of its interface.
   const address = text.replace(/%.*$/, "").replace(/^::ffff:(?=[\d.]+$)/, "");
   if (isIPv4(address)) return address;
   if (!isIPv6(address)) return undefined;
@@ -102,7 +107,7 @@ function groupsOf(address: string): string[] {
   return [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
 }
 
-/** The addresses of a header's entries, the last first; undefined where the header is absent. */
+/** The addresses in a header, the last one first; undefined without the header. */
 function entriesFromTheRight(
   header: string | string[] | undefined,
   parse: (entry: string) => string | undefined,
@@ -119,7 +124,7 @@ function entriesFromTheRight(
   })();
 }
 
-/** The last comma before `end` that is in no quoted string, or -1. */
+/** The last comma before `end` outside quoted strings, or -1. */
 function lastComma(text: string, end: number): number {
   let isQuoted = false;
   for (let at = end - 1; at >= 0; at--) {

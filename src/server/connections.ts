@@ -1,6 +1,6 @@
 /**
- * The open connections and the requests in progress on them: what is booked to whom, the limits on it,
- * and the answers and cuts where one is passed. Depends on its neighbours and on node.
+ * The open connections and their requests: counts them for their clients, enforces the limits, and
+ * answers or cuts past them. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
@@ -24,25 +24,25 @@ export interface ListenerLimits {
   readonly headerBytesMax: number;
   /** Requests in progress on a connection; on HTTP/1.1 the pipelined ones. */
   readonly streamsMax: number;
-  /** Time to finish the handshake, to say which protocol it is, and to send a request. Past it: 408. */
+  /** Time for the handshake, for the first bytes and for a request. Past it: 408. */
   readonly requestTimeoutMs: number;
-  /** Time to take an answer that waits for the reader. Past it the connection is cut. */
+  /** Time for the client to read an answer that waits. Past it the connection is cut. */
   readonly answerTimeoutMs: number;
-  /** Time that a connection without a request in progress is kept. */
+  /** Time for which a connection without a request is kept. */
   readonly idleTimeoutMs: number;
-  /** Time for which what is still sent after a final answer is read and thrown away. */
+  /** Time for which bytes after a final answer are read and discarded. */
   readonly lingerMs: number;
-  /** While draining, time in which idle connections may still send a last request. */
+  /** During a drain, time in which idle connections may send a last request. */
   readonly drainIdleMs: number;
-  /** How often the times above are looked at. */
+  /** How often these times are checked. */
   readonly checkIntervalMs: number;
   /** Open connections of one client network. */
   readonly connectionsPerNetworkMax: number;
   /** Requests in progress of one client network, over all its connections. */
   readonly streamsPerNetworkMax: number;
   /**
-   * PING and SETTINGS frames and streams that ended in a reset, beyond one for each good request, that
-   * an HTTP/2 connection may have at once, and how many of them are forgiven each second.
+   * PING and SETTINGS frames and reset streams that an HTTP/2 connection may send at once beyond
+   * one for each good request, and how many of them are forgiven each second.
    */
   readonly overheadFramesMax: number;
   readonly overheadFramesPerSecond: number;
@@ -63,7 +63,7 @@ export const defaultLimits = {
   overheadFramesPerSecond: 33,
 } as const satisfies ListenerLimits;
 
-/** Why something was refused that the handler never saw or could not finish. */
+/** Why a request was refused before the handler saw it, or cut before the handler finished it. */
 export type RefusalReason =
   | "connections"
   | "streams"
@@ -77,39 +77,39 @@ export type RefusalReason =
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly remoteAddress: string | undefined;
-  /** The status and `x-request-id` of the answer, where there was one. */
+  /** The status and `x-request-id` of the answer, if there was one. */
   readonly status?: number;
   readonly requestId?: string;
 }
 
-/** The client network that an address counts for, or undefined where none is counted. */
+/** The client network that an address counts for; undefined for no count. */
 export type NetworkOf = (remoteAddress: string) => string | undefined;
 
-/** What is known of a request that is refused. */
+/** The known parts of a refused request. */
 export interface RefusedRequest {
   readonly url?: string | undefined;
   readonly headers: { readonly "content-type"?: string | undefined };
 }
 
-/** What is asked of those who know more than connections. */
+/** What the connections ask of other rooms. */
 export interface ConnectionHooks {
   readonly networkOf: NetworkOf;
   readonly onRefused: (refusal: Refusal) => void;
-  /** Whether the connections from an address carry the requests of many clients: a proxy's. */
+  /** Whether an address is a proxy's, whose connections carry the requests of many clients. */
   readonly isShared: (remoteAddress: string) => boolean;
   /** The network of the client that the proxy names. */
   readonly clientOf: (req: Request) => string;
-  /** How a refusal reads on the path that it is about; undefined for an empty one. */
+  /** The refusal in the shape of the path; undefined for an empty body. */
   readonly refusalOf: (request: RefusedRequest, status: number) => Answer | undefined;
 }
 
-/** What somebody has sent that serves no request: see `overheadFramesMax`. */
+/** Counts the frames that serve no request: see `overheadFramesMax`. */
 interface Account {
   overheadFrames: number;
   overheadAt: number;
 }
 
-/** One of those who share the connections of a proxy. */
+/** One client behind a proxy's shared connections. */
 interface Client extends Account {
   readonly name: string;
   streams: number;
@@ -119,9 +119,12 @@ interface Exchange {
   readonly req: Request;
   readonly res: Response;
   readonly startedAt: number;
-  /** Whose it is, where others share its connection. */
+  /** The client, if the connection is shared. */
   readonly client: Client | undefined;
-  /** Since when the answer waits for the client: to be read, or for the rest of the request. */
+  /**
+   * Since when the server waits for the client: to read the answer, or to send the rest of the
+   * request.
+   */
   waitingSince: number | undefined;
 }
 
@@ -130,16 +133,16 @@ export interface Connection extends Account {
   readonly remoteAddress: string | undefined;
   readonly network: Network | undefined;
   readonly exchanges: Set<Exchange>;
-  /** Where it speaks HTTP/2. */
+  /** Set on HTTP/2. */
   session?: ServerHttp2Session;
   frames?: FrameWatch;
-  /** When to close it unless it has gone on by then, and what is to blame. */
+  /** When to close the connection if nothing more arrives, and the reason. */
   deadline?: { readonly at: number; readonly reason?: RefusalReason };
   cut: boolean;
   idleSince: number;
-  /** It is never cut for what one of its clients does. */
+  /** A shared connection is never cut for what one of its clients does. */
   readonly isShared: boolean;
-  /** How its first request begins, until that is there. */
+  /** The first bytes of its first request, until the request has arrived. */
   head?: string;
 }
 
@@ -164,10 +167,10 @@ export class Connections {
   readonly #limits: ListenerLimits;
   readonly #hooks: ConnectionHooks;
   readonly #sockets = new Set<Socket>();
-  /** By what a request leads to: the socket on HTTP/1.1, the session on HTTP/2. */
+  /** By the object that a request refers to: the socket on HTTP/1.1, the session on HTTP/2. */
   readonly #connections = new Map<object, Connection>();
   readonly #networks = new Map<string, Network>();
-  /** Those who share connections, by network. */
+  /** The clients of shared connections, by network. */
   readonly #clients = new Map<string, Client>();
   #draining = false;
 
@@ -176,19 +179,22 @@ export class Connections {
     this.#hooks = hooks;
   }
 
-  /** Accepted sockets that are open, handshakes included. */
+  /** The number of accepted open sockets, handshakes included. */
   get size(): number {
     return this.#sockets.size;
   }
 
-  /** Books an accepted socket. */
+  /** Registers an accepted socket. */
   accept(socket: Socket): void {
     socket.on("error", ignore);
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
   }
 
-  /** Counts an accepted socket for its network, or closes it where that has too many. */
+  /**
+   * Counts an accepted socket for its network; closes it and returns false if the network has too
+   * many.
+   */
   admit(socket: Socket): boolean {
     const network = this.#network(socket);
     if (network && network.connections >= this.#limits.connectionsPerNetworkMax) {
@@ -212,7 +218,7 @@ export class Connections {
     return this.#networks.get(name) ?? { name, connections: 0, streams: 0 };
   }
 
-  /** Books a connection that has to say within `requestTimeoutMs` what it wants. */
+  /** Registers a connection, which has to send its first bytes within `requestTimeoutMs`. */
   open(socket: Socket): Connection {
     const now = performance.now();
     const connection: Connection = {
@@ -235,7 +241,7 @@ export class Connections {
     return connection;
   }
 
-  /** The connection of an HTTP/1.1 socket or an HTTP/2 session, while it is open. */
+  /** The open connection of an HTTP/1.1 socket or an HTTP/2 session. */
   find(key: object | undefined): Connection | undefined {
     return key && this.#connections.get(key);
   }
@@ -256,7 +262,7 @@ export class Connections {
     });
   }
 
-  /** Books a request; false where it is not to be handled because a limit is passed. */
+  /** Registers a request. Returns false if a limit is passed: then it is not handled. */
   begin(connection: Connection, req: Request, res: Response): boolean {
     if (connection.cut) return false;
     if ("stream" in res) connection.frames?.saw(res.stream.id);
@@ -298,7 +304,7 @@ export class Connections {
       if (res.stream.rstCode === constants.NGHTTP2_NO_ERROR) client.overheadFrames--;
       else this.#spend(connection, client);
     } else if (!req.complete && !connection.socket.destroyed) {
-      // The rest of a refused body is still to come: #checkExchange sees to it.
+      // `#checkExchange` bounds the rest of a refused body.
       return;
     }
     this.#release(connection, exchange);
@@ -311,7 +317,7 @@ export class Connections {
     connection.idleSince = performance.now();
   }
 
-  /** Books a frame that serves no request, and cuts the connection that sends little else. */
+  /** Counts a frame that serves no request, and cuts a connection that sends little else. */
   #spend(connection: Connection, account: Account = connection): void {
     connection.frames?.saw();
     account.overheadFrames = this.#overheadOf(account) + 1;
@@ -319,7 +325,7 @@ export class Connections {
     if (!connection.isShared && this.#isOverdrawn(account)) this.#cut(connection, "flood");
   }
 
-  /** What is left of it, after what has been forgiven since. */
+  /** The present count, less what was forgiven since. */
   #overheadOf({ overheadFrames, overheadAt }: Account): number {
     const forgiven =
       ((performance.now() - overheadAt) / 1000) * this.#limits.overheadFramesPerSecond;
@@ -340,7 +346,7 @@ export class Connections {
     return client;
   }
 
-  /** Ends what has taken too long. To be called every `checkIntervalMs`. */
+  /** Ends what has taken too long. Call it every `checkIntervalMs`. */
   check(): void {
     const now = performance.now();
     for (const connection of this.#connections.values()) {
@@ -354,7 +360,7 @@ export class Connections {
       if (session && !session.destroyed) this.#checkFrames(connection, now);
       for (const exchange of exchanges) {
         this.#checkExchange(connection, exchange, now);
-        // On HTTP/1.1 the other answers wait for the first.
+        // On HTTP/1.1 only the first answer can be sent; the others wait for it.
         if (session === undefined) break;
       }
     }
@@ -378,7 +384,7 @@ export class Connections {
     if (!out.writableEnded && !out.writableNeedDrain) {
       exchange.waitingSince = undefined;
       const late = now - startedAt >= requestTimeoutMs;
-      // Node itself sees to that on HTTP/1.1. A stream that is being answered may go on both ways.
+      // On HTTP/1.1 node does this itself. A stream whose answer has begun may go on both ways.
       if (late && stream?.headersSent === false && stream.state.remoteClose !== 1) {
         this.answer(connection, res, 408);
       }
@@ -401,10 +407,10 @@ export class Connections {
     }
   }
 
-  /** What is to be done about bytes that are no HTTP/1.1 request, or one that came too slowly. */
+  /** Handles bytes that are no HTTP/1.1 request, or a request that came too slowly. */
   refuseHttp1(connection: Connection, error: ClientError): void {
     const { socket, exchanges, deadline } = connection;
-    // What is still read while the client takes our last answer.
+    // The bytes are what is read after a final answer.
     if (deadline) return;
     const answering = [...exchanges].some(({ req, res }) => req.complete || res.headersSent);
     if (error.code === "ECONNRESET" || answering || !socket.writable) socket.destroy();
@@ -416,9 +422,8 @@ export class Connections {
   }
 
   /**
-   * An answer where HTTP/1.1 has no response object for one, and the end of the connection.
-   *
-   * @param packet what was read last of the request.
+   * Answers on a socket without a response object, and closes it.
+   * @param packet the bytes that were read last
    */
   answerRaw(connection: Connection, status: number, packet?: Buffer): void {
     const request = requestOf(connection, packet);
@@ -433,7 +438,7 @@ export class Connections {
     connection.socket.end(Buffer.concat([Buffer.from(head), Buffer.from(body)]));
   }
 
-  /** What is answered in place of the handler. */
+  /** The refusal to send, reported. */
   #refusal(connection: Connection, request: RefusedRequest | undefined, status: number) {
     const requestId = this.#reportAnswer(connection, status);
     const refusal = request && this.#hooks.refusalOf(request, status);
@@ -443,7 +448,7 @@ export class Connections {
     return { status: shown, headers: all, body };
   }
 
-  /** An answer, and on HTTP/1.1 the end of the connection. */
+  /** Answers a request; on HTTP/1.1 closes the connection. */
   answer(connection: Connection, res: Response, status: number): void {
     const { status: shown, headers, body } = this.#refusal(connection, res.req, status);
     if (!("stream" in res)) {
@@ -453,7 +458,7 @@ export class Connections {
       const isEmpty = body.length === 0 || res.req.method === "HEAD";
       stream.respond({ ":status": shown, ...headers }, { endStream: isEmpty });
       if (!isEmpty) stream.end(body);
-      // At once, so that a handler at work finds the stream gone; but Node 22 drops the answer if sooner.
+      // Closed as soon as possible, so that the handler sees it; sooner, Node 22 drops the answer.
       setImmediate(() => stream.close());
     }
   }
@@ -465,14 +470,15 @@ export class Connections {
     connection.deadline = this.#linger();
     const { session, socket } = connection;
     if (session === undefined) socket.destroy();
-    // Not from inside nghttp2's callbacks: Node 20 aborts the process on a session destroyed there.
+    // Deferred: Node 20 aborts the process when a session is destroyed inside a callback of
+    // nghttp2.
     else
       setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_ENHANCE_YOUR_CALM));
   }
 
   /**
-   * From now on HTTP/1.1 answers close their connection. HTTP/2 sessions end with what is open on them:
-   * GOAWAY tells the client which of its requests to send elsewhere.
+   * From now on HTTP/1.1 answers close their connection, and HTTP/2 sessions end with their open
+   * streams: GOAWAY tells the client which requests to send elsewhere.
    */
   startDrain(): void {
     this.#draining = true;
@@ -482,7 +488,7 @@ export class Connections {
     }
   }
 
-  /** Closes what has no request in progress, except HTTP/1.1, whose server knows better. */
+  /** Closes HTTP/2 sessions without a request. HTTP/1.1 connections are closed by their server. */
   closeIdle(): void {
     for (const connection of this.#connections.values()) {
       if (connection.session) this.#closeSession(connection, connection.session);
@@ -515,7 +521,7 @@ export class Connections {
   }
 }
 
-/** Pipelined requests are all answered, so that only the last answer may close. */
+/** Pipelined requests are all answered, so only the last answer may close the connection. */
 function closeAfterLast({ session, exchanges }: Connection): void {
   if (session) return;
   const unanswered = [...exchanges].filter(({ res }) => !res.headersSent);
@@ -524,10 +530,10 @@ function closeAfterLast({ session, exchanges }: Connection): void {
   last?.res.setHeader("connection", "close");
 }
 
-/** How a connection ends whose peer does no more than leave. */
+/** Error codes of a connection whose peer has just left. */
 const endCodes = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ERR_HTTP2_SESSION_ERROR"]);
 
-/** What is known of a request that HTTP/1.1's parser has given up. */
+/** The known parts of a request that the HTTP/1.1 parser has given up. */
 function requestOf({ exchanges, head }: Connection, packet?: Buffer): RefusedRequest | undefined {
   const [exchange] = exchanges;
   if (exchange) return exchange.req;
@@ -539,18 +545,21 @@ function requestOf({ exchanges, head }: Connection, packet?: Buffer): RefusedReq
   return undefined;
 }
 
-/** What is kept of a request's beginning, to know its path. */
+/** Characters of a request's beginning that are kept, to find its path. */
 export const headCharsKept = 1024;
 
-/** What Node tells of bytes that are no HTTP/1.1 request. */
+/** Node's error for bytes that are no HTTP/1.1 request. */
 export type ClientError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };
 
-/** Whether it is another protocol, such as HTTP/2 with a wrong preface: there is nobody to read an answer. */
+/**
+ * Whether the bytes are another protocol, such as HTTP/2 with a wrong preface: nobody would read an
+ * answer.
+ */
 function isForeign({ code, rawPacket }: ClientError): boolean {
   return code === "HPE_INVALID_METHOD" && rawPacket?.includes(" HTTP/") === false;
 }
 
-/** As RFC 9113 section 6.5.2 counts them: 32 bytes for each field beside name and value. */
+/** The size as RFC 9113 section 6.5.2 defines it: 32 bytes for each field beside name and value. */
 function headerBytes(rawHeaders: readonly string[]): number {
   let sum = 16 * rawHeaders.length;
   for (const text of rawHeaders) sum += text.length;
@@ -558,5 +567,5 @@ function headerBytes(rawHeaders: readonly string[]): number {
 }
 
 function ignore(): void {
-  // Resets are everyday; what follows from them is on 'close'.
+  // A reset needs no handling: 'close' follows.
 }
