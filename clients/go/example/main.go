@@ -55,7 +55,7 @@ func main() {
 	issuer := getenv("LATCHKEY_ISSUER", "NomicGameManager.Api")
 	verifier, err := latchkey.NewVerifier(issuer, url+"/.well-known/jwks.json", latchkey.VerifierOptions{
 		RevocationsURL: url + "/.well-known/revocations",
-		// An outage of Latchkey goes unnoticed for so long.
+		// How long an outage of Latchkey has no effect.
 		RevocationsMaxAge: 2 * time.Minute,
 	})
 	if err != nil {

@@ -260,7 +260,7 @@ def run_case(kind: Any, case: dict[str, Any]) -> str | None:
             for name, value in step.items():
                 try:
                     getattr(run, name)(value)
-                except Exception:  # noqa: BLE001 - every fault is told
+                except Exception:  # noqa: BLE001 - every error is reported
                     return f"at {json.dumps(step)}: {traceback.format_exc(limit=-3)}"
     finally:
         run.close()

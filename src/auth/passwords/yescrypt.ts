@@ -65,7 +65,7 @@ const placeOf = (i: number) => i - (i % blockWords) + ((i * 5) % blockWords);
 class Tables {
   first: Int32Array;
   second: Int32Array;
-  /** Written into, where `written` is. */
+  /** The table that is written to, at `written`. */
   third: Int32Array;
   written = 0;
 

@@ -132,7 +132,7 @@ async function* privilegeFindings({
     authenticatedUserPrivileges?: { resource: Document; actions: string[] }[];
   };
   if (authenticatedUsers.length === 0) {
-    const remedy = "turn access control on: whoever reaches this database can read every hash";
+    const remedy = "turn access control on: anybody who reaches this database can read every hash";
     yield { level: "warning", check, message: "the connection is not authenticated", remedy };
     return;
   }
