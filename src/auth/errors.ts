@@ -79,6 +79,8 @@ export interface AuthErrorOptions extends ErrorOptions {
   readonly fault?: ArgumentFault;
   /** Seconds after which trying again makes sense; set where the code is a temporary one. */
   readonly retryAfterSeconds?: number;
+  /** Set where it is certain that the call of the store wrote nothing, as when a validator refuses. */
+  readonly wroteNothing?: boolean;
 }
 
 /**
@@ -90,12 +92,14 @@ export class AuthError extends Error {
   readonly code: AuthErrorCode;
   readonly fault: ArgumentFault | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly wroteNothing: boolean;
 
   constructor(code: AuthErrorCode, message: string, options: AuthErrorOptions = {}) {
     super(message, options);
     this.code = code;
     this.fault = options.fault;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.wroteNothing = options.wroteNothing ?? false;
   }
 
   /** The error as it is if it is one of ours, else `internal` with the error as its cause. */
@@ -104,4 +108,14 @@ export class AuthError extends Error {
       ? error
       : new AuthError("internal", "unexpected error", { cause: error });
   }
+}
+
+/** Throws the error of a later write of a deed: whoever refuses it has not refused the earlier ones. */
+export function afterWrites(error: unknown): never {
+  if (!(error instanceof AuthError && error.wroteNothing)) throw error;
+  const { code, message, cause, retryAfterSeconds } = error;
+  throw new AuthError(code, message, {
+    cause,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
 }

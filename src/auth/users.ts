@@ -100,6 +100,9 @@ export class UnfinishedImport extends AuthError {
     super(cause.code, cause.message, {
       cause: cause.cause,
       ...(cause.retryAfterSeconds !== undefined && { retryAfterSeconds: cause.retryAfterSeconds }),
+      wroteNothing:
+        cause.wroteNothing &&
+        !outcomes.some((outcome) => outcome === "added" || outcome === "replaced"),
     });
     this.outcomes = outcomes;
   }

@@ -56,7 +56,9 @@ function named(about: string, error: unknown): unknown {
 
 /** Whether certainly nothing was written. Compares names, because most commands do not load the keys' modules. */
 const isRefusal = (error: unknown) =>
-  error instanceof CliError || (error instanceof Error && error.name === "KeyOperationError");
+  error instanceof CliError ||
+  (error instanceof AuthError && error.wroteNothing) ||
+  (error instanceof Error && error.name === "KeyOperationError");
 
 /** The operating system's user who runs the command. */
 function operator(): AuditEntry["by"] {

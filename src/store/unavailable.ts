@@ -8,8 +8,8 @@ import { AuthError } from "../auth/errors.js";
  */
 export const storeDeadlineMs = 2000;
 
-export const storeUnavailable = (message: string, cause?: unknown) =>
-  new AuthError("store_unavailable", message, { retryAfterSeconds: 1, cause });
+export const storeUnavailable = (message: string, cause?: unknown, wroteNothing = false) =>
+  new AuthError("store_unavailable", message, { retryAfterSeconds: 1, cause, wroteNothing });
 
 /**
  * Settles like `work`, or rejects after `deadlineMs`; `work` itself is not cancelled.

@@ -455,6 +455,12 @@ function verdictOf(row: Row, { code, stdout, stderr, stored }: Result, failed?: 
   const { name, collection } = written[failed?.position ?? -1] ?? {};
   const isDeed = collection !== record && (name !== "createIndexes" || !isRecorded);
   const isUnmet = isDeed && failed?.fault.data["writeConcernError"] !== undefined;
+  const isRefused =
+    row !== rows["takeover finish"] &&
+    collection !== record &&
+    failed?.often === "once" &&
+    !failed.isApplied &&
+    failed.fault.data["errorCode"] === 13;
   return Object.entries({
     "the exit code is neither 0 nor 1": code !== 0 && code !== 1,
     "the exit code does not follow what is said": (code === 0) !== isSaid,
@@ -466,6 +472,8 @@ function verdictOf(row: Row, { code, stdout, stderr, stored }: Result, failed?: 
       code === 1 && !(stdout + stderr).includes(row.about),
     "recorded as done, and is not stored": outcome === "done" && !isDone,
     "recorded as nothing, and is stored": outcome === "nothing" && !isUntouched,
+    "refused for certain, and recorded as in doubt":
+      isRefused && outcome === "unknown" && code === 1 && isUntouched,
     "stored without a record": isRecorded && !isUntouched && outcome === undefined,
     "done, and not recorded as done":
       isRecorded && code === 0 && outcome !== "done" && !stderr.includes("warning: "),

@@ -125,6 +125,26 @@ test("a validator of the collection refuses by name and line, and lets in whom i
   expect(await db.collection("users").distinct("username")).toEqual(["ann", "dan"]);
 });
 
+test.each([
+  ["users", "add", "bob", "--password-stdin"],
+  ["users", "set", "ann", "--role", "b"],
+  ["users", "passwd", "ann", "--password-stdin"],
+  ["users", "disable", "ann"],
+  ["users", "revoke", "ann"],
+])("what a validator refuses to %s %s is recorded as nothing", async (...argv) => {
+  await latchkey("users", "add", "ann", "--password-stdin");
+  const { _id, ...ann } = (await db.collection("users").findOne()) ?? {};
+  const fields = Object.entries(ann).map(([name, value]) => ({
+    [name]: { $eq: value as unknown },
+  }));
+  await db.command({ collMod: "users", validator: { $and: [...fields, { disabled: null }] } });
+  const { code, said } = await latchkey(...argv);
+  expect([code, said]).toEqual([1, expect.stringContaining("validation rules")]);
+  expect(await db.collection("users").find().toArray()).toEqual([{ _id, ...ann }]);
+  const recorded = await db.collection("latchkey_audit").find().sort({ _id: 1 }).toArray();
+  expect(recorded.map(({ outcome }) => outcome as string)).toEqual(["done", "nothing"]);
+});
+
 test("a role that may not list the indexes is told so, and the rest is looked at", async () => {
   await db.collection("users").insertOne({ username: "ann" });
   await refusing("listIndexes", 13);

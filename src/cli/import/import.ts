@@ -6,7 +6,7 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
-import { AuthError } from "../../auth/errors.js";
+import { afterWrites, AuthError } from "../../auth/errors.js";
 import { UnfinishedImport } from "../../auth/users.js";
 import type { ImportConflict, ImportOutcome, UserStore, UserToImport } from "../../auth/users.js";
 import type { Config } from "../../config/config.js";
@@ -103,6 +103,7 @@ async function importSource(
         await note(terminal, describeRejection(line, fault, options));
       }
       if (summary.counts.replaced > 0 && !options.dryRun) replacedAtMs = clock.now();
+      if (failure && summary.counts.added + summary.counts.replaced > 0) afterWrites(failure);
       if (failure) throw failure;
       bar.show(source.share(), `${batch.at(-1)?.line ?? 0} lines`);
     }

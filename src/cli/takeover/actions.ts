@@ -1,5 +1,6 @@
 /** The work of the `takeover` commands. Depends on the take-over, auth's types, node and the neighbours in cli. */
 import { createInterface } from "node:readline/promises";
+import { afterWrites } from "../../auth/errors.js";
 import type { Config } from "../../config/config.js";
 import type { Store } from "../../store/store.js";
 import { finish, type FinishOutcome } from "../../takeover/finish.js";
@@ -144,7 +145,14 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
     const deed = { action: "takeover_finished", about };
     // Nothing is recorded if there is nothing to do.
     if (dryRun || users === 0) await run();
-    else await recorded(session, store, deed, run, () => ({ ...counts }));
+    else
+      await recorded(
+        session,
+        store,
+        deed,
+        () => run().catch(afterWrites),
+        () => ({ ...counts }),
+      );
     const progress = await readProgress(store.takeover, store.users, session.clock.now());
     const { unknown } = progress;
     if (json) {

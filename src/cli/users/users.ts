@@ -10,6 +10,7 @@ import {
   type UserId,
   type UserStore,
 } from "../../auth/users.js";
+import { afterWrites } from "../../auth/errors.js";
 import type { Config } from "../../config/config.js";
 import {
   describeCommand,
@@ -264,7 +265,8 @@ async function updateAndRevoke(
   if (!isSameSecond(timeMs, clock.now())) {
     // A new second began before the change was written: a token issued in it may rest on the old password.
     timeMs = clock.now();
-    if (!(await users.update(id, { tokensValidAfter: new Date(timeMs) }))) return false;
+    const again = users.update(id, { tokensValidAfter: new Date(timeMs) });
+    if (!(await again.catch(afterWrites))) return false;
   }
   await waitForNextSecond(clock, timeMs);
   return true;

@@ -83,10 +83,10 @@ export function translate(error: unknown): unknown {
   if (error instanceof AuthError) return error;
   if (isDocumentFault(error)) {
     const message = `the document ${ruleOf((error as MongoServerError).code)}`;
-    return new AuthError("internal", message, { cause: error });
+    return new AuthError("internal", message, { cause: error, wroteNothing: true });
   }
   const refusal = refusalOf(error);
-  if (refusal !== undefined) return storeUnavailable(refusal, error);
+  if (refusal !== undefined) return storeUnavailable(refusal, error, true);
   if (hasNoServers(error)) {
     const message = "no server of MONGODB_URI belongs to the replica set that it names";
     return storeUnavailable(message, error);

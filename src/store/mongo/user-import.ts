@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoBulkWriteError, MongoServerError } from "mongodb";
 import type { Collection, Document, Filter, FindOptions } from "mongodb";
-import { AuthError } from "../../auth/errors.js";
+import { afterWrites, AuthError } from "../../auth/errors.js";
 import { UnfinishedImport } from "../../auth/users.js";
 import type { ImportOptions, ImportOutcome, UserToImport } from "../../auth/users.js";
 import { planImport, planLoneUsers } from "../import-plan.js";
@@ -79,7 +79,8 @@ export class MongoUserImport {
       for (let attempt = 1; attempt <= importAttempts; attempt++) {
         if (!outcomes.includes(undefined)) break;
         const isFirst = failure === undefined;
-        failure = await this.#writePlanned(users, options, outcomes);
+        const written = this.#writePlanned(users, options, outcomes);
+        failure = await (attempt > 1 ? written.catch(afterWrites) : written);
         if (isFinal(failure, outcomes, isFirst)) throw asAuthError(failure);
       }
       await this.#explain(users, outcomes);

@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ObjectId } from "mongodb";
 import type { Collection, Document, Filter, FindOptions } from "mongodb";
-import { AuthError } from "../../auth/errors.js";
+import { afterWrites, AuthError } from "../../auth/errors.js";
 import { userIdsOfSubject } from "../../auth/users.js";
 import type {
   Account,
@@ -176,7 +176,7 @@ export class MongoUsers implements UserStore {
     const options = { onConflict: "fail", replacedAt: new Date(0), dryRun: false } as const;
     const [outcome] = await this.import([user], options);
     if (typeof outcome === "object")
-      throw new AuthError("internal", `the document ${outcome.refused}`);
+      throw new AuthError("internal", `the document ${outcome.refused}`, { wroteNothing: true });
     return outcome === "added" || outcome === "username_taken" ? outcome : "id_taken";
   }
 
@@ -192,7 +192,13 @@ export class MongoUsers implements UserStore {
       const owned = this.#owned([this.#mapping.ids.write(id)]);
       const update = this.#mapping.hashUpdate(change.passwordHash);
       if (!(await this.#updateOne(this.#hashes, owned, update))) return false;
+      return this.#updateUser(id, change).catch(afterWrites);
     }
+    return this.#updateUser(id, change);
+  }
+
+  /** Leaves the hash alone where it is in a collection of its own. */
+  async #updateUser(id: UserId, change: UserChange): Promise<boolean> {
     const hash =
       change.passwordHash !== undefined && !this.#hashes ? change.passwordHash : undefined;
     const flags = await this.#flagsOf(id, change);
