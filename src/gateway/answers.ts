@@ -1,8 +1,8 @@
-/** What the routes have in common: JSON bodies, and the error table's REST side. */
+/** Helpers of the routes: JSON bodies, and the REST side of the error table. */
 import { errorAnswers, type AuthError } from "../auth/errors.js";
 import type { Answer } from "../server/exchange.js";
 
-/** Reason phrases as RFC 9110 section 15 has them; node's own say `Payload Too Large`. */
+/** The reason phrases of RFC 9110 section 15. Node still says `Payload Too Large`. */
 export const reasonPhrases: Readonly<Record<number, string>> = {
   404: "Not Found",
   405: "Method Not Allowed",
@@ -15,7 +15,7 @@ export const reasonPhrases: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
-/** @param body JSON, or what is to be written as such. */
+/** @param body JSON text, or an object to serialise */
 export function json(status: number, body: object | string, headers?: Answer["headers"]): Answer {
   return {
     status,
@@ -28,7 +28,7 @@ export function json(status: number, body: object | string, headers?: Answer["he
   };
 }
 
-/** The status that the error table gives an error on a path, and when to come back. */
+/** The status of an error on a path, and the seconds for `Retry-After`. */
 export function statusOf(error: AuthError, path: "token" | "login") {
   const seconds = error.retryAfterSeconds;
   return {

@@ -1,6 +1,6 @@
 /**
- * What is published for those who verify tokens: the key set (RFC 7517) and, where the issuer is a
- * URL, the metadata that leads to it (OpenID Connect Discovery 1.0, RFC 8414). Answered from memory.
+ * The documents for verifiers of tokens: the key set (RFC 7517) and, if the issuer is a URL, the
+ * metadata that lead to it (OpenID Connect Discovery 1.0, RFC 8414). Served from memory.
  */
 import { createHash } from "node:crypto";
 import { AuthError } from "../auth/errors.js";
@@ -30,16 +30,16 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
   const body = JSON.stringify({
     issuer,
     jwks_uri: issuer.replace(/\/+$/, "") + keySetPath,
-    // Both specifications demand a list, strict readers one that is not empty, and there is no endpoint
-    // that would answer. "none" is the registered type of an answer without a token.
+    // Both specifications demand a list, and strict readers a list that is not empty. No endpoint
+    // would answer; "none" is the registered type for a response without a token.
     response_types_supported: ["none"],
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256"],
   });
   const etag = `"${createHash("sha256").update(body).digest("base64url")}"`;
   const metadata = () => ({ body, etag, type: "application/json", caching: "max-age=3600" });
-  // OpenID Connect appends its path to the issuer's, RFC 8414 section 3 puts its own before it. A
-  // proxy may hand the issuer's path on or take it away, so all is served without it too.
+  // OpenID Connect appends its path to the issuer's; RFC 8414 section 3 puts its own before it. The
+  // paths without the issuer's path are served too, because a proxy may strip it.
   const keySetPaths = new Set([keySetPath, issuerPath + keySetPath]);
   const metadataPaths = [openidPath, issuerPath + openidPath, oauthPath, oauthPath + issuerPath];
   return [
@@ -48,12 +48,12 @@ export function createDocumentRoutes(keys: KeySet, issuer: string): Route[] {
   ];
 }
 
-/** What is published under a path. */
+/** A published document. */
 export interface Document {
   readonly body: string;
   readonly etag: string;
   readonly type: string;
-  /** `Cache-Control` directives beside `public`. */
+  /** `Cache-Control` directives besides `public`. */
   readonly caching: string;
   readonly headers?: Answer["headers"];
 }
@@ -80,7 +80,7 @@ export function documentRoute(path: string, read: () => Document | Promise<Docum
   };
 }
 
-/** `If-None-Match` (RFC 9110 section 13.1.2): `*`, or a list that holds the tag. */
+/** Evaluates `If-None-Match` (RFC 9110 section 13.1.2): `*`, or a list that contains the tag. */
 function matches(condition: string | undefined, etag: string): boolean {
   return (
     condition !== undefined &&

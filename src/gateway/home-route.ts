@@ -1,4 +1,7 @@
-/** `/`: what load balancers probe and newcomers open. Depends on the server's types and its neighbour. */
+/**
+ * `/`: opened by newcomers, probed by load balancers. Depends on the server's types and its
+ * neighbour.
+ */
 import type { Answer } from "../server/exchange.js";
 import type { Route } from "../server/route.js";
 import { json, reasonPhrases } from "./answers.js";
@@ -6,8 +9,8 @@ import { json, reasonPhrases } from "./answers.js";
 const methods = ["GET", "HEAD", "OPTIONS"];
 
 /**
- * @param documents paths of what is published.
- * @param apiPage what people get to see in place of the text.
+ * @param documents the paths of the published documents
+ * @param apiPage shown instead of the text
  */
 export function createHomeRoute(documents: readonly string[], apiPage?: Route): Route {
   const body = [
@@ -38,5 +41,5 @@ export function createHomeRoute(documents: readonly string[], apiPage?: Route): 
   };
 }
 
-/** A machine that looks for an API, and would take nothing else. */
+/** A client that accepts JSON and no text: it looks for an API. */
 const wantsJson = (accept = "*/*") => /json/i.test(accept) && !/text\/|\*\/\*/i.test(accept);

@@ -1,4 +1,4 @@
-/** `POST /api/v1/authentication/login`: Login in the words of the second old server. */
+/** `POST /api/v1/authentication/login`: Login by the contract of the second old server. */
 import type { ArgumentFault } from "../auth/errors.js";
 import { AuthError } from "../auth/errors.js";
 import { parseJsonIgnoringCase } from "../auth/json.js";
@@ -16,7 +16,7 @@ const argumentFaults = {
   too_long: "Invalid parameter",
 } as const satisfies Record<ArgumentFault, string>;
 
-/** @param timeZone IANA name of the time zone of `token_exp`. */
+/** @param timeZone IANA name of the time zone of `token_exp` */
 export function createLoginRoute(
   service: AuthService,
   tokenTtlSeconds: number,
@@ -59,7 +59,7 @@ function envelope(status: number, text: string | undefined, headers?: Answer["he
   return json(status, { data: "", error: true, pagination, messages: [text] }, headers);
 }
 
-/** Letter case is ignored: the old server's CFML did so, and CFML clients send `USERNAME`. */
+/** Ignores letter case, as the old server's CFML did: CFML clients send `USERNAME`. */
 function parseMembers(body: Uint8Array): ReadonlyMap<string, unknown> {
   try {
     return parseJsonIgnoringCase(body);
@@ -70,7 +70,7 @@ function parseMembers(body: Uint8Array): ReadonlyMap<string, unknown> {
 
 /** ColdFusion's JSON date, `MMMM, dd yyyy HH:mm:ss`. */
 function createExpiryFormat(timeZone: string): (seconds: number) => string {
-  // Made by the first login: it takes 6 ms.
+  // Created at the first login: it takes 6 ms.
   let format: Intl.DateTimeFormat | undefined;
   return (seconds) => {
     format ??= new Intl.DateTimeFormat("en-US", {

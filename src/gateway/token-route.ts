@@ -1,4 +1,4 @@
-/** `POST /api/auth/token`: IssueToken in the words of the first old server. */
+/** `POST /api/auth/token`: IssueToken by the contract of the first old server. */
 import type { AuthService } from "../auth/service.js";
 import { toAttempt } from "../server/caller.js";
 import type { Answer } from "../server/exchange.js";
@@ -8,7 +8,7 @@ import { json, reasonPhrases, statusOf } from "./answers.js";
 const path = "/api/auth/token";
 
 export function createTokenRoute(service: AuthService, clock: { now(): number }): Route {
-  /** The error page of Spring Boot: the time in UTC with milliseconds and a numeric offset. */
+  /** Spring Boot's error page: the time in UTC with milliseconds and a numeric offset. */
   function errorPage(status: number, headers?: Answer["headers"]): Answer {
     const timestamp = new Date(clock.now()).toISOString().replace("Z", "+00:00");
     return json(status, { timestamp, status, error: reasonPhrases[status], path }, headers);
@@ -20,7 +20,7 @@ export function createTokenRoute(service: AuthService, clock: { now(): number })
     async handle({ headers, caller }) {
       const attempt = toAttempt("rest_token", caller);
       const { accessToken } = await service.issueToken(headers.authorization, attempt);
-      // Put together by itself: nothing in a token needs an escape, and to look for one takes 2 us.
+      // Concatenated: a token needs no escaping, and JSON.stringify takes 2 us to find that out.
       return json(200, `{"isSuccess":true,"token":"${accessToken}"}`);
     },
     fail(error) {

@@ -1,4 +1,4 @@
-/** Who a request is from, and how the domain is told. Depends on auth's types. */
+/** The caller of a request, as the domain needs it. Depends on auth's types. */
 import type { Attempt, Surface } from "../auth/gate/gate.js";
 import { networkOf } from "./client-address.js";
 import type { TraceIds } from "./trace-context.js";
@@ -12,9 +12,8 @@ export interface Caller {
 }
 
 /**
- * An attempt of that caller.
- *
- * @param waiting whose signal tells that nobody waits any more, where it is not the caller's own.
+ * Makes an attempt of the caller.
+ * @param waiting has the signal that ends the waiting, if it is not the caller's own
  */
 export function toAttempt(
   surface: Surface,
@@ -25,8 +24,9 @@ export function toAttempt(
 }
 
 /**
- * Only a password check asks for most of it; a renewal does not. V8 gives each object literal with getters a
- * hidden class of its own, which keeps the whole request alive up to the next full garbage collection.
+ * Its fields are computed on demand: a renewal needs few of them. A class, because V8 gives each
+ * object literal with getters its own hidden class, which keeps the request alive until the next
+ * full garbage collection.
  */
 class CallerAttempt implements Attempt {
   readonly #caller: Caller;

@@ -4,20 +4,20 @@ import { inflateRaw, unzip } from "node:zlib";
 import { AuthError } from "../auth/errors.js";
 import { BodyTooLarge } from "./body.js";
 
-/** The encodings that are read, as `Accept-Encoding` lists them. */
+/** The encodings that can be read, as in `Accept-Encoding`. */
 export const acceptedEncodings = "gzip, deflate";
 
-/** The body is in an encoding that is not read. */
+/** The body's encoding cannot be read. */
 export class UnsupportedEncoding extends Error {}
 
 const unpack = promisify(unzip);
 const unpackRaw = promisify(inflateRaw);
 
 /**
- * The body as it was before it was compressed.
- *
- * @throws UnsupportedEncoding @throws BodyTooLarge where it grows past `bytesMax`
- * @throws AuthError `invalid_argument` where it is not what its encoding says.
+ * Decompresses a body.
+ * @throws UnsupportedEncoding
+ * @throws BodyTooLarge if the result is larger than `bytesMax`
+ * @throws AuthError `invalid_argument` if the body is not in its encoding
  */
 export async function decompress(
   encoding: string | undefined,

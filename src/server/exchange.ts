@@ -1,6 +1,6 @@
 /**
- * One HTTP request and its answer, alike for HTTP/1.1 and HTTP/2. Depends on auth's errors, its neighbour
- * `body.ts` and node.
+ * One HTTP request and its answer, the same for HTTP/1.1 and HTTP/2. Depends on auth's errors, its
+ * neighbour `body.ts` and node.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
@@ -11,14 +11,14 @@ import { traceIdsOf, type TraceIds } from "./trace-context.js";
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
-/** Told of every error that the caller sees as `internal`. */
+/** Called with every error that the caller sees as `internal`. */
 export type OnFault = (error: unknown, requestId: string) => void;
 
-/** What every surface gets to know of a request beside the request itself. */
+/** A request with its id, its client's address and the common parts of its answer. */
 export class Exchange {
-  /** Those of every answer; `send` adds the answer's own. */
+  /** Headers of every answer; `send` adds those of this answer. */
   readonly headers: OutgoingHttpHeaders;
-  /** How a use case ended: `ok` or a domain code; undefined while none was reached. */
+  /** How the use case ended: `ok` or a domain code; undefined if none was called. */
   outcome: string | undefined;
   #abort: AbortController | undefined;
   #share: Share | undefined;
@@ -26,16 +26,19 @@ export class Exchange {
   constructor(
     readonly req: NodeRequest,
     readonly res: NodeResponse,
-    /** Also in the answer's `x-request-id`. */
+    /** Also sent as `x-request-id`. */
     readonly requestId: string,
-    /** Of the client, as far as it can be told: see client-address. */
+    /** The client's address as client-address.ts finds it. */
     readonly clientAddress: string,
     private readonly room = new Room(),
   ) {
     this.headers = { "x-request-id": requestId };
   }
 
-  /** The error as one of the domain's, noted as the outcome; `onFault` is told of one that is ours. */
+  /**
+   * Converts the error to a domain error and notes it as the outcome. Calls `onFault` with an
+   * internal one.
+   */
   fail(error: unknown, onFault: OnFault): AuthError {
     const domainError = AuthError.from(error);
     this.outcome = domainError.code;
@@ -43,12 +46,12 @@ export class Exchange {
     return domainError;
   }
 
-  /** The trace that the request belongs to, undefined where it belongs to none. */
+  /** The ids of the request's trace, if it has one. */
   get traceIds(): TraceIds | undefined {
     return traceIdsOf(this.req.headers);
   }
 
-  /** What the request holds in memory. */
+  /** The memory that the request holds. */
   get share(): Share {
     return (this.#share ??= new Share(this.room));
   }
@@ -58,12 +61,16 @@ export class Exchange {
     return readBody(this.req, this.share, bytesMax, headCheck);
   }
 
-  /** To be called once the request is over, or nothing of its body is needed any more. */
+  /**
+   * Gives the memory back. Call it when the request is over, or when its body is no longer needed.
+   */
   release(): void {
     this.#share?.release();
   }
 
-  /** Aborts when nobody waits for the answer any more. Made when asked for: most never are. */
+  /**
+   * Aborts when nobody waits for the answer any more. Created on demand: most requests need none.
+   */
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       const abort = (this.#abort = new AbortController());
@@ -73,10 +80,10 @@ export class Exchange {
   }
 }
 
-/** An answer that is written whole. A `content-length` is added unless there is one or there are trailers. */
+/** A complete answer. `send` adds `content-length` unless it is set or there are trailers. */
 export interface Answer {
   readonly status: number;
-  /** Default: node's own for the status. HTTP/2 has none. */
+  /** Default: node's phrase for the status. HTTP/2 sends none. */
   readonly reason?: string;
   readonly headers?: OutgoingHttpHeaders;
   readonly body?: string | Uint8Array;
@@ -86,14 +93,16 @@ export interface Answer {
 /** Writes the whole answer. */
 export function send({ res, headers: common }: Exchange, answer: Answer): void {
   const { status, body = "", trailers } = answer;
-  // Not spread: V8 gives each object that begins with one and then grows a hidden class of its own.
+  // Not a spread: V8 gives each object that begins with a spread and then grows its own hidden
+  // class.
   const headers: OutgoingHttpHeaders = Object.assign({}, common, answer.headers);
-  // RFC 9110 section 8.6: none on 204, and on 304 only that of the answer that was left out.
+  // RFC 9110 section 8.6: no length on 204; on 304 only that of the answer left out.
   if (trailers === undefined && status !== 204 && status !== 304) {
     headers["content-length"] ??= Buffer.byteLength(body);
   }
   if ("stream" in res && trailers === undefined && body.length === 0) {
-    // `writeHead` would send the headers at once and the stream's end apart, in an empty frame.
+    // `writeHead` would send the headers at once, and the end of the stream in an empty frame of
+    // its own.
     res.statusCode = status;
     for (const [name, value] of Object.entries(headers)) {
       if (value !== undefined) res.setHeader(name, value);

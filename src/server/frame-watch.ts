@@ -1,23 +1,23 @@
 /**
- * Whether what an HTTP/2 client sends arrives in whole frames, and headers to their last one: node tells of
- * neither before. Depends on node only.
+ * Tells whether an HTTP/2 client finishes its frames and header blocks: node reports neither before
+ * they are complete. Depends on node only.
  */
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 
 /**
- * Costs a comparison for each request, and a PING when a client has fallen silent: nobody can answer one
- * within a frame, or between the frames of a header block.
+ * Costs a comparison for each request, and a PING when a client falls silent: a client inside a
+ * frame or a header block cannot answer one.
  */
 export class FrameWatch {
   readonly #session: ServerHttp2Session;
   readonly #socket: Socket;
-  /** The last stream whose headers are known to be whole. */
+  /** The last stream whose headers are complete. */
   #lastStreamId = 0;
-  /** What had been read at the last check, and whether that is known to end with a whole frame. */
+  /** The bytes read at the last check, and whether they end with a complete frame. */
   #bytesRead = 0;
   #isWhole = true;
-  /** Whether there are whole frames in what was read since then. */
+  /** Whether a complete frame has arrived since then. */
   #hasProgressed = false;
   #isAsked = false;
   #waitingSince: number | undefined;
@@ -27,26 +27,25 @@ export class FrameWatch {
     this.#socket = socket;
   }
 
-  /** Tells of a whole frame, and of the stream that it opened, if any. */
+  /** Notes a complete frame, and the stream that it opened, if any. */
   saw(streamId?: number): void {
     this.#hasProgressed = true;
     if (streamId !== undefined) this.#lastStreamId = streamId;
   }
 
   /**
-   * How long, in milliseconds, it has been waiting for the rest of a frame that trickles in, or of headers;
-   * `Infinity` where nghttp2 has ended the session for an error, which leaves the socket of node 20 open.
-   * To be called now and then.
-   *
-   * @param hasStreams whether requests are in progress: their bodies are timed elsewhere.
+   * Returns for how many milliseconds the rest of a frame or of headers is missing; `Infinity` if
+   * nghttp2 has ended the session for an error, which leaves the socket open on Node 20. Call it
+   * regularly.
+   * @param hasStreams whether requests are open: their bodies are timed elsewhere
    */
   check(now: number, hasStreams: boolean): number {
     const hasProgressed = this.#hasProgressed;
     const isQuiet = this.#socket.bytesRead === this.#bytesRead;
     if (this.#waitingSince !== undefined && !hasProgressed) {
-      // Our PING is still here.
+      // The PING has not been sent.
       if (!hasStreams && this.#session.state.outboundQueueSize !== 0) return Infinity;
-      // Who is silent may be asleep.
+      // A silent client may be suspended.
       return isQuiet && this.#hasWholeHeaders() ? 0 : now - this.#waitingSince;
     }
     this.#waitingSince = undefined;
@@ -73,7 +72,7 @@ export class FrameWatch {
       this.#waitingSince = undefined;
       this.#isWhole = true;
       this.#bytesRead = this.#socket.bytesRead;
-      // Also of streams that were refused before they came to be.
+      // Counts streams that were refused before they were opened, too.
       this.#lastStreamId = this.#session.state.lastProcStreamID ?? 0;
     });
   }

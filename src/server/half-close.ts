@@ -1,21 +1,20 @@
 /**
- * HTTP/1.1 clients that have ended their side while an answer is due. Some have said all that they had to say
- * and wait; others have left. On the wire these look alike, until something is sent to them. Depends on the
- * neighbour `connections.ts`.
+ * HTTP/1.1 clients that end their side while an answer is due. Some wait for the answer, others
+ * have left: the wire shows the difference only when something is sent. Depends on the neighbour
+ * `connections.ts`.
  */
 import type { Connection } from "./connections.js";
 
-/** For how long one who ended his side with his request, as scripts do, is spared the question. */
+/** A client that ends its side with its request, as scripts do, is not asked for this long. */
 const quietMs = 500;
-/** Within this time after a request the end of the client's side belongs to it. */
+/** An end within this time after the request belongs to the request. */
 const withRequestMs = 50;
 const pollMs = 50;
 
 /**
- * Finds out whether the client is still there, and cuts the connection if not, or after `answerTimeoutMs`.
- *
- * Who waits has to pass over a `100 Continue` (RFC 9110 section 15.2), who has left resets the connection. Node
- * reads no more from it, so it learns of that by writing.
+ * Finds out whether the client is still there. Cuts the connection if not, or after
+ * `answerTimeoutMs`. A waiting client has to ignore a `100 Continue` (RFC 9110 section 15.2); a
+ * client that has left resets the connection, which node notices only by writing.
  */
 export function watchHalfClosed({ socket, exchanges }: Connection, answerTimeoutMs: number): void {
   socket.once("end", () => {
@@ -31,7 +30,7 @@ export function watchHalfClosed({ socket, exchanges }: Connection, answerTimeout
       else if (waitedMs >= askAfterMs) {
         isAsked = true;
         const [first] = exchanges;
-        // On 1.0 there is no such answer.
+        // HTTP/1.0 has no such answer.
         if (first?.req.httpVersion === "1.1" && !first.res.headersSent) first.res.writeContinue();
       }
     }, pollMs);

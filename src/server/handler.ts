@@ -1,6 +1,6 @@
 /**
- * The way of every HTTP request: request id, CORS, route or rpc, access log. Whatever goes wrong
- * below ends here in an answer that says nothing. Depends on its neighbours and on node.
+ * Handles every HTTP request: request id, CORS, route or rpc, access log. Every error ends here in
+ * an answer that reveals nothing. Depends on its neighbours and on node.
  */
 import { randomUUID } from "node:crypto";
 import { requestBytesMax } from "../auth/limits.js";
@@ -18,27 +18,27 @@ import type { RefusedRequest } from "./connections.js";
 import type { Route } from "./route.js";
 import type { TraceIds } from "./trace-context.js";
 
-/** One line of the access log: nothing in it is free text of the client's. */
+/** One line of the access log. It holds no free text of the client. */
 export interface AccessEntry extends Partial<TraceIds> {
   readonly requestId: string;
-  /** A path that is served, else `unknown`. */
+  /** The path of a served route, else `unknown`. */
   readonly route: string;
   readonly method: string;
   readonly httpVersion: string;
   readonly status: number;
-  /** `ok`, a domain code, `aborted` by the client, or undefined where no use case was reached. */
+  /** `ok`, a domain code, or `aborted` by the client; undefined if no use case was called. */
   readonly outcome: string | undefined;
   readonly durationMs: number;
 }
 
 export interface HandlerOptions {
   readonly routes: readonly Route[];
-  /** Answers whatever is not one of the routes. */
+  /** Answers every request that is not for a route. */
   readonly rpc: {
     serves(path: string): boolean;
     handle(exchange: Exchange, path: string): Promise<void>;
   };
-  /** Origins whose pages may call. */
+  /** The origins whose pages may call. */
   readonly corsOrigins: readonly string[];
   readonly cors: () => Promise<CorsHeaders>;
   readonly clientAddressOf: (req: NodeRequest) => string;
@@ -46,13 +46,13 @@ export interface HandlerOptions {
   readonly onFault: OnFault;
 }
 
-/** The header names that browsers need to be told of. */
+/** The header names for `Access-Control-Allow-Headers` and `Access-Control-Expose-Headers`. */
 export interface CorsHeaders {
   readonly allowedHeaders: readonly string[];
   readonly exposedHeaders: readonly string[];
 }
 
-/** How the refusals of the listener read on each path: see Connections. */
+/** Puts the listener's refusals into the shape of each path: see Connections. */
 export function createRefusals(
   routes: readonly Route[],
   refuseRpc: (path: string, contentType: string | undefined, status: number) => Answer | undefined,
@@ -99,7 +99,7 @@ export function createRequestHandler(
         caller: exchange,
         req,
       });
-      // An answer of another server's may be a refusal.
+      // A forwarded answer may be a refusal of the other server.
       if (answer.status < 400) exchange.outcome = "ok";
       return answer;
     } catch (error) {
@@ -117,7 +117,7 @@ export function createRequestHandler(
     const start = performance.now();
     const path = pathOf(req);
     const exchange = new Exchange(req, res, requestIdOf(req), options.clientAddressOf(req), room);
-    // Which of two a caller means is not for us to guess; node would take the first.
+    // Two `Authorization` headers count as none: node would take the first.
     if (isRepeated("authorization", req.rawHeaders)) delete req.headers.authorization;
     res.once("close", () => {
       exchange.release();
@@ -143,17 +143,19 @@ export function createRequestHandler(
   };
 }
 
-/** `OPTIONS *` asks of the server as a whole (RFC 9110 section 9.3.7), as `OPTIONS /` does here. */
+/**
+ * `OPTIONS *` asks about the whole server (RFC 9110 section 9.3.7) and is answered as `OPTIONS /`.
+ */
 function pathOf({ method, url = "" }: NodeRequest): string {
   return method === "OPTIONS" && url === "*" ? "/" : (url.split("?", 1)[0] ?? "");
 }
 
-/** Whether the client is no longer there. Node's Http2ServerResponse has no `destroyed` of its own. */
+/** Whether the client has left. Node's Http2ServerResponse has no `destroyed`. */
 function hasLeft(res: NodeResponse): boolean {
   return ("stream" in res ? res.stream : res).destroyed;
 }
 
-/** @param rawHeaders names and values in turn. */
+/** @param rawHeaders names and values in turn */
 function isRepeated(name: string, rawHeaders: readonly string[]): boolean {
   let count = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -165,7 +167,10 @@ function isRepeated(name: string, rawHeaders: readonly string[]): boolean {
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
-/** The caller's own id where it is harmless, so that it can follow a request through its services. */
+/**
+ * Keeps the caller's id if it is harmless, so that a caller can follow a request through its
+ * services.
+ */
 function requestIdOf({ headers }: NodeRequest): string {
   const given = headers["x-request-id"];
   return typeof given === "string" && /^[\w.\-]{1,128}$/.test(given) ? given : randomUUID();
@@ -174,7 +179,10 @@ function requestIdOf({ headers }: NodeRequest): string {
 const isPreflight = ({ method, headers }: NodeRequest) =>
   method === "OPTIONS" && headers["access-control-request-method"] !== undefined;
 
-/** Adds the headers for a listed origin; true if that was a preflight and is answered. */
+/**
+ * Adds the headers for a listed origin. Returns true if the request was a preflight and is
+ * answered.
+ */
 async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<boolean> {
   const { req, headers } = exchange;
   headers.vary = "origin";
@@ -197,7 +205,7 @@ async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<
   return false;
 }
 
-/** The same for what is published to everybody. */
+/** The same for documents that every origin may read. */
 function answerPublicCors(exchange: Exchange, { methods }: Route): boolean {
   const { req, headers } = exchange;
   headers["access-control-allow-origin"] = "*";

@@ -1,7 +1,7 @@
 /**
- * The public port: HTTP/1.1 and HTTP/2 on one socket, cleartext (HTTP/2 by prior knowledge) or TLS (by
- * ALPN), and its drain. What is asked and answered is the handler's business. Depends on the
- * neighbours and on node.
+ * The public port: HTTP/1.1 and HTTP/2 on one socket, cleartext (HTTP/2 by prior knowledge) or TLS
+ * (by ALPN), and its drain. Leaves the answers to the handler. Depends on the neighbours and on
+ * node.
  */
 import {
   createServer as createHttpServer,
@@ -37,46 +37,49 @@ import { pathOf } from "./request-rules.js";
 import { secureContextOptions, type TlsMaterial } from "./tls.js";
 
 /**
- * The hooks are optional: by default each address is its own network and nothing is shared. A trusted proxy,
- * whose connections are everybody's, belongs to no network.
+ * Without hooks each address is its own network and no connection is shared. A trusted proxy
+ * belongs to no network, because all clients share its connections.
  */
 export interface ListenerOptions extends Partial<ConnectionHooks> {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
-  /** Gets every request that is within the limits. It must not throw. */
+  /** Called with every request within the limits. Must not throw. */
   readonly handler: (req: Request, res: Response) => void;
   readonly limits?: Partial<ListenerLimits>;
-  /** With it the port speaks TLS only; with its `ca` every client needs a certificate. */
+  /** If set, the port accepts TLS only; with its `ca`, only clients with a certificate. */
   readonly tls?: TlsMaterial;
-  /** Whether connections from an address begin with a PROXY protocol header. Default: none do. */
+  /** Whether the connections of an address begin with a PROXY protocol header. Default: no. */
   readonly isProxied?: (remoteAddress: string) => boolean;
 }
 
 export interface Listener {
-  /** Resolves once connections are accepted. @throws the system's error (EADDRINUSE, EACCES). */
+  /**
+   * Resolves when connections are accepted.
+   * @throws the system's error (EADDRINUSE, EACCES)
+   */
   listen(): Promise<AddressInfo>;
-  /** Open connections, those in their handshake included. */
+  /** The number of open connections, handshakes included. */
   connections(): number;
   /**
-   * Uses another certificate for the connections to come.
-   * @throws Error where the material cannot be used; then what was in use stays.
+   * Uses another certificate for new connections.
+   * @throws Error if the material cannot be used; the previous one then stays in use
    */
   reloadTls(material: TlsMaterial): void;
   /**
-   * Accepts no more connections and lets those that are open finish. HTTP/2 clients are told at once
-   * (GOAWAY); on HTTP/1.1 idle connections are served once more and closed after `drainIdleMs` (half of
-   * `graceMs` at most). Whatever is open after `graceMs` is cut. Resolves when no connection is left.
+   * Accepts no more connections and lets the open ones finish. HTTP/2 clients get a GOAWAY at once;
+   * idle HTTP/1.1 connections may send one more request and are closed after `drainIdleMs` (at most
+   * half of `graceMs`). Cuts what is open after `graceMs`. Resolves when no connection is left.
    */
   drain(graceMs: number): Promise<void>;
 }
 
-/** @throws Error where `tls` cannot be used. */
+/** @throws Error if `tls` cannot be used */
 export function createListener(options: ListenerOptions): Listener {
   return new PortListener(options);
 }
 
-/** How HTTP/2 by prior knowledge begins (RFC 9113 section 3.4), as far as it tells the protocols apart. */
+/** The part of HTTP/2's preface (RFC 9113 section 3.4) that tells it from HTTP/1.1. */
 const prefaceLine = Buffer.from("PRI * HTTP/2.0\r\n");
 const drainPollMs = 50;
 
@@ -140,7 +143,7 @@ class PortListener implements Listener {
   async drain(graceMs: number): Promise<void> {
     const startedAt = performance.now();
     const idleMs = Math.min(this.#limits.drainIdleMs, graceMs / 2);
-    // http.Server's own close() drops idle connections at once, requests already on their way included.
+    // http.Server's own close() drops idle connections, even if a request is on its way.
     NetServer.prototype.close.call(this.#server);
     this.#connections.startDrain();
     while (this.#connections.size > 0) {
@@ -151,7 +154,7 @@ class PortListener implements Listener {
         this.#connections.closeIdle();
       }
       await sleep(drainPollMs);
-      // A process that was busy runs its timers first: this reads what has come in meanwhile.
+      // A busy process runs its timers first: this reads the requests that have arrived meanwhile.
       await pollPhase();
     }
     clearInterval(this.#timer);
@@ -183,9 +186,10 @@ class PortListener implements Listener {
             ALPNProtocols: ["h2", "http/1.1"],
             handshakeTimeout: requestTimeoutMs,
           });
-    // By the number of its bytes a request has 4,096 at most; `request-rules.ts` counts them.
+    // The size of the headers bounds their number to 4,096; `request-rules.ts` counts them.
     server.maxHeadersCount = 0;
-    // Else node ends its own side as soon as the client ends the other. Over TLS both end together.
+    // Otherwise node ends its side as soon as the client ends the other. Over TLS both sides end
+    // together.
     if (tls === undefined) Object.assign(server, { httpAllowHalfOpen: true });
     server.on("request", (req, res) => {
       const connection = this.#connections.find(req.socket);
@@ -209,10 +213,11 @@ class PortListener implements Listener {
     const server = createHttp2Server({
       settings: {
         maxConcurrentStreams: this.#limits.streamsMax,
-        // Node resets a stream past this without an answer: so more than what is answered with 431.
+        // Node resets a stream past this limit without an answer, so it is above the size that gets
+        // 431.
         maxHeaderListSize: 8 * this.#limits.headerBytesMax,
       },
-      // The same; the size above allows fewer.
+      // Likewise; the size above allows fewer.
       maxHeaderListPairs: 4096,
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
@@ -251,7 +256,7 @@ class PortListener implements Listener {
     return acceptHttp1;
   }
 
-  /** Goes on with a socket once its client is known, unless that has too many. */
+  /** Accepts a socket once its client is known, unless the client's network has too many. */
   #receive(socket: Socket, accept: () => void): void {
     const { remoteAddress = "" } = socket;
     this.#connections.accept(socket);
@@ -270,7 +275,7 @@ class PortListener implements Listener {
     const handshake = takeListener(this.#server, "connection");
     const acceptHttp1 = takeListener(this.#server, "secureConnection");
     takeListener(this.#server, "tlsClientError");
-    /** Clients that a PROXY protocol header has named, by the other end of their connection. */
+    /** The clients named by PROXY protocol headers, by the peer of their connection. */
     const clients = new Map<string, string>();
     this.#server.on("connection", (socket: Socket) => {
       const peer = peerOf(socket);
@@ -296,7 +301,9 @@ class PortListener implements Listener {
     return acceptHttp1;
   }
 
-  /** Reads just enough to tell the protocol and hands the socket on as if nothing had been read. */
+  /**
+   * Reads enough bytes to tell the protocol, puts them back, and hands the socket to its server.
+   */
   #sniff(connection: Connection): void {
     const { socket } = connection;
     let head: Buffer = Buffer.alloc(0);
@@ -324,14 +331,14 @@ class PortListener implements Listener {
   }
 
   #startHttp2(connection: Connection): void {
-    // Else the session outlives the client's FIN.
+    // Otherwise the session outlives the client's FIN.
     connection.socket.allowHalfOpen = false;
     this.#http2.once("session", (session) => this.#connections.startHttp2(connection, session));
     this.#http2.emit("connection", connection.socket);
   }
 }
 
-/** The other end of a connection: TLS has a socket of its own upon the one that was accepted. */
+/** The peer of a connection. With TLS the request has another socket than the accepted one. */
 function peerOf({ remoteAddress, remotePort }: Socket): { address: string; port: string } {
   const address = remoteAddress ?? "";
   return { address, port: `${address} ${remotePort ?? ""}` };

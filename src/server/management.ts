@@ -1,4 +1,4 @@
-/** The management port: `/livez`, `/readyz`, `/metrics` and a page, for those who run the service. */
+/** The management port: `/livez`, `/readyz`, `/metrics` and the status page, for operators. */
 import { once } from "node:events";
 import {
   createServer,
@@ -14,7 +14,7 @@ import { pathOf, refusalOf } from "./request-rules.js";
 export interface ManagementOptions {
   readonly readiness: Pick<Readiness, "isReady" | "problems">;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
-  /** What people get to see under a path, undefined where there is nothing. */
+  /** The page under a path; undefined if there is none. */
   readonly page?: (path: string) => Promise<ManagementPage | undefined>;
 }
 
@@ -25,16 +25,19 @@ export interface ManagementPage {
 }
 
 export interface ManagementServer {
-  /** Resolves with its base URL once it accepts connections. @throws the system's error. */
+  /**
+   * Resolves with the base URL when connections are accepted.
+   * @throws the system's error
+   */
   listen(port: number, host: string): Promise<string>;
-  /** Cuts what is open. */
+  /** Cuts the open connections. */
   close(): Promise<void>;
 }
 
 const serverOptions: ServerOptions = {
   requestTimeout: 10_000,
   headersTimeout: 10_000,
-  // `refusalOf` sees to it.
+  // `refusalOf` checks the host.
   requireHostHeader: false,
 };
 

@@ -4,22 +4,25 @@
  */
 import { isIP, type Socket } from "node:net";
 
-/** A header at the start of what a connection sends. */
+/** The header at the start of a connection. */
 export interface ProxyHeader {
   readonly length: number;
-  /** The client's; undefined where the balancer speaks for itself (LOCAL, UNKNOWN). */
+  /** The client's address; undefined for the balancer's own connections (LOCAL, UNKNOWN). */
   readonly address: string | undefined;
 }
 
 const signature = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
 const lineBytesMax = 107;
 const headBytes = 16;
-/** Of version 2, addresses and what balancers add to them. */
+/** Bytes of addresses and extensions in a header of version 2. */
 const extrasBytesMax = 4096;
 
 const lineForm = /^PROXY (?:(TCP[46]) (\S+) (\S+) \d{1,5} \d{1,5}|UNKNOWN[^\r\n]*)$/;
 
-/** The header, or undefined where more bytes are needed. @throws Error where there is none. */
+/**
+ * Returns the header, or undefined if more bytes are needed.
+ * @throws Error if there is no header
+ */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | undefined {
   const known = Math.min(bytes.length, signature.length);
   return bytes.compare(signature, 0, known, 0, known) === 0 ? parseBinary(bytes) : parseLine(bytes);
@@ -61,10 +64,9 @@ const ipv6Of = (bytes: Buffer) => (bytes.toString("hex").match(/.{4}/g) ?? []).j
 const noHeader = () => new Error("no PROXY protocol header");
 
 /**
- * Reads the header and leaves the rest as if nothing had been read. From then on the socket's
- * `remoteAddress` is the client's.
- *
- * @param onFault called with what was wrong; the socket is then destroyed.
+ * Reads the header and puts the other bytes back. From then on the socket's `remoteAddress` is the
+ * client's.
+ * @param onFault called with the fault before the socket is destroyed
  */
 export function readProxyHeader(
   socket: Socket,

@@ -1,11 +1,11 @@
-/** Whether the service can do its work, and what keeps it from that. Depends on node only. */
+/** Whether the service can work, and what prevents it. Depends on node only. */
 import { EventEmitter, once } from "node:events";
 
 export interface Readiness {
   isReady(): boolean;
-  /** What is not ready, by part; empty while all is. */
+  /** The problems by part; empty when everything is ready. */
   problems(): Readonly<Record<string, string>>;
-  /** Says that a part has a problem, or with undefined that it has none. */
+  /** Sets the problem of a part; undefined clears it. */
   set(part: string, problem: string | undefined): void;
   /** Resolves at the next change of `isReady`, or when `signal` aborts. */
   changed(signal: AbortSignal): Promise<void>;

@@ -1,4 +1,4 @@
-/** A path that is answered whole: the REST paths and the published documents. */
+/** A route whose answer is sent at once: the REST paths and the published documents. */
 import type { IncomingHttpHeaders } from "node:http";
 import type { AuthError } from "../auth/errors.js";
 import type { Answer, NodeRequest } from "./exchange.js";
@@ -9,22 +9,22 @@ export interface RouteRequest {
   readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array;
   readonly caller: Caller;
-  /** As it came, for who sends it on; undefined where nobody has sent it. */
+  /** The original request, for a route that forwards it; undefined without one. */
   readonly req?: NodeRequest;
 }
 
-/** Refusals of the HTTP layer, which every path words in its own way. */
+/** Refusals of the HTTP layer, which each route puts into its own shape. */
 export type HttpRefusal = 405 | 408 | 413 | 415 | 429 | 431;
 
 export interface Route {
   readonly path: string;
   readonly methods: readonly string[];
-  /** Whether the pages of every origin may read it. */
+  /** Whether pages of every origin may read the answer. */
   readonly isPublic?: true;
-  /** @throws AuthError and whatever else a use case throws. */
+  /** @throws AuthError and other errors of a use case */
   handle(request: RouteRequest): Answer | Promise<Answer>;
   /** The answer to an error of `handle`. */
   fail(error: AuthError): Answer;
-  /** The answer to a request that is not handled at all; `allow` is added to a 405. */
+  /** The answer to a request that is not handled. The handler adds `allow` to a 405. */
   refuse(status: HttpRefusal): Answer;
 }

@@ -1,7 +1,4 @@
-/**
- * The certificate of the public port: what is accepted as one, and the watch over its files. Depends on
- * node only.
- */
+/** The certificate of the public port: checks it, and watches its files. Depends on node only. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
@@ -11,7 +8,7 @@ export interface TlsMaterial {
   /** The certificate and its chain. */
   readonly cert: string;
   readonly key: string;
-  /** Who may sign client certificates; with it every client needs one. */
+  /** The authorities that may sign client certificates. If set, every client needs one. */
   readonly ca?: string;
 }
 
@@ -22,9 +19,10 @@ export interface TlsFiles {
 }
 
 /**
- * The options for a TLS server, at least TLS 1.2.
- * @throws Error where a part is unreadable or empty, or the key is another certificate's. (Node would
- * take "" for absent: a server without certificate, and the system's authorities for clients.)
+ * The options of a TLS server, at least TLS 1.2.
+ * @throws Error if a part is unreadable or empty, or if the key belongs to another certificate.
+ * (Node takes "" for absent: it would serve without a certificate, or trust the system's
+ * authorities.)
  */
 export function secureContextOptions({ cert, key, ca }: TlsMaterial): SecureContextOptions {
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) {
@@ -36,7 +34,7 @@ export function secureContextOptions({ cert, key, ca }: TlsMaterial): SecureCont
   return options;
 }
 
-/** @throws the system's error where a file cannot be read. */
+/** @throws the system's error if a file cannot be read */
 export async function readTlsFiles({ certFile, keyFile, caFile }: TlsFiles): Promise<TlsMaterial> {
   const read = (file: string) => readFile(file, "utf8");
   const [cert, key, ca] = await Promise.all([
@@ -48,22 +46,21 @@ export async function readTlsFiles({ certFile, keyFile, caFile }: TlsFiles): Pro
 }
 
 export interface TlsWatchOptions {
-  /** What `current` was read from. */
+  /** The files that `current` was read from. */
   readonly files: TlsFiles;
   readonly current: TlsMaterial;
-  /** Puts new material to use; what it throws goes to `onError`. */
+  /** Called with new material. Its errors are passed to `onError`. */
   readonly reload: (material: TlsMaterial) => void;
-  /** Called once for each state of the files that cannot be used, or read. */
+  /** Called once for each state of the files that cannot be read or used. */
   readonly onError: (error: unknown) => void;
   /** How often the files are read. Default 10 s. */
   readonly intervalMs?: number;
 }
 
 /**
- * Reloads when the files' contents have changed and two readings agree, so that a pair that is just
- * being written is left alone. Contents are compared, not times: that holds for files written in
- * place, renamed, and behind symbolic links that are swapped (Kubernetes). Returns a function that ends
- * the watch.
+ * Reloads when the contents have changed and two readings agree, so that a pair that is being
+ * written is left alone. Comparing contents covers files written in place, renamed files, and
+ * swapped symbolic links (Kubernetes). Returns a function that ends the watch.
  */
 export function watchTlsFiles(options: TlsWatchOptions): () => void {
   let decided = JSON.stringify({ material: options.current });

@@ -1,7 +1,7 @@
 /** The trace that a request belongs to. Depends on node only. */
 import type { IncomingHttpHeaders } from "node:http";
 
-/** By the names that OpenTelemetry gives the ids in a log. */
+/** The ids under OpenTelemetry's names for log fields. */
 export interface TraceIds {
   readonly trace_id: string;
   readonly span_id: string;
@@ -17,8 +17,8 @@ const form =
   /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(-.*)?$/;
 
 /**
- * What `traceparent` says (W3C Trace Context, section 3.2), in a later version than 00 as far as it can be
- * understood; undefined where there is none that is valid.
+ * Parses `traceparent` (W3C Trace Context, section 3.2), later versions as far as they are
+ * compatible. Returns undefined if it is absent or invalid.
  */
 export function traceContextOf({ traceparent }: IncomingHttpHeaders): TraceContext | undefined {
   if (typeof traceparent !== "string") return undefined;
@@ -28,7 +28,7 @@ export function traceContextOf({ traceparent }: IncomingHttpHeaders): TraceConte
   return { traceId, spanId, isSampled: parseInt(flags, 16) % 2 === 1 };
 }
 
-/** The same for a log line. */
+/** The same ids for a log line. */
 export function traceIdsOf(headers: IncomingHttpHeaders): TraceIds | undefined {
   const context = traceContextOf(headers);
   return context && { trace_id: context.traceId, span_id: context.spanId };
