@@ -52,14 +52,40 @@ describe("bash", () => {
   });
 });
 
-test.each(["zsh", "fish"])("the script for %s is one, and has every command", async (shell) => {
-  const script = await scriptOf(shell);
-  for (const [path] of allCommands()) expect(script).toContain(`/${path.replace(" ", "/")}`);
-  // From a file: fish refuses the socket that Node.js gives a child for its standard input.
-  const folder = mkdtempSync(join(tmpdir(), "latchkey-completion-"));
-  const file = join(folder, "script");
-  writeFileSync(file, script);
-  const { error, status, stderr } = spawnSync(shell, ["-n", file], { encoding: "utf8" });
-  rmSync(folder, { recursive: true });
-  if (error === undefined) expect([status, stderr]).toEqual([0, ""]);
+/** How a shell is asked what it offers after `users im` and after `--on-conflict`, without a terminal. */
+const asked = {
+  // zsh completes on a terminal alone: its own builtins are replaced by ones that print what they are given.
+  zsh: (file: string) => `compdef() { : }; _files() { : }; compadd() { shift; print -r -- $@ }
+source ${file}
+ask() { words=(latchkey "$@"); CURRENT=$#words; _latchkey }
+ask users ''; ask users import --on-conflict ''`,
+  fish: (file: string) => `source ${file}
+complete -C "latchkey users "; complete -C "latchkey users import --on-conflict "`,
+} as const;
+
+describe.each(["zsh", "fish"] as const)("%s", (shell) => {
+  const isThere = spawnSync(shell, ["--version"]).status === 0;
+  if (!isThere && process.env["CI"]) throw new Error(`the test of completion needs ${shell}`);
+  if (!isThere) process.stderr.write(`\n*** SKIPPED: completion in ${shell} ***\n\n`);
+
+  test("the script has every command", async () => {
+    const script = await scriptOf(shell);
+    for (const [path] of allCommands()) expect(script).toContain(`/${path.replace(" ", "/")}`);
+  });
+
+  (isThere ? test : test.skip)("offers commands and the values of an option", async () => {
+    // From a file: fish refuses the socket that Node.js gives a child for its standard input.
+    const folder = mkdtempSync(join(tmpdir(), "latchkey-completion-"));
+    const file = join(folder, "script");
+    writeFileSync(file, await scriptOf(shell));
+    const env = { ...process.env, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
+    const { status, stdout, stderr } = spawnSync(shell, ["-c", asked[shell](file)], {
+      ...{ cwd: folder, env, encoding: "utf8" },
+    });
+    rmSync(folder, { recursive: true });
+    expect([status, stderr]).toEqual([0, ""]);
+    const words = stdout.split(/\s+/);
+    expect(words).toEqual(expect.arrayContaining(["import", "export", "fail", "skip", "replace"]));
+    expect(words).not.toContain("rotate");
+  });
 });
