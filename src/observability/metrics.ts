@@ -113,6 +113,12 @@ const keyEventTypes = namesOf<KeyEvent["type"]>({
   refresh_failed: 0,
   refresh_recovered: 0,
 });
+const questionOutcomes = namesOf<Extract<TakeoverEvent, { type: "question" }>["outcome"]>({
+  yes: 0,
+  no: 0,
+  unaskable: 0,
+  unavailable: 0,
+});
 /** Those that answer with a promise: nothing else is timed. */
 const storeOperations = [
   ...namesOf<Exclude<keyof UserStore, "list" | "records">>({
@@ -209,8 +215,10 @@ export function createMetrics(sources: MetricSources): Metrics {
   });
 
   // From 0 on: an alarm on an increase would miss a first event that brings its series along.
-  const zero = (counter: Counter, labels: readonly Record<string, string>[]) =>
-    labels.forEach((each) => counter.inc(each, 0));
+  const zero = (metric: Counter | Histogram, labels: readonly Record<string, string>[]) =>
+    labels.forEach((each) =>
+      metric instanceof Histogram ? metric.zero(each) : metric.inc(each, 0),
+    );
   const both = (first: string, seconds: readonly string[], ...names: [string, string]) =>
     seconds.map((second) => ({ [names[0]]: first, [names[1]]: second }));
   const routes = [...sources.routes, "unknown"];
@@ -223,9 +231,15 @@ export function createMetrics(sources: MetricSources): Metrics {
     surfaces.flatMap((surface) => both(surface, attemptReasons, "surface", "reason")),
   );
   zero(
-    storeErrors,
-    storeOperations.map((operation) => ({ operation })),
+    durations,
+    routes.map((route) => ({ route })),
   );
+  for (const metric of [storeErrors, storeSeconds]) {
+    zero(
+      metric,
+      storeOperations.map((operation) => ({ operation })),
+    );
+  }
   zero(
     refusals,
     refusalReasons.map((reason) => ({ reason })),
@@ -236,7 +250,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   );
   zero(
     questions,
-    ["yes", "no", "unaskable", "unavailable"].map((outcome) => ({ outcome })),
+    questionOutcomes.map((outcome) => ({ outcome })),
   );
   zero(tlsReloads, [{ outcome: "ok" }, { outcome: "failed" }]);
 

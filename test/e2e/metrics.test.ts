@@ -68,21 +68,24 @@ test("counts requests, attempts and calls to the store", async () => {
   expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(0);
 });
 
-test("every labelled counter is there before anything has happened", async () => {
-  const fresh = await startService({}, []);
+test("everything that counts or times is there at 0 before anything has happened", async () => {
+  // Nobody listens there.
+  const fresh = await startService({ UPSTREAM_URL: "http://127.0.0.1:9", UPSTREAM_LEAD: "25" }, []);
   const text = await (await fetch(`${fresh.managementUrl}/metrics`)).text();
   await fresh.close();
   const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
   const samples = samplesOf(text);
   expect(samples.get(`latchkey_build_info{version="${version}"}`)).toBe(1);
-  const counters = [...text.matchAll(/^# TYPE (latchkey_\S+) counter$/gm)].map(
-    ([, name = ""]) => name,
-  );
-  expect(counters.length).toBeGreaterThan(6);
-  for (const name of counters) {
-    const series = [...samples].filter(([key]) => key.startsWith(`${name}{`));
+  const families = [...text.matchAll(/^# TYPE (latchkey_\S+) (counter|histogram)$/gm)];
+  expect(families).toHaveLength(12);
+  for (const [, name = "", type] of families) {
+    const sample = type === "counter" ? name : `${name}_count`;
+    const series = [...samples.keys()].filter((key) => key.replace(/\{.*/, "") === sample);
     expect([name, series.length > 0]).toEqual([name, true]);
   }
+  expect(samples.get("latchkey_takeover_lead")).toBe(25);
+  expect(samples.get("latchkey_takeover_breaker_open")).toBe(0);
+  expect(samples.get("latchkey_takeover_learnt_total")).toBe(0);
   for (const series of [
     'requests_total{route="/api/auth/token",outcome="internal"}',
     'requests_total{route="/auth.v1.AuthService/Login",outcome="store_unavailable"}',
@@ -93,6 +96,10 @@ test("every labelled counter is there before anything has happened", async () =>
     'key_events_total{type="key_unreadable"}',
     'tls_reloads_total{outcome="failed"}',
     'log_lines_dropped_total{stream="audit"}',
+    'request_duration_seconds_count{route="/api/auth/token"}',
+    'request_duration_seconds_bucket{le="+Inf",route="/auth.v1.AuthService/Login"}',
+    'store_duration_seconds_count{operation="users.replacePasswordHash"}',
+    'takeover_questions_total{outcome="unavailable"}',
   ]) {
     expect([series, samples.get(`latchkey_${series}`)]).toEqual([series, 0]);
   }
@@ -107,7 +114,7 @@ test("what is counted brings no new series along", async () => {
     .login({ username: "TestUser", password: "wrong" })
     .catch(() => undefined);
   const added = [...samplesOf(await page()).keys()].filter(
-    (series) => /^latchkey\w+_total/.test(series) && !before.has(series),
+    (series) => /^latchkey/.test(series) && !before.has(series),
   );
   expect(added).toEqual([]);
 });
