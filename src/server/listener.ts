@@ -188,9 +188,8 @@ class PortListener implements Listener {
           });
     // The size of the headers bounds their number to 4,096; `request-rules.ts` counts them.
     server.maxHeadersCount = 0;
-    // Otherwise node ends its side as soon as the client ends the other. Over TLS both sides end
-    // together.
-    if (tls === undefined) Object.assign(server, { httpAllowHalfOpen: true });
+    // Otherwise node ends its side as soon as the client ends the other.
+    Object.assign(server, { httpAllowHalfOpen: true });
     server.on("request", (req, res) => {
       const connection = this.#connections.find(req.socket);
       if (connection) this.#handle(connection, req, res);
@@ -295,6 +294,8 @@ class PortListener implements Listener {
       const address = clients.get(peerOf(socket).port);
       if (address !== undefined) Object.defineProperty(socket, "remoteAddress", { value: address });
       const connection = this.#connections.open(socket);
+      // Only now: a client that ends its side during the handshake has left.
+      socket.allowHalfOpen = true;
       if (socket.alpnProtocol === "h2") this.#startHttp2(connection);
       else this.#startHttp1(connection);
     });

@@ -2,16 +2,14 @@
  * A CFML engine, as the clients of the second old server are: Lucee from Maven Central, run without a window. It
  * takes a minute, so it runs by `npm run test:clients` alone.
  */
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { fetchJars } from "../support/maven.js";
 import { startService, type RunningService } from "../support/service.js";
-import { cacheDir, describeWith, run, setupTimeoutMs } from "../support/toolchain.js";
+import { describeWith, run, setupTimeoutMs } from "../support/toolchain.js";
 
-/** By path in Maven Central. */
 const jars = {
   "org/lucee/lucee/5.4.6.9/lucee-5.4.6.9.jar":
     "1cb7ea14b0218c50063b8bff5401e63287885b4d6f77c645acca4b273b0f4d68",
@@ -48,23 +46,6 @@ systemOutput("RESULT " & serializeJSON({
 createObject("java", "java.lang.Runtime").getRuntime().halt(0);
 </cfscript>`;
 
-async function fetchJars(): Promise<string[]> {
-  const folder = join(cacheDir, "cfml");
-  await mkdir(folder, { recursive: true });
-  const files: string[] = [];
-  for (const [path, sha256] of Object.entries(jars)) {
-    const file = join(folder, path.replace(/.*\//, ""));
-    files.push(file);
-    if (existsSync(file)) continue;
-    const answer = await fetch(`https://repo1.maven.org/maven2/${path}`);
-    const bytes = Buffer.from(await answer.arrayBuffer());
-    expect([path, createHash("sha256").update(bytes).digest("hex")]).toEqual([path, sha256]);
-    await writeFile(`${file}.part`, bytes);
-    await rename(`${file}.part`, file);
-  }
-  return files;
-}
-
 if (process.env["CLIENTS"] !== "all") {
   test.skip("a CFML engine: run by npm run test:clients", () => undefined);
 } else {
@@ -83,7 +64,7 @@ if (process.env["CLIENTS"] !== "all") {
     test(
       "logs in with the names that serializeJSON writes in upper case, and reads the expiry as a date",
       async () => {
-        const classPath = (await fetchJars()).join(":");
+        const classPath = (await fetchJars(jars)).join(":");
         await writeFile(join(folder, "index.cfm"), page);
         const args = ["-Djava.awt.headless=true", "-cp", classPath, "lucee.cli.CLI"];
         const output = await run("java", [...args, `-webroot=${folder}`, "-uri=/index.cfm"], {

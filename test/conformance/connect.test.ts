@@ -1,7 +1,7 @@
 /**
  * The conformance suite of Connect against our listener and our RPC handler, with the suite's own
- * service mounted on them. The suite starts one server after another by a command; ours is a relay to
- * this process, so that what is tested is the source.
+ * service mounted on them. `LONG=1` runs it without our own unary path, too. The suite starts one
+ * server after another by a command; ours is a relay to this process, so that what is tested is the source.
  */
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { createRpcHandler } from "../../src/rpc/handler.js";
+import { createRpcHandler, type RpcOptions } from "../../src/rpc/handler.js";
 import { requestBytesMax } from "../../src/auth/limits.js";
 import { createRequestHandler } from "../../src/server/handler.js";
 import { createListener, type Listener } from "../../src/server/listener.js";
@@ -66,13 +66,16 @@ await describeWith({ go: ["version"] }, "the conformance suite of Connect", () =
   let folder: string;
   let starter: Server;
   const servers: Promise<void>[] = [];
+  let fastUnary = true;
   const faults: unknown[] = [];
 
   beforeAll(async () => {
     command = await goTool("connectconformance");
     const protocol = await loadProtocol();
     folder = await mkdtemp(join(tmpdir(), "latchkey-conformance-"));
-    starter = createServer((socket) => servers.push(serve(protocol, socket, faults)));
+    starter = createServer((socket) => {
+      servers.push(serve(protocol, socket, { fastUnary, onFault: (error) => faults.push(error) }));
+    });
     starter.listen(join(folder, "socket"));
     await once(starter, "listening");
   }, setupTimeoutMs);
@@ -90,9 +93,10 @@ await describeWith({ go: ["version"] }, "the conformance suite of Connect", () =
     return run(command, argv, { timeoutMs: suiteTimeoutMs });
   }
 
-  test(
-    "every case of every protocol, encoding and kind of stream, cleartext and TLS",
-    async () => {
+  test.each(process.env["LONG"] ? [true, false] : [true])(
+    "every case of every protocol, encoding and kind of stream, cleartext and TLS (fastUnary: %s)",
+    async (fast) => {
+      fastUnary = fast;
       expect(await conform()).toContain("4942 passed, 0 failed");
       expect(faults).toEqual([]);
     },
@@ -110,10 +114,12 @@ await describeWith({ go: ["version"] }, "the conformance suite of Connect", () =
   );
 });
 
+type Handling = Pick<RpcOptions, "fastUnary" | "onFault">;
+
 /** A server of ours for as long as the suite wants it. */
-async function serve(protocol: Protocol, socket: Socket, faults: unknown[]): Promise<void> {
+async function serve(protocol: Protocol, socket: Socket, handling: Handling): Promise<void> {
   const request = fromBinary(protocol.serverRequest, await readMessage(socket)) as ServerRequest;
-  const { listener, cert } = createConformanceServer(protocol, request, faults);
+  const { listener, cert } = createConformanceServer(protocol, request, handling);
   const { port } = await listener.listen();
   const response = create(protocol.serverResponse, { port, ...(cert && { pemCert: cert }) });
   const bytes = toBinary(protocol.serverResponse, response);
@@ -128,11 +134,10 @@ async function serve(protocol: Protocol, socket: Socket, faults: unknown[]): Pro
 function createConformanceServer(
   protocol: Protocol,
   { useTls, serverCreds, clientTlsCert }: ServerRequest,
-  faults: unknown[],
+  handling: Handling,
 ): { listener: Listener; cert: Uint8Array | undefined } {
   const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
-  const onFault = (error: unknown) => faults.push(error);
-  const rpc = createRpcHandler({ routes: conformanceRoutes(protocol), onFault });
+  const rpc = createRpcHandler({ routes: conformanceRoutes(protocol), ...handling });
   const listener = createListener({
     host: "127.0.0.1",
     port: 0,
@@ -143,7 +148,7 @@ function createConformanceServer(
       corsOrigins: [],
       cors: () => Promise.resolve(rpc.corsHeaders),
       onAccess: () => undefined,
-      onFault,
+      onFault: handling.onFault,
     }),
     ...(useTls && {
       tls: {

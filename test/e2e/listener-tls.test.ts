@@ -3,10 +3,12 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { Agent, request as httpsRequest } from "node:https";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
+import type { Response } from "../../src/server/connections.js";
 import { readTlsFiles, watchTlsFiles, type TlsMaterial } from "../../src/server/tls.js";
 import { makeCertificate, type Certificate } from "../support/certificates.js";
 import { fetchHttp2, openSocket, shortLimits, start, until } from "../support/listener.js";
@@ -105,6 +107,62 @@ describe("TLS", () => {
     }
     await until(() => listener.connections() === 0);
     expect(refusals.map(({ reason }) => reason)).toEqual(["tls", "slow_request", "slow_request"]);
+  });
+
+  /** The client's side of a connection, which it can end alone. */
+  async function halfOpen(port: number, protocol: string): Promise<[TLSSocket, Promise<string>]> {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    const secure = await handshake(port, { socket, ALPNProtocols: [protocol] });
+    let answer = "";
+    secure.on("data", (chunk: Buffer) => (answer += chunk.toString()));
+    return [secure, once(socket, "close").then(() => answer)];
+  }
+
+  const late = (_req: unknown, res: Response) =>
+    void setTimeout(() => res.writeHead(200).end("late"), 100);
+
+  test("HTTP/1.1: one that has sent all and ended still gets its answer", async () => {
+    const { port, listener } = await start({ tls: first, handler: late });
+    const [client, answer] = await halfOpen(port, "http/1.1");
+    client.end("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect(await answer).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*late/);
+    await until(() => listener.connections() === 0);
+  });
+
+  test("HTTP/1.1: one that has left is noticed before its answer is due", async () => {
+    const { port, listener } = await start({ tls: first, handler: () => undefined });
+    const client = await handshake(port);
+    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await until(() => listener.connections() === 1);
+    client.destroy();
+    await until(() => listener.connections() === 0);
+  });
+
+  test("HTTP/1.1: one that ends without a request is let go", async () => {
+    const { port, listener } = await start({ tls: first });
+    const [client, answer] = await halfOpen(port, "http/1.1");
+    client.end();
+    expect(await answer).toBe("");
+    await until(() => listener.connections() === 0);
+  });
+
+  test("HTTP/2: the session ends with the client's FIN", async () => {
+    const { port, listener } = await start({ tls: first });
+    const [client, answer] = await halfOpen(port, "h2");
+    client.end("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    await answer;
+    await until(() => listener.connections() === 0);
+  });
+
+  test("a client that ends within its handshake is let go", async () => {
+    const { port, refusals } = await start({ tls: first });
+    for (const sent of ["", "\x16\x03\x01\x02\0\x01"]) {
+      const { socket, closed } = openSocket(port, true);
+      socket.end(Buffer.from(sent, "latin1"));
+      await closed;
+    }
+    await until(() => refusals.length === 2);
+    expect(refusals.map(({ reason }) => reason)).toEqual(["tls", "tls"]);
   });
 
   test("counts connections and streams of a client network", async () => {

@@ -1,6 +1,6 @@
 /**
  * Latchkey behind proxies: what their clients share, what each of them is counted for, and who they are. The
- * proxies come from Debian: `apt-get update && apt-get install --no-install-recommends haproxy nginx-light caddy`.
+ * proxies come from Debian: `apt-get update && apt-get install --no-install-recommends haproxy nginx-light caddy apache2`.
  */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { spawn } from "node:child_process";
@@ -13,8 +13,16 @@ import { connect as connectTls } from "node:tls";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { freePort } from "../support/mongo.js";
 import { makeCertificate } from "../support/certificates.js";
+import { callGrpc, envelope } from "../support/grpc.js";
 import { basic } from "../support/http.js";
-import { fetchHttp1, fetchHttp2, openSocket, until } from "../support/listener.js";
+import {
+  fetchHttp1,
+  fetchHttp2,
+  openSocket,
+  shortLimits,
+  start as startListener,
+  until,
+} from "../support/listener.js";
 import { binaryHeader } from "../support/proxy-header.js";
 import { eventually } from "../support/server-process.js";
 import { keptLogs, startService, testUser, type RunningService } from "../support/service.js";
@@ -176,6 +184,29 @@ describe("TRUST_PROXY_PROTOCOL", () => {
   });
 });
 
+test.each([
+  ["nothing", ""],
+  ["half a header of version 1", "PROXY TCP4 192.0.2.7"],
+  ["half a header of version 2", "\r\n\r\n\0\r\nQUI"],
+])("TRUST_PROXY_PROTOCOL: a proxy that sends %s and stops is cut", async (_, sent) => {
+  const { port, refusals } = await startListener({ limits: shortLimits, isProxied: () => true });
+  const { socket, closed } = openSocket(port);
+  socket.write(sent);
+  expect((await closed).toString()).toBe("");
+  expect(refusals).toMatchObject([{ reason: "slow_request", remoteAddress: "127.0.0.1" }]);
+});
+
+test("KEEP_ALIVE_TIMEOUT closes idle connections of both versions, and is told to HTTP/1.1 clients", async () => {
+  const { service } = await start({ KEEP_ALIVE_TIMEOUT: "1s" });
+  const session = open(service.url);
+  const ended = once(session, "close");
+  expect((await post(session, "ignored")).status).toBe(403);
+  const { socket, closed } = openSocket(Number(new URL(service.url).port));
+  socket.write(request.replace("connection: close\r\n", ""));
+  expect((await closed).toString()).toContain("Keep-Alive: timeout=1\r\n");
+  await ended;
+});
+
 async function certificateFiles() {
   const folder = await mkdtemp(join(tmpdir(), "latchkey-proxies-"));
   const { cert, key } = makeCertificate("localhost");
@@ -288,5 +319,36 @@ await describeWith({ caddy: ["version"] }, "Caddy, as the guide configures it", 
       },
     );
     expect(rpc.headers["grpc-status"]).toBe("12");
+  });
+});
+
+await describeWith({ apache2: ["-v"] }, "Apache, as the guide configures it", () => {
+  test("REST, a long token and gRPC", async () => {
+    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
+    const port = await freePort();
+    const site = await guideConfig("apache", port, Number(new URL(kept.service.url).port));
+    const modules = ["mpm_event", "authz_core", "headers", "http2", "proxy", "proxy_http2"]
+      .map((name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so\n`)
+      .join("");
+    const config = `${modules}Listen 127.0.0.1:${port}\nServerName localhost\nDefaultRuntimeDir /FOLDER\nPidFile /FOLDER/pid\nErrorLog /FOLDER/log\nUser nobody\nGroup nogroup\n${site}`;
+    await startProxy("apache2", (file) => ["-X", "-f", file], config, port);
+    const call = (authorization: string) =>
+      fetchHttp1({
+        port,
+        path: tokenPath,
+        method: "POST",
+        headers: { authorization, "x-forwarded-for": "192.0.2.9", forwarded: "for=192.0.2.9" },
+      });
+    expect((await call(right)).status).toBe(200);
+    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
+    const url = `http://127.0.0.1:${port}`;
+    const login = (password: string) => {
+      const body = { username: "TestUser", password };
+      const headers = { "content-type": "application/grpc+json" };
+      return callGrpc(url, "/auth.v1.AuthService/Login", envelope(JSON.stringify(body)), headers);
+    };
+    expect((await login("password")).trailers["grpc-status"]).toBe("0");
+    expect((await login("no")).headers["grpc-status"]).toBe("16");
+    expect(new Set(seenAs(kept))).toEqual(new Set(["127.0.0.1"]));
   });
 });
