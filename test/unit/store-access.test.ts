@@ -3,6 +3,8 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { runProgram } from "../support/program.js";
+import { keptLogs, startService } from "../support/service.js";
 
 let root: string;
 beforeEach(() => {
@@ -74,3 +76,19 @@ test.each(["folder", "file"])(
     expect((await warningsOf(dataDir)).some((each) => each.includes(real))).toBe(true);
   },
 );
+
+test("doctor and the log of a start say it, for a store behind a link", async () => {
+  const [real, DATA_DIR] = [join(root, "open"), join(root, "data")];
+  await warningsOf(real);
+  symlinkSync(real, DATA_DIR);
+  chmodSync(real, 0o777);
+  chmodSync(join(real, "latchkey.mdb"), 0o644);
+  const doctor = (await runProgram(["doctor"], { env: { DATA_DIR } })).stdout;
+  const lines: string[] = [];
+  const service = await startService({ DATA_DIR }, undefined, { logs: keptLogs(lines) });
+  await service.close();
+  for (const said of [doctor, lines.join("\n")]) {
+    expect(said).toContain(`${join(real, "latchkey.mdb")} can be read or written by every user`);
+    expect(said).toContain(`can replace what is in ${real} (mode 777)`);
+  }
+});
