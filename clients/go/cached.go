@@ -125,7 +125,7 @@ func (c *cached[T]) read(seen int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.failedUntil = c.now().Add(min(readBackOffMax, time.Second<<min(c.failures, 10)))
+		c.failedUntil = c.now().Add(min(readBackOffMax, c.maxAgeMax, time.Second<<min(c.failures, 10)))
 		c.failures++
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -97,12 +99,13 @@ func (c call) do(ctx context.Context, method string, message any, bearer string)
 		return "", err
 	}
 	var answer struct {
-		AccessToken string `json:"accessToken"`
-		Code        string `json:"code"`
+		AccessToken string        `json:"accessToken"`
+		Code        string        `json:"code"`
+		Details     []errorDetail `json:"details"`
 	}
 	parsed := json.Unmarshal(text, &answer)
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return "", failureOf(response, answer.Code)
+		return "", failureOf(response, answer.Code, answer.Details)
 	}
 	if parsed != nil || lifeOf(answer.AccessToken) <= 0 {
 		return "", &SourceError{Code: Protocol, Message: address + " answers with no token"}
@@ -110,9 +113,14 @@ func (c call) do(ctx context.Context, method string, message any, bearer string)
 	return answer.AccessToken, nil
 }
 
-func failureOf(response *http.Response, code string) *SourceError {
-	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+type errorDetail struct{ Type, Value string }
+
+func failureOf(response *http.Response, code string, details []errorDetail) *SourceError {
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
 	failure := &SourceError{RetryAfter: max(0, time.Duration(seconds)*time.Second)}
+	if err != nil {
+		failure.RetryAfter = retryInfo(details)
+	}
 	switch {
 	case code == "unauthenticated":
 		failure.Code, failure.Message = Refused, "Latchkey refuses the credentials"
@@ -125,6 +133,30 @@ func failureOf(response *http.Response, code string) *SourceError {
 		failure.Message = fmt.Sprintf("Latchkey answers %d", response.StatusCode)
 	}
 	return failure
+}
+
+// retryInfo is the retry_delay of a google.rpc.RetryInfo among the details of a Connect error.
+func retryInfo(details []errorDetail) (delay time.Duration) {
+	for _, detail := range details {
+		bytes, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(detail.Value, "="))
+		if detail.Type != "google.rpc.RetryInfo" || err != nil || len(bytes) < 2 {
+			continue
+		}
+		// After the tag and the length of the duration: its seconds (1) and nanoseconds (2), as varints.
+		for rest := bytes[2:]; len(rest) > 0; {
+			value, size := binary.Uvarint(rest[1:])
+			if size <= 0 {
+				return 0
+			}
+			unit := time.Nanosecond
+			if rest[0]>>3 == 1 {
+				unit = time.Second
+			}
+			delay += time.Duration(min(value, math.MaxInt32)) * unit
+			rest = rest[1+size:]
+		}
+	}
+	return delay
 }
 
 // lifeOf is exp - iat, or 0. The claims are read but not verified, because the token came from Latchkey itself.

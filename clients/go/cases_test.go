@@ -2,14 +2,19 @@ package latchkey
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +35,7 @@ type tableCase struct {
 }
 
 type options struct {
+	HTTP2              bool
 	RenewAt            float64
 	TimeoutMs          float64
 	LeewaySeconds      *float64
@@ -39,8 +45,9 @@ type options struct {
 }
 
 type caseStart struct {
-	BaseURL, JwksURL, RevocationsURL, Issuer, Username, Password, NewPassword string
-	NowMs                                                                     float64
+	BaseURL, HTTP2URL, Certificate, JwksURL, RevocationsURL string
+	Issuer, Username, Password, NewPassword                 string
+	NowMs                                                   float64
 }
 
 type run interface {
@@ -264,11 +271,20 @@ func newClientRun(start caseStart, o options) (run, error) {
 		defer r.mu.Unlock()
 		return Credentials{start.Username, r.password}, nil
 	}
-	source, err := NewTokenSource(start.BaseURL, credentials, SourceOptions{
-		RenewAt: o.RenewAt,
-		Timeout: time.Duration(o.TimeoutMs * float64(time.Millisecond)),
-		Clock:   r.clock,
-		Random:  func() float64 { return 0.5 },
+	baseURL, client := start.BaseURL, (*http.Client)(nil)
+	if o.HTTP2 {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(start.Certificate))
+		tls := &tls.Config{RootCAs: roots}
+		baseURL = start.HTTP2URL
+		client = &http.Client{Transport: &http.Transport{TLSClientConfig: tls, ForceAttemptHTTP2: true}}
+	}
+	source, err := NewTokenSource(baseURL, credentials, SourceOptions{
+		HTTPClient: client,
+		RenewAt:    o.RenewAt,
+		Timeout:    time.Duration(o.TimeoutMs * float64(time.Millisecond)),
+		Clock:      r.clock,
+		Random:     func() float64 { return 0.5 },
 	})
 	r.source = source
 	return r, err
@@ -294,7 +310,7 @@ func (r *clientRun) do(name string, value json.RawMessage) error {
 		go func() { ended <- r.ask(value) }()
 	case "finish":
 		for _, ended := range r.begun {
-			if err := <-ended; err != nil {
+			if err := r.finish(ended); err != nil {
 				return err
 			}
 		}
@@ -335,6 +351,21 @@ func (r *clientRun) do(name string, value json.RawMessage) error {
 		return errors.New("no such step")
 	}
 	return nil
+}
+
+// What was begun may fail yet, and then waits for the clock.
+func (r *clientRun) finish(ended chan error) error {
+	for deadline := time.Now().Add(waitFor); time.Now().Before(deadline); {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(500 * time.Millisecond):
+			if _, err := moveServer(r.clock, "advance", json.RawMessage("1")); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.New("it did not end")
 }
 
 func (r *clientRun) ask(value json.RawMessage) error {
@@ -445,9 +476,49 @@ func (r *verifierRun) do(name string, value json.RawMessage) error {
 		return nil
 	case "flood":
 		return r.flood(value)
+	case "demand":
+		return r.demand(value)
 	}
 	return errors.New("no such step")
 }
+
+func (r *verifierRun) demand(value json.RawMessage) error {
+	var demanded struct {
+		Scheme, Authorization *string
+		Roles                 []string
+		Answers               string
+	}
+	_ = json.Unmarshal(value, &demanded)
+	sent := "Bearer " + r.token
+	if demanded.Scheme != nil {
+		sent = *demanded.Scheme + r.token
+	}
+	if demanded.Authorization != nil {
+		sent = *demanded.Authorization
+	}
+	next := http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if ClaimsOf(request.Context()) == nil {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	request := httptest.NewRequest(http.MethodPost, "/", unread{})
+	if sent != "" {
+		request.Header.Set("Authorization", sent)
+	}
+	recorder := httptest.NewRecorder()
+	r.verifier.Demand(next, demanded.Roles...).ServeHTTP(recorder, request)
+	detail := cmp.Or(recorder.Header().Get("WWW-Authenticate"), recorder.Header().Get("Retry-After"))
+	answer := strings.TrimSpace(fmt.Sprint(recorder.Code, " ", detail))
+	if answer != demanded.Answers {
+		return errors.New(answer)
+	}
+	return nil
+}
+
+// An unread body is one that nobody may read.
+type unread struct{}
+
+func (unread) Read([]byte) (int, error) { panic("the body is read") }
 
 func (r *verifierRun) verdict(token string) string {
 	_, err := r.verifier.Verify(token)

@@ -377,6 +377,9 @@ func atSeconds(seconds float64) time.Time {
 	return time.UnixMilli(int64(seconds * 1000))
 }
 
+// RFC 6750 section 2.1; the scheme's letter case does not count.
+var bearer = regexp.MustCompile(`^(?i:bearer) +([\w.~+/-]+=*)$`)
+
 type claimsKey struct{}
 
 // ClaimsOf returns the claims of a request that Demand has passed on, or nil.
@@ -393,13 +396,12 @@ func (v *Verifier) Demand(next http.Handler, roles ...string) http.Handler {
 			w.Header().Set(name, value)
 			w.WriteHeader(status)
 		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		token = strings.TrimLeft(token, " ")
-		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		found := bearer.FindStringSubmatch(r.Header.Get("Authorization"))
+		if found == nil {
 			refuse(http.StatusUnauthorized, "WWW-Authenticate", "Bearer")
 			return
 		}
-		claims, err := v.Verify(token)
+		claims, err := v.Verify(found[1])
 		var refusal *TokenRefused
 		switch {
 		case errors.As(err, &refusal) && refusal.Outage():

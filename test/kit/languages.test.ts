@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +17,7 @@ import {
   startServerProcess,
   type ServerProcess,
 } from "../support/server-process.js";
+import { startService, type RunningService } from "../support/service.js";
 import { cacheDir, describeWith, rootDir, run, setupTimeoutMs } from "../support/toolchain.js";
 
 interface Client {
@@ -27,6 +28,12 @@ interface Client {
   readonly make: string;
   /** Holds it to the table; the package's own is, in another test. */
   readonly table?: string;
+  /** The file that the first use of docs/clients.md becomes, around its block, and what runs it. */
+  readonly first?: {
+    readonly file: string;
+    readonly around?: readonly [string, string];
+    readonly run: string;
+  };
   /** Runs its example, a service that calls others. */
   readonly serve: string;
 }
@@ -44,6 +51,17 @@ const clients = {
     folder: "clients/go",
     make: 'go build -o "$FOLDER/go-service" ./example',
     table: "go test -count=1 -v -run TestTable .",
+    first: {
+      file: "first.go",
+      around: [
+        `package main
+import ("cmp"; "context"; "fmt"; "os"; latchkey "latchkey.example/client")
+func must[T any](value T, err error) T { if err != nil { panic(err) }; return value }
+func main() {`,
+        "}",
+      ],
+      run: 'go run "$FOLDER/first.go"',
+    },
     serve: '"$FOLDER/go-service"',
   },
   java: {
@@ -51,14 +69,26 @@ const clients = {
     folder: "clients/java",
     make: "mvn --quiet --batch-mode -Dstyle.color=never test-compile",
     table: "mvn --quiet --batch-mode -Dstyle.color=never exec:java",
+    first: {
+      file: "First.java",
+      around: [
+        "import latchkey.*; class First { public static void main(String[] args) throws Exception {",
+        "} }",
+      ],
+      run: 'java -cp "target/classes:$(find "$CACHE/m2/com/nimbusds" -name "*.jar" | tr "\\n" :)" "$FOLDER/First.java"',
+    },
     serve: "mvn --quiet --batch-mode exec:java -Dexec.mainClass=example.Service",
   },
   python: {
     needs: { python3: ["-c", "import ensurepip, venv"] },
     folder: "clients/python",
     make: `[ -x "$CACHE/client-python/bin/python" ] || python3 -m venv "$CACHE/client-python"
-"$CACHE/client-python/bin/pip" install --quiet 'httpx>=0.28,<1' 'PyJWT[crypto]>=2.10,<3'`,
+"$CACHE/client-python/bin/pip" install --quiet 'httpx[http2]>=0.28,<1' 'PyJWT[crypto]>=2.10,<3'`,
     table: '"$CACHE/client-python/bin/python" tests/cases.py',
+    first: {
+      file: "first.py",
+      run: 'PYTHONPATH=. "$CACHE/client-python/bin/python" "$FOLDER/first.py"',
+    },
     serve: 'env PYTHONPATH=. "$CACHE/client-python/bin/python" example/service.py',
   },
 } as const satisfies Record<string, Client>;
@@ -76,15 +106,17 @@ const shell = (client: Client, script: string, env: Readonly<Record<string, stri
     env: { ...toolEnv, ...env },
   });
 
+const guide = readFileSync(join(rootDir, "docs/clients.md"), "utf8");
 let harness: KitHarness;
+let service: RunningService;
 beforeAll(async () => {
-  harness = await KitHarness.start();
+  [harness, service] = await Promise.all([KitHarness.start(), startService()]);
 });
-afterAll(() => harness.stop());
+afterAll(() => Promise.all([harness.stop(), service.close()]));
 
 for (const [name, client] of Object.entries<Client>(clients)) {
-  const { needs, make, table } = client;
-  if (table === undefined) continue;
+  const { needs, make, table, first } = client;
+  if (table === undefined || first === undefined) continue;
   await describeWith(needs, `the client in ${name}`, () => {
     test(
       "keeps to the table",
@@ -95,6 +127,14 @@ for (const [name, client] of Object.entries<Client>(clients)) {
       },
       setupTimeoutMs,
     );
+
+    test("has a first use of under ten lines", async () => {
+      const block = new RegExp(`\`\`\`${name}\n([^]*?)\`\`\``).exec(guide)?.[1] ?? "";
+      expect(block.trim().split("\n").length).toBeLessThan(10);
+      const { file, around = ["", ""], run } = first;
+      writeFileSync(join(folder, file), around.join(`\n${block}`));
+      expect(await shell(client, run, { LATCHKEY_URL: service.url })).toBe("hello 1\n");
+    });
   });
 }
 

@@ -5,9 +5,16 @@
 import { SignJWT } from "jose";
 import { createPublicKey, type JsonWebKey } from "node:crypto";
 import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  constants,
+  createSecureServer,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
 import type { AddressInfo, Server } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import { startLatchkey, type TestLatchkey } from "../../src/kit/testing/testing.js";
+import { makeCertificate } from "./certificates.js";
 
 export interface Fault {
   readonly on: "rpc" | "keys" | "revocations";
@@ -16,6 +23,8 @@ export interface Fault {
   readonly body?: string;
   readonly hang?: true;
   readonly reset?: true;
+  /** Over HTTP/2: the connection is drained, and the request answered yet or refused as not looked at. */
+  readonly goaway?: "answered" | "refused";
   readonly times?: number;
   /** Replaces the header of the real answer, which is passed on. */
   readonly cacheControl?: string;
@@ -24,6 +33,10 @@ export interface Fault {
 /** What a case starts with. */
 export interface CaseStart {
   readonly baseUrl: string;
+  /** The same by HTTP/2 alone, with TLS. */
+  readonly http2Url: string;
+  /** What a client has to trust for that, in PEM. */
+  readonly certificate: string;
   readonly jwksUrl: string;
   readonly revocationsUrl: string;
   readonly issuer: string;
@@ -36,13 +49,20 @@ export interface CaseStart {
 }
 
 type UserChange = "revoke" | "disable" | "enable" | "password" | "remove";
-type Count = "logins" | "renewals" | "keys" | "revocations";
+type Count = "logins" | "renewals" | "keys" | "revocations" | "goaways";
+const noCounts = { logins: 0, renewals: 0, keys: 0, revocations: 0, goaways: 0 };
 
 export class KitHarness {
   readonly #latchkey: TestLatchkey;
   readonly #proxy = createServer((asked, answer) => this.#pass(asked, answer));
+  readonly #certificate = makeCertificate("localhost");
+  // Its messages have what node:http's have, of which this uses nothing that HTTP/2 lacks.
+  readonly #http2Proxy = createSecureServer(this.#certificate, (asked, answer) => {
+    this.#pass(asked as unknown as IncomingMessage, answer as unknown as ServerResponse);
+  });
+  readonly #http2Sessions = new Set<ServerHttp2Session>();
   readonly #control = createServer((asked, answer) => void this.#obey(asked, answer));
-  #counts: Record<Count, number> = { logins: 0, renewals: 0, keys: 0, revocations: 0 };
+  #counts: Record<Count, number> = { ...noCounts };
   #fault: Fault | undefined;
   #faultsLeft = 0;
   #isAway = false;
@@ -61,8 +81,12 @@ export class KitHarness {
     // Stands still, as the clients' clocks do.
     const clock = { now: () => startMs };
     const harness = new KitHarness(await startLatchkey({ clock }));
-    for (const server of [harness.#proxy, harness.#control]) {
-      server.keepAliveTimeout = 0;
+    harness.#http2Proxy.on("session", (session) => {
+      harness.#http2Sessions.add(session);
+      session.once("close", () => harness.#http2Sessions.delete(session));
+    });
+    for (const server of [harness.#proxy, harness.#control, harness.#http2Proxy]) {
+      if ("keepAliveTimeout" in server) server.keepAliveTimeout = 0;
       await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     }
     return harness;
@@ -74,6 +98,8 @@ export class KitHarness {
   }
 
   async stop(): Promise<void> {
+    for (const session of this.#http2Sessions) session.destroy();
+    await new Promise((resolve) => this.#http2Proxy.close(resolve));
     for (const server of [this.#proxy, this.#control]) {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -94,7 +120,11 @@ export class KitHarness {
     },
     clear: () => this.#clear(),
     deadline: () => ({ ms: this.#deadlineMs ?? null }),
-    server: (what: "away" | "back") => {
+    server: async (what: "away" | "back" | "drain") => {
+      if (what === "drain") {
+        await Promise.all([...this.#http2Sessions].map(drained));
+        return;
+      }
       this.#isAway = what === "away";
       if (what === "back") this.#endFault();
       if (what === "away") this.#proxy.closeAllConnections();
@@ -119,6 +149,8 @@ export class KitHarness {
     this.#clear();
     return {
       ...{ baseUrl: urlOf(this.#proxy), issuer: this.#latchkey.issuer },
+      http2Url: `https://localhost:${new URL(urlOf(this.#http2Proxy)).port}`,
+      certificate: this.#certificate.cert,
       jwksUrl: `${urlOf(this.#proxy)}/.well-known/jwks.json`,
       revocationsUrl: `${urlOf(this.#proxy)}/.well-known/revocations`,
       ...{ username: this.#username, password, newPassword: `another ${password}` },
@@ -127,7 +159,7 @@ export class KitHarness {
   }
 
   #clear(): void {
-    this.#counts = { logins: 0, renewals: 0, keys: 0, revocations: 0 };
+    this.#counts = { ...noCounts };
   }
 
   #endFault(): void {
@@ -214,22 +246,38 @@ export class KitHarness {
   #play(fault: Fault, asked: IncomingMessage, answer: ServerResponse): void {
     if (fault.hang) this.#hanging.add(answer);
     else if (fault.reset) asked.socket.resetAndDestroy();
+    else if (fault.goaway) this.#goAway(fault.goaway, asked, answer);
     else answer.writeHead(fault.status ?? 200, fault.headers).end(fault.body);
+  }
+
+  #goAway(how: "answered" | "refused", asked: IncomingMessage, answer: ServerResponse): void {
+    const { stream } = answer as unknown as Http2ServerResponse;
+    this.#counts.goaways++;
+    if (how === "refused") stream.close(constants.NGHTTP2_REFUSED_STREAM);
+    stream.session?.close();
+    if (how === "answered") this.#forward(asked, answer, undefined);
   }
 
   #forward(asked: IncomingMessage, answer: ServerResponse, cacheControl: string | undefined) {
     this.#busy++;
     answer.once("close", () => this.#busy--);
-    const { method, headers, url } = asked;
+    const { method, url } = asked;
+    const headers = Object.fromEntries(
+      Object.entries(asked.headers).filter(([name]) => !name.startsWith(":")),
+    );
     const target = new URL(url ?? "/", this.#latchkey.url);
     const onward = request(target, { method, headers, agent: false }, (response) => {
       const own = { ...response.headers };
+      // HTTP/2 has none of them (RFC 9113 section 8.2.2).
+      delete own["connection"];
+      delete own["keep-alive"];
+      delete own["transfer-encoding"];
       if (cacheControl === "") delete own["cache-control"];
       else if (cacheControl !== undefined) own["cache-control"] = cacheControl;
       answer.writeHead(response.statusCode ?? 502, own);
       response.pipe(answer);
     });
-    onward.once("error", () => asked.socket.destroy());
+    onward.once("error", () => answer.destroy());
     asked.pipe(onward);
   }
 }
@@ -249,5 +297,13 @@ function kindOf(path: string): Count | undefined {
   if (path.endsWith("/jwks.json")) return "keys";
   return path.endsWith("/revocations") ? "revocations" : undefined;
 }
+
+/** Drains a session: GOAWAY, and the end of its connection where the client does not look at that. */
+async function drained(session: ServerHttp2Session): Promise<void> {
+  const ended = new Promise<void>((resolve) => session.close(resolve));
+  await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, drainMs))]);
+  session.destroy();
+}
+const drainMs = 500;
 
 const urlOf = (server: Server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -361,7 +361,7 @@ def _error_of(response: httpx.Response, body: Any) -> TokenSourceError:
     try:
         retry_after = max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
-        retry_after = None
+        retry_after = _retry_info_of(body.get("details")) if isinstance(body, dict) else None
     if code == "unauthenticated":
         return TokenSourceError("refused", "Latchkey refuses the credentials", retry_after)
     if code == "resource_exhausted" or response.status_code == 429:
@@ -371,6 +371,30 @@ def _error_of(response: httpx.Response, body: Any) -> TokenSourceError:
         return TokenSourceError("protocol", "Latchkey does not understand the request", retry_after)
     message = f"Latchkey answers {response.status_code}"
     return TokenSourceError("unavailable", message, retry_after)
+
+
+def _retry_info_of(details: Any) -> float | None:
+    """Seconds of a google.rpc.RetryInfo among the details of a Connect error."""
+    for detail in details if isinstance(details, list) else []:
+        if not isinstance(detail, dict) or detail.get("type") != "google.rpc.RetryInfo":
+            continue
+        value = str(detail.get("value")).rstrip("=")
+        try:
+            # After the tag and the length of the duration: its seconds (1) and nanoseconds (2), as varints.
+            rest = iter(base64.b64decode(value + "=" * (-len(value) % 4))[2:])
+        except ValueError:
+            return None
+        seconds = 0.0
+        for tag in rest:
+            number, shift = 0, 0
+            for byte in rest:
+                number |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            seconds += number if tag >> 3 == 1 else number / 1e9
+        return seconds
+    return None
 
 
 def _life_of(token: str) -> float | None:

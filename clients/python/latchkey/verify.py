@@ -368,7 +368,8 @@ class _CachedDocument(Generic[T]):
             try:
                 self._read_once()
             except Exception:
-                pause = min(_BACK_OFF_MAX_SECONDS, 2.0 ** min(self._failures, 10))
+                back_off = 2.0 ** min(self._failures, 10)
+                pause = min(_BACK_OFF_MAX_SECONDS, self._max_age_most, back_off)
                 self._failures += 1
                 self._failed_until = self._now() + pause
                 raise

@@ -5,21 +5,31 @@ LATCHKEY_CONTROL is the address of the test that controls the server; ../../READ
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
+import ssl
 import sys
 import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from latchkey import Credentials, TokenRefused, TokenSource, TokenSourceError, Verifier  # noqa: E402
+from latchkey import (  # noqa: E402
+    AsgiDemand,
+    Credentials,
+    TokenRefused,
+    TokenSource,
+    TokenSourceError,
+    Verifier,
+    WsgiDemand,
+)
 
 CONTROL = os.environ["LATCHKEY_CONTROL"]
 TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
@@ -42,7 +52,7 @@ def command(name: str, value: Any = None) -> Any:
 
 
 def translated(options: dict[str, Any]) -> dict[str, Any]:
-    pairs = ((OPTIONS[name], value) for name, value in options.items() if name != "revocations")
+    pairs = ((OPTIONS[name], value) for name, value in options.items() if name in OPTIONS)
     return {name: value if scale is None else value * scale for (name, scale), value in pairs}
 
 
@@ -139,11 +149,16 @@ class ClientRun(Run):
         self.last = ""
         self.pool = ThreadPoolExecutor(32)
         self.begun: list[Any] = []
+        http2 = None
+        if options.get("http2"):
+            trusted = ssl.create_default_context(cadata=start["certificate"])
+            http2 = httpx.Client(http1=False, http2=True, verify=trusted)
         self.source = TokenSource(
-            start["baseUrl"],
+            start["http2Url"] if http2 else start["baseUrl"],
             lambda: Credentials(start["username"], self.password),
             clock=self.clock,
             random=lambda: 0.5,
+            http=http2,
             **translated(options),
         )
 
@@ -176,8 +191,12 @@ class ClientRun(Run):
         self.begun.append(self.pool.submit(self.token, wanted))
 
     def finish(self, _: Any) -> None:
+        # What was begun may fail yet, and then waits for the clock.
+        deadline = time.monotonic() + WAIT_SECONDS
+        while wait(self.begun, 0.5).not_done and time.monotonic() < deadline:
+            self.advance(1)
         for each in self.begun:
-            each.result()
+            each.result(0)
 
     def cancel(self, _: Any) -> None:
         try:
@@ -244,6 +263,34 @@ class VerifierRun(Run):
 
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(attempt, range(count))) == {"unknown_key"}
+
+    def demand(self, demanded: dict[str, Any]) -> None:
+        sent = demanded.get("authorization", demanded.get("scheme", "Bearer ") + self.text)
+        roles = demanded.get("roles", ())
+
+        def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK" if environ["latchkey.claims"].sub else "500 x", [])
+            return []
+
+        async def async_hello(scope: Any, _: Any, send: Any) -> None:
+            status = 200 if scope["latchkey.claims"].sub else 500
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def ask_async() -> httpx.Response:
+            transport = httpx.ASGITransport(AsgiDemand(async_hello, self.verifier, roles))
+            async with httpx.AsyncClient(transport=transport) as client:
+                return await client.get("http://orders/", headers=headers)
+
+        headers = {"authorization": sent} if sent else {}
+        transport = httpx.WSGITransport(WsgiDemand(hello, self.verifier, roles))
+        with httpx.Client(transport=transport) as client:
+            answers = [client.get("http://orders/", headers=headers), asyncio.run(ask_async())]
+        for answer in answers:
+            fields = answer.headers
+            detail = fields.get("www-authenticate", fields.get("retry-after", ""))
+            text = f"{answer.status_code} {detail}".strip()
+            assert text == demanded["answers"], text
 
     def verdict(self, token: str) -> str:
         try:

@@ -127,10 +127,10 @@ function parse(text: string): unknown {
 }
 
 function errorOf(response: Response, body: unknown): TokenSourceError {
-  const { code } = (body ?? {}) as { code?: unknown };
+  const { code, details } = (body ?? {}) as { code?: unknown; details?: unknown };
   const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
   const retryAfterMs = Number.isFinite(seconds) ? Math.max(0, seconds * 1000) : undefined;
-  const options = { retryAfterMs };
+  const options = { retryAfterMs: retryAfterMs ?? retryInfoMsOf(details) };
   if (code === "unauthenticated") {
     return new TokenSourceError("refused", "Latchkey refuses the credentials", options);
   }
@@ -141,6 +141,32 @@ function errorOf(response: Response, body: unknown): TokenSourceError {
     return new TokenSourceError("protocol", "Latchkey does not understand the request", options);
   }
   return new TokenSourceError("unavailable", `Latchkey answers ${response.status}`, options);
+}
+
+/** The `retry_delay` of a google.rpc.RetryInfo among the details of a Connect error. */
+function retryInfoMsOf(details: unknown): number | undefined {
+  if (!Array.isArray(details)) return undefined;
+  const all = details as readonly (Record<string, unknown> | null)[];
+  const info = all.find((detail) => detail?.["type"] === "google.rpc.RetryInfo");
+  try {
+    const text = atob(String(info?.["value"]));
+    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+    // After the tag and the length of the duration: its seconds (1) and nanoseconds (2), as varints.
+    let ms: number | undefined;
+    for (let at = 2; at < bytes.length;) {
+      const field = (bytes[at++] ?? 0) >> 3;
+      let value = 0;
+      for (let unit = 1, more = true; more; unit *= 128) {
+        const byte = bytes[at++] ?? 0;
+        value += (byte & 127) * unit;
+        more = byte > 127;
+      }
+      ms = (ms ?? 0) + (field === 1 ? value * 1000 : value / 1e6);
+    }
+    return ms;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The lifetime by the token's claims, which are read but NOT verified: the token came from Latchkey itself. */

@@ -85,8 +85,8 @@ export class CachedDocument<T> {
       }
       this.#reading = this.#readOnce()
         .catch((error: unknown) => {
-          this.#failedUntilMs =
-            now() + Math.min(backOffMaxMs, backOffMs * 2 ** Math.min(this.#failures++, 10));
+          const backOff = backOffMs * 2 ** Math.min(this.#failures++, 10);
+          this.#failedUntilMs = now() + Math.min(backOff, backOffMaxMs, this.#options.maxAgeMaxMs);
           throw error;
         })
         .finally(() => (this.#reading = undefined));

@@ -136,7 +136,8 @@ final class CachedDocument<T> {
       failedUntil = Instant.MIN;
     } catch (Exception error) {
       if (!options.now.get().isBefore(failedUntil)) {
-        var pause = Math.min(BACK_OFF_MAX_SECONDS, 1L << Math.min(failures++, 10));
+        var most = Math.min(BACK_OFF_MAX_SECONDS, options.maxAgeMost.toSeconds());
+        var pause = Math.min(most, 1L << Math.min(failures++, 10));
         failedUntil = options.now.get().plusSeconds(pause);
       }
       throw error;

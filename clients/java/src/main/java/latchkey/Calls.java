@@ -6,10 +6,12 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.text.ParseException;
 import java.time.Duration;
 import java.util.Base64;
+import java.util.List;
 import java.util.Map;
 
 /** The calls of auth.v1.AuthService, in the Connect protocol with JSON. */
@@ -52,7 +54,7 @@ final class Calls {
       var text = new String(stream.readNBytes(ANSWER_BYTES_MAX), StandardCharsets.UTF_8);
       body = parse(text);
     }
-    if (response.statusCode() / 100 != 2) throw failureOf(response, body.get("code"));
+    if (response.statusCode() / 100 != 2) throw failureOf(response, body);
     if (body.get("accessToken") instanceof String token && !lifeOf(token).isZero()) return token;
     throw new TokenSourceException(
         TokenSourceException.Code.PROTOCOL, uri + " answers with no token", Duration.ZERO);
@@ -66,7 +68,9 @@ final class Calls {
     }
   }
 
-  private static TokenSourceException failureOf(HttpResponse<?> response, Object code) {
+  private static TokenSourceException failureOf(
+      HttpResponse<?> response, Map<String, Object> body) {
+    var code = body.get("code");
     var status = response.statusCode();
     var retryAfter =
         response
@@ -74,7 +78,7 @@ final class Calls {
             .firstValue("retry-after")
             .filter(value -> value.matches("\\d{1,9}"))
             .map(value -> Duration.ofSeconds(Long.parseLong(value)))
-            .orElse(Duration.ZERO);
+            .orElseGet(() -> retryInfo(body.get("details")));
     if ("unauthenticated".equals(code)) {
       return new TokenSourceException(
           TokenSourceException.Code.REFUSED, "Latchkey refuses the credentials", retryAfter);
@@ -93,6 +97,36 @@ final class Calls {
     }
     return new TokenSourceException(
         TokenSourceException.Code.UNAVAILABLE, "Latchkey answers " + status, retryAfter);
+  }
+
+  /** The {@code retry_delay} of a google.rpc.RetryInfo among the details of a Connect error. */
+  private static Duration retryInfo(Object details) {
+    var delay = Duration.ZERO;
+    for (var detail : details instanceof List<?> list ? list : List.of()) {
+      if (!(detail instanceof Map<?, ?> info) || !"google.rpc.RetryInfo".equals(info.get("type"))) {
+        continue;
+      }
+      try {
+        var bytes = ByteBuffer.wrap(Base64.getDecoder().decode(String.valueOf(info.get("value"))));
+        // After the tag and the length of the duration: its seconds (1) and nanoseconds (2), as varints.
+        bytes.position(2);
+        while (bytes.hasRemaining()) {
+          var isSeconds = bytes.get() >> 3 == 1;
+          long value = 0;
+          byte part;
+          int shift = 0;
+          do {
+            part = bytes.get();
+            value |= (long) (part & 127) << shift;
+            shift += 7;
+          } while (part < 0);
+          delay = isSeconds ? delay.plusSeconds(value) : delay.plusNanos(value);
+        }
+      } catch (RuntimeException none) {
+        return Duration.ZERO;
+      }
+    }
+    return delay;
   }
 
   /** {@code exp - iat}, or zero. The claims are read but NOT verified: the token came from Latchkey itself. */

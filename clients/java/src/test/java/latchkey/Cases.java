@@ -5,6 +5,24 @@ import com.nimbusds.jose.shaded.gson.GsonBuilder;
 import com.nimbusds.jose.shaded.gson.JsonElement;
 import com.nimbusds.jose.shaded.gson.JsonObject;
 import com.nimbusds.jose.shaded.gson.JsonParser;
+import com.nimbusds.jose.shaded.gson.JsonPrimitive;
+import com.sun.net.httpserver.HttpServer;
+import io.grpc.CallOptions;
+import io.grpc.ClientInterceptors;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.ServerServiceDefinition;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.inprocess.InProcessChannelBuilder;
+import io.grpc.inprocess.InProcessServerBuilder;
+import io.grpc.stub.ClientCalls;
+import io.grpc.stub.MetadataUtils;
+import io.grpc.stub.ServerCalls;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.InetSocketAddress;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -12,6 +30,9 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -27,7 +48,10 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
 
 /**
  * Runs the cases of ../cases.json on the client and the verifier; ../README.md describes the steps. LATCHKEY_CONTROL is
@@ -218,15 +242,35 @@ public final class Cases {
       this.start = start;
       clock = clockOf(start);
       password = text("password");
+      var url = text(options.has("http2") ? "http2Url" : "baseUrl");
       var builder =
-          TokenSource.builder(text("baseUrl"), () -> new Credentials(text("username"), password))
+          TokenSource.builder(url, () -> new Credentials(text("username"), password))
               .clock(clock)
               .random(() -> 0.5);
+      if (options.has("http2")) builder.http(http2Client(text("certificate")));
       if (options.has("renewAt")) builder.renewAt(options.get("renewAt").getAsDouble());
       if (options.has("timeoutMs")) {
         builder.timeout(Duration.ofMillis(options.get("timeoutMs").getAsLong()));
       }
       source = builder.build();
+    }
+
+    private static HttpClient http2Client(String certificate) {
+      try {
+        var trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+        trusted.load(null);
+        trusted.setCertificateEntry(
+            "proxy",
+            CertificateFactory.getInstance("X.509")
+                .generateCertificate(new ByteArrayInputStream(certificate.getBytes())));
+        var managers = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        managers.init(trusted);
+        var context = SSLContext.getInstance("TLS");
+        context.init(null, managers.getTrustManagers(), null);
+        return HttpClient.newBuilder().sslContext(context).build();
+      } catch (GeneralSecurityException | IOException error) {
+        throw new IllegalStateException(error);
+      }
     }
 
     private String text(String name) {
@@ -246,7 +290,7 @@ public final class Cases {
         case "tokens" -> askTogether(value.getAsInt());
         case "begin" -> begun.add(POOL.submit(checked(() -> ask(value))));
         case "finish" -> {
-          for (var each : begun) each.get();
+          for (var each : begun) finish(each);
         }
         case "cancel" -> {
           try {
@@ -277,6 +321,19 @@ public final class Cases {
         }
         default -> throw new AssertionError("no such step");
       }
+    }
+
+    /** What was begun may fail yet, and then waits for the clock. */
+    private void finish(Future<?> begun) throws Exception {
+      for (var deadline = System.nanoTime() + WAIT.toNanos(); System.nanoTime() < deadline; ) {
+        try {
+          begun.get(500, TimeUnit.MILLISECONDS);
+          return;
+        } catch (TimeoutException notYet) {
+          moveServer(clock, "advance", new JsonPrimitive(1));
+        }
+      }
+      throw new AssertionError("it did not end");
     }
 
     private interface Work {
@@ -364,7 +421,102 @@ public final class Cases {
           require(verdict.equals(value.getAsString()), verdict);
         }
         case "flood" -> flood(value.getAsInt());
+        case "demand" -> demand(value.getAsJsonObject());
         default -> throw new AssertionError("no such step");
+      }
+    }
+
+    private static final Map<String, Status.Code> GRPC_CODES =
+        Map.of(
+            "200", Status.Code.OK,
+            "401", Status.Code.UNAUTHENTICATED,
+            "403", Status.Code.PERMISSION_DENIED,
+            "503", Status.Code.UNAVAILABLE);
+
+    private void demand(JsonObject demanded) throws Exception {
+      var scheme = demanded.has("scheme") ? demanded.get("scheme").getAsString() : "Bearer ";
+      var sent =
+          demanded.has("authorization") ? demanded.get("authorization").getAsString() : scheme + token;
+      var roles =
+          demanded.has("roles") ? GSON.fromJson(demanded.get("roles"), String[].class) : new String[0];
+      var answers = demanded.get("answers").getAsString();
+      var answer = askHttp(sent, new Demand(verifier, roles));
+      require(answer.equals(answers), answer);
+      var code = askGrpc(sent, new GrpcDemand(verifier, roles));
+      require(code == GRPC_CODES.get(answers.split(" ")[0]), code);
+    }
+
+    private static String askHttp(String authorization, Demand demand) throws Exception {
+      var server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
+      server
+          .createContext(
+              "/",
+              exchange -> {
+                exchange.sendResponseHeaders(Demand.claimsOf(exchange) == null ? 500 : 200, -1);
+                exchange.close();
+              })
+          .getFilters()
+          .add(demand);
+      server.start();
+      try {
+        var url = URI.create("http://127.0.0.1:" + server.getAddress().getPort() + "/");
+        var request = HttpRequest.newBuilder(url);
+        if (!authorization.isEmpty()) request.header("authorization", authorization);
+        var response = HTTP.send(request.build(), HttpResponse.BodyHandlers.discarding());
+        var headers = response.headers();
+        var detail =
+            headers.firstValue("www-authenticate").or(() -> headers.firstValue("retry-after"));
+        return (response.statusCode() + " " + detail.orElse("")).strip();
+      } finally {
+        server.stop(0);
+      }
+    }
+
+    private static final MethodDescriptor.Marshaller<byte[]> BYTES =
+        new MethodDescriptor.Marshaller<>() {
+          @Override
+          public InputStream stream(byte[] value) {
+            return new ByteArrayInputStream(value);
+          }
+
+          @Override
+          public byte[] parse(InputStream stream) {
+            return new byte[0];
+          }
+        };
+
+    private static Status.Code askGrpc(String authorization, GrpcDemand demand) throws Exception {
+      var method =
+          MethodDescriptor.newBuilder(BYTES, BYTES)
+              .setType(MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName("test.Orders/Get")
+              .build();
+      var handler =
+          ServerCalls.<byte[], byte[]>asyncUnaryCall(
+              (request, observer) -> {
+                observer.onNext(GrpcDemand.CLAIMS.get().subject().getBytes());
+                observer.onCompleted();
+              });
+      var name = InProcessServerBuilder.generateName();
+      var server =
+          InProcessServerBuilder.forName(name)
+              .addService(ServerServiceDefinition.builder("test.Orders").addMethod(method, handler).build())
+              .intercept(demand)
+              .build()
+              .start();
+      var channel = InProcessChannelBuilder.forName(name).build();
+      try {
+        var headers = new Metadata();
+        if (!authorization.isEmpty()) headers.put(GrpcCredentials.AUTHORIZATION, authorization);
+        var intercepted =
+            ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(headers));
+        ClientCalls.blockingUnaryCall(intercepted, method, CallOptions.DEFAULT, new byte[0]);
+        return Status.Code.OK;
+      } catch (StatusRuntimeException error) {
+        return error.getStatus().getCode();
+      } finally {
+        channel.shutdownNow();
+        server.shutdownNow();
       }
     }
 
