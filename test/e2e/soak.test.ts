@@ -72,7 +72,7 @@ function restClient(baseUrl: string): Client {
 function rpcClient(name: string, baseUrl: string): Client {
   const client = createAuthClient((transports[name] as (url: string) => never)(baseUrl));
   return {
-    async send(attempt) {
+    async send(attempt): Promise<Outcome> {
       try {
         const { accessToken } = await client.issueToken(
           {},
@@ -83,6 +83,8 @@ function rpcClient(name: string, baseUrl: string): Client {
         const { code } = ConnectError.from(error);
         if (code === Code.Unauthenticated) return "refused";
         if (code === Code.Unavailable) return "unavailable";
+        // A GOAWAY has refused it; Connect leaves it to its caller to repeat (RFC 9113 section 6.8).
+        if (String(error).includes("NGHTTP2_REFUSED_STREAM")) return this.send(attempt);
         throw error;
       }
     },
