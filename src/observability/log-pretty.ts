@@ -4,7 +4,10 @@ const colours: Readonly<Record<string, number>> = { fatal: 31, error: 31, warn: 
 const paint = (colour: number, text: string) => `\u001b[${colour}m${text}\u001b[0m`;
 const dim = (text: string) => paint(2, text);
 
-/** One JSON line as time, level, what happened and the other fields; a stack on lines of its own. */
+/**
+ * Formats a JSON line as time, level, message and the other fields, with a stack on lines of its
+ * own.
+ */
 export function prettyLine(line: string): string {
   const fields = JSON.parse(line) as Record<string, unknown>;
   const { time, level, stream, event, msg, err, ...rest } = fields;

@@ -3,35 +3,41 @@ import { constants, openSync, write } from "node:fs";
 import type { Writable } from "node:stream";
 
 export interface Sink {
-  /** Never throws and never waits: what the sink cannot take in time is dropped. */
+  /** Never throws and never waits: drops lines that the sink cannot take in time. */
   readonly write: (line: string) => void;
-  /** Lines that were dropped. */
+  /** The number of dropped lines. */
   dropped(): number;
-  /** Resolves when everything is written, at the latest after `waitMs`. */
+  /** Resolves when everything is written, or after `waitMs`. */
   flush(waitMs: number): Promise<void>;
 }
 
-/** Writes a text whole and calls back once that is done or has failed for good. */
+/** Writes the whole text, and calls back when that is done or has finally failed. */
 type Put = (text: string, done: (error?: Error | null) => void) => void;
 
-/** Characters that wait for a slow sink. */
+/** Characters that may wait for a slow sink. */
 const waitingMax = 1_048_576;
 const retryMs = 100;
-/** For so long lines are gathered: a write for each costs a request more than all of its log. */
+/**
+ * Lines are collected for this long: one write per line would cost a request more than the rest of
+ * its logging.
+ */
 const batchMs = 10;
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
 
-/** Appends to a file. @throws the system's error where it cannot be opened. */
+/**
+ * Appends to a file.
+ * @throws the system's error if the file cannot be opened
+ */
 export function openFileSink(path: string): Sink {
   return createSink(putTo(openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o640)));
 }
 
-/** Writes to a stream that others may write to as well, standard output for one. */
+/** Writes to a stream that other code may write to as well, such as standard output. */
 export function streamSink(stream: Writable): Sink {
   return createSink((text, done) => void stream.write(text, done));
 }
 
-/** To a descriptor that does not block. A full disk may be mended: so a failure is never final. */
+/** Writes to a non-blocking descriptor. No failure is final: a full disk may be freed. */
 export function putTo(fd: number): Put {
   function put(rest: Buffer, done: () => void): void {
     write(fd, rest, (error, written) => {

@@ -1,6 +1,6 @@
 /**
- * What the service writes: the log and the audit events, one JSON object a line, built from named and
- * bounded fields only. Depends on pino, the sinks and the server's types.
+ * The log and the audit events: one JSON object a line, made of named and bounded fields. Depends
+ * on pino, the sinks and the server's types.
  */
 import type { Writable } from "node:stream";
 import { pino, type Logger as PinoLogger } from "pino";
@@ -11,28 +11,28 @@ export type Logger = PinoLogger;
 
 export interface Logs {
   readonly logger: Logger;
-  /** Writes the line of a request. */
+  /** Writes the log line of a request. */
   readonly access: (entry: AccessEntry) => void;
   /** Writes one audit event. */
   readonly audit: (event: object) => void;
-  /** Lines lost so far because a sink was full or failed. */
+  /** Lines lost because a sink was full or failed. */
   readonly dropped: () => { readonly log: number; readonly audit: number };
 }
 
 export interface LogOptions {
   readonly level: string;
   readonly format: "json" | "pretty";
-  /** A file, `stdout` or `off`. */
+  /** The name of a file, `stdout` or `off`. */
   readonly audit: string;
   readonly stdout: Writable;
 }
 
 export interface OpenLogs extends Logs {
-  /** Writes what is left, as far as the sinks take it within a second. */
+  /** Writes the remaining lines, for at most a second. */
   close(): Promise<void>;
 }
 
-/** @throws the system's error where the audit file cannot be opened. */
+/** @throws the system's error if the audit file cannot be opened */
 export async function openLogs(options: LogOptions): Promise<OpenLogs> {
   const stdout = streamSink(options.stdout);
   const auditSink = options.audit === "stdout" ? stdout : openAuditSink(options.audit);
@@ -76,7 +76,7 @@ export function createLogger(level: string, destination: { write(line: string): 
   );
 }
 
-/** Puts the line together by itself, which takes half the time: nothing in it needs an escape. */
+/** Concatenates the line, which takes half the time of serialising it: no field needs escaping. */
 export function createAccessLog(write: (line: string) => void): Logs["access"] {
   const text = (name: string, value: string | undefined) =>
     value === undefined ? "" : `,"${name}":"${value}"`;
@@ -105,7 +105,7 @@ const messageMax = 1000;
 const stackMax = 4000;
 const causesMax = 3;
 
-/** What is logged of an error, and of its causes: never its other properties. */
+/** The logged parts of an error and its causes. Other properties are never logged. */
 function describeError(error: unknown, causesLeft = causesMax): object {
   if (!(error instanceof Error)) return { type: typeof error };
   const { name, message, stack, cause } = error;
