@@ -297,7 +297,7 @@ class PortListener implements Listener {
       // Only now: a client that ends its side during the handshake has left.
       socket.allowHalfOpen = true;
       if (socket.alpnProtocol === "h2") this.#startHttp2(connection);
-      else this.#startHttp1(connection);
+      else this.#sniff(connection);
     });
     return acceptHttp1;
   }
@@ -318,7 +318,8 @@ class PortListener implements Listener {
       socket.off("readable", read).off("end", hangUp);
       socket.unshift(head);
       connection.head = head.toString("latin1", 0, headCharsKept);
-      if (isPreface) this.#startHttp2(connection);
+      // With TLS, HTTP/2 is agreed on by ALPN only (RFC 9113 section 3.2).
+      if (isPreface && this.#options.tls === undefined) this.#startHttp2(connection);
       else this.#startHttp1(connection);
     };
     const hangUp = () => socket.destroy();
