@@ -1,7 +1,7 @@
 /**
- * The metrics page. No label has a value that a client can choose: routes are those that are served,
- * outcomes and reasons our own words. Depends on auth, the server's types and prom-client, which takes
- * its time to load: only the observer imports this, once the service listens.
+ * The metrics page. No label has a value that a client can choose: routes are the served ones,
+ * outcomes and reasons are fixed words. Depends on auth, the server's types and prom-client, which
+ * is slow to load: the observer imports this file once the service listens.
  */
 import {
   AggregatorRegistry,
@@ -23,7 +23,7 @@ import type { BreakerState, TakeoverEvent } from "../takeover/takeover.js";
 import type { StoreCall } from "./observed-store.js";
 import { outcomeOf } from "./outcome.js";
 
-/** What is counted as it happens. */
+/** An event to count. */
 export type Observation =
   | { readonly kind: "request"; readonly entry: AccessEntry }
   | { readonly kind: "attempt"; readonly event: AttemptEvent }
@@ -33,26 +33,26 @@ export type Observation =
   | { readonly kind: "takeover"; readonly event: TakeoverEvent }
   | { readonly kind: "tls_reload"; readonly outcome: "ok" | "failed" };
 
-/** What is looked at when somebody asks. */
+/** Values that are read when the page is requested. */
 export interface MetricSources {
   readonly version: string;
-  /** The paths that are served. */
+  /** The served paths. */
   readonly routes: readonly string[];
   hashes(): { readonly running: number; readonly waiting: number };
   keys(): ReturnType<ManagedKeys["status"]>;
   connections(): number;
   isReady(): boolean;
-  /** Lines that the log and the audit log have lost. */
+  /** Lines lost by the log and the audit log. */
   dropped(): { readonly log: number; readonly audit: number };
-  /** When the TLS certificate ends, in seconds since the epoch. */
+  /** The end of the TLS certificate's validity, in seconds since the epoch. */
   certificateEnd(): number | undefined;
-  /** How the take-over stands, where there is one. */
+  /** The state of the take-over, if there is one. */
   readonly takeover?:
     | (() => { readonly lead: number | undefined; readonly breaker: BreakerState } | undefined)
     | undefined;
 }
 
-/** Metrics as data, to be sent to another process and summed there. */
+/** Metrics as data, which another process can add up. */
 export type MetricSnapshot = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 export interface MetricsPage {
@@ -65,10 +65,10 @@ export interface Metrics {
   snapshot(): Promise<MetricSnapshot>;
 }
 
-/** The names of a table, which the compiler holds against the type that it stands for. */
+/** The keys of a table. The compiler checks that the table covers the type. */
 const namesOf = <T extends string>(table: Readonly<Record<T, 0>>) => Object.keys(table) as T[];
 
-/** What every route can come to. Others, `http_404` and the like, are the client's own doing. */
+/** The outcomes that every route can have. Others, such as `http_404`, are made by clients. */
 const outcomes = ["ok", "aborted", ...Object.keys(errorAnswers)];
 const surfaces = namesOf<Surface>({
   rpc_login: 0,
@@ -119,7 +119,7 @@ const questionOutcomes = namesOf<Extract<TakeoverEvent, { type: "question" }>["o
   unaskable: 0,
   unavailable: 0,
 });
-/** Those that answer with a promise: nothing else is timed. */
+/** The methods that return a promise: only those are timed. */
 const storeOperations = [
   ...namesOf<Exclude<keyof UserStore, "list" | "records">>({
     findByUsername: 0,
@@ -214,7 +214,8 @@ export function createMetrics(sources: MetricSources): Metrics {
     registers: sources.takeover ? registers : [],
   });
 
-  // From 0 on: an alarm on an increase would miss a first event that brings its series along.
+  // Sets a counter to 0 for each label: otherwise an alarm on an increase would miss the first
+  // event.
   const zero = (metric: Counter | Histogram, labels: readonly Record<string, string>[]) =>
     labels.forEach((each) =>
       metric instanceof Histogram ? metric.zero(each) : metric.inc(each, 0),
@@ -367,13 +368,13 @@ export function createMetrics(sources: MetricSources): Metrics {
   };
 }
 
-/** One page of the metrics of one process or of several, summed. */
+/** Formats the sum of the metrics of one or several processes. */
 export async function formatMetrics(snapshots: readonly MetricSnapshot[]): Promise<MetricsPage> {
   const registry = AggregatorRegistry.aggregate([...snapshots]);
   return { contentType: registry.contentType, body: await registry.metrics() };
 }
 
-/** What only ever grows, of two snapshots: so that the sum does not shrink when a process ends. */
+/** Adds up the counters of two snapshots, so that sums do not shrink when a process ends. */
 export async function sumCounters(a: MetricSnapshot, b: MetricSnapshot): Promise<MetricSnapshot> {
   const counters = [a, b].map((metrics) =>
     metrics.filter(({ type }) => ["counter", "histogram"].includes(String(type))),

@@ -1,12 +1,12 @@
-/** Wraps a store and reports how long each call took. Depends on auth and the ports. */
+/** Wraps a store and reports the duration of each call. Depends on auth and the ports. */
 import { AuthError } from "../auth/errors.js";
 import type { Store } from "../store/store.js";
 
 export interface StoreCall {
-  /** The port and its method, as `users.findByUsername`. */
+  /** Port and method, such as `users.findByUsername`. */
   readonly operation: string;
   readonly durationMs: number;
-  /** What it failed with, if it did. */
+  /** The error, if the call failed. */
   readonly error: AuthError | undefined;
 }
 
@@ -21,7 +21,7 @@ export function observeStore(store: Store, onCall: (call: StoreCall) => void): S
 
 type Method = (...args: unknown[]) => unknown;
 
-/** The port with every method timed that returns a promise. */
+/** Wraps a port: times each method that returns a promise. */
 function observePort<T extends object>(
   name: string,
   port: T,

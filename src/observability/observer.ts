@@ -1,6 +1,6 @@
 /**
- * Everything that the service tells of itself: log lines, audit events, metrics and traces. The rest of
- * the code calls the observer and knows none of them. Depends on auth, the server's types, the take-over's and the log.
+ * Log lines, audit events, metrics and traces behind one object: the rest of the code knows none of
+ * them. Depends on auth, the server's types, the take-over's and the log.
  */
 import { AuthError } from "../auth/errors.js";
 import type { AttemptEvent } from "../auth/gate/gate.js";
@@ -23,22 +23,22 @@ export interface Observer {
   readonly onRefused: (refusal: Refusal) => void;
   readonly onKeyEvent: (event: KeyEvent) => void;
   readonly onTakeoverEvent: (event: TakeoverEvent) => void;
-  /** Without an error the new certificate is in use. */
+  /** Called without an error when a new certificate is in use. */
   readonly onTlsReload: (error?: unknown) => void;
   observe(store: Store): Store;
-  /** As they are where nothing is traced. */
+  /** These return their argument unchanged if traces are off. */
   readonly observeHashes: Tracing["traceHashes"];
   readonly observeVerify: Tracing["traceVerify"] | undefined;
   readonly observeRequests: Tracing["traceRequests"];
-  /** The service, whose renewals are counted. */
+  /** Wraps the service and counts its renewals. */
   observeService(service: AuthService): AuthService;
-  /** What the last hour's logins and renewals came to. */
+  /** Logins and renewals of the last hour, by outcome. */
   hour(): HourCounts;
-  /** Loads what metrics need; what has happened before is counted too. */
+  /** Loads what metrics need. Earlier events are counted too. */
   startMetrics(sources: Omit<MetricSources, "dropped">): Promise<void>;
-  /** Empty before the metrics have started. */
+  /** Empty until `startMetrics` has finished. */
   metrics(): Promise<MetricSnapshot>;
-  /** Sends what is left of the traces, within that time. */
+  /** Sends the remaining traces, for at most `waitMs`. */
   close(waitMs: number): Promise<void>;
 }
 
@@ -145,7 +145,7 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
   };
 }
 
-/** A token that is to be renewed; a password is an attempt. */
+/** A Bearer token is a renewal; a password is an attempt. */
 const bearer = /^bearer /i;
 
 const breakerTexts = {

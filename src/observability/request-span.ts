@@ -1,6 +1,6 @@
 /**
- * What the span of a request says, by OpenTelemetry's semantic conventions for HTTP and RPC servers. No
- * value is one that a client can choose. Depends on auth and the server's types.
+ * The attributes of a request's span, by OpenTelemetry's semantic conventions for HTTP and RPC
+ * servers. No value can be chosen by a client. Depends on auth and the server's types.
  */
 import { errorAnswers } from "../auth/errors.js";
 import type { AccessEntry } from "../server/handler.js";
@@ -8,7 +8,7 @@ import { outcomeOf } from "./outcome.js";
 
 export interface RequestSpan {
   readonly name: string;
-  /** With `error.type` where it is an error. */
+  /** Includes `error.type` for an error. */
   readonly attributes: Readonly<Record<string, string | number>>;
 }
 
@@ -17,7 +17,7 @@ const commonOf = (entry: AccessEntry) => ({
   "latchkey.outcome": outcomeOf(entry),
 });
 
-/** @param scheme of the URL, as the listener knows it. */
+/** @param scheme the URL's scheme, which the listener knows */
 export function describeHttp(entry: AccessEntry, scheme: string): RequestSpan {
   const { status, route } = entry;
   const method = entry.method === "other" ? "_OTHER" : entry.method;
@@ -36,7 +36,7 @@ export function describeHttp(entry: AccessEntry, scheme: string): RequestSpan {
   };
 }
 
-/** The codes that are the server's fault; those that Connect answers with a status of 5xx. */
+/** Codes that are the server's fault: Connect answers them with a status of 5xx. */
 const rpcFaults = new Set([
   ...["unknown", "deadline_exceeded", "unimplemented", "internal", "unavailable", "data_loss"],
 ]);
@@ -59,7 +59,7 @@ export function describeRpc(entry: AccessEntry, system: "grpc" | "connectrpc"): 
   };
 }
 
-/** The code that the caller got, as far as it is known. */
+/** The code that the caller got, if known. */
 function rpcCodeOf(outcome: string | undefined): string | undefined {
   if (outcome === "aborted") return "cancelled";
   const answers: Readonly<Record<string, { readonly rpc: string }>> = errorAnswers;

@@ -1,8 +1,8 @@
 /**
- * Whether traces are wanted, by OpenTelemetry's own environment variables, and what is wrong with those.
- * The SDK reads them itself. But where one cannot be used it takes the default, and would send every
- * trace, or send it where nobody meant it to go: then none is sent, and the operator is told. Depends on
- * node only.
+ * Whether traces are on, by OpenTelemetry's own environment variables, and the faults of those
+ * variables. The SDK reads them itself and silently takes the default for a value that it cannot
+ * use, which could send every trace, or send it to the wrong place. So after a fault no trace is
+ * sent, and the operator is told. Depends on node only.
  */
 import { accessSync, constants } from "node:fs";
 
@@ -10,7 +10,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 interface Format {
   readonly isValid: (value: string) => boolean;
-  /** Completes the sentence "VARIABLE …". No value is quoted: some hold credentials. */
+  /** Completes the sentence "VARIABLE …". Quotes no value: some hold credentials. */
   readonly fault: string;
 }
 
@@ -42,7 +42,7 @@ const readableFile: Format = {
   fault: "must be a file that can be read",
 };
 
-/** Of a variable with `_OTLP_` in its name the one with `_OTLP_TRACES_` instead has precedence. */
+/** A variable with `_OTLP_TRACES_` in its name takes precedence over the one with `_OTLP_`. */
 const formats: Readonly<Record<string, Format>> = {
   OTEL_SDK_DISABLED: oneOf("true", "false"),
   OTEL_TRACES_EXPORTER: oneOf("otlp", "none"),
@@ -72,9 +72,9 @@ const formats: Readonly<Record<string, Format>> = {
 };
 
 export interface TracingConfig {
-  /** Whether traces are wanted and nothing is wrong. */
+  /** Whether traces are on and no variable has a fault. */
   readonly isOn: boolean;
-  /** One sentence each; none where no traces are wanted. */
+  /** One sentence for each fault; none if traces are off. */
   readonly faults: readonly string[];
   /** Whether a trace that a caller began is continued. */
   readonly followsCallers: boolean;
@@ -112,7 +112,7 @@ function faultsOf(
   });
 }
 
-/** The OpenTelemetry variables that are set, with what may hold credentials masked. */
+/** The OpenTelemetry variables that are set, with credentials masked. */
 export function describeTracing(env: Environment): Record<string, string | undefined> {
   const described = Object.entries(env)
     .filter(([name, value]) => name.startsWith("OTEL_") && value)

@@ -1,6 +1,6 @@
 /**
  * Traces of requests, sent to a collector by OTLP. Depends on auth, the server's types and
- * OpenTelemetry's SDK, so this is only imported where traces are wanted.
+ * OpenTelemetry's SDK: imported only if traces are on.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
@@ -39,19 +39,19 @@ import { describeHttp, describeRpc } from "./request-span.js";
 type Handler = (req: NodeRequest, res: NodeResponse) => void;
 
 export interface Tracing {
-  /** The handler, with a span for every request that is sampled; `onAccess` ends it. */
+  /** Wraps the handler: makes a span for every sampled request, which `onAccess` ends. */
   readonly traceRequests: (
     handler: Handler,
     isRpc: (route: string) => boolean,
     scheme: string,
   ) => Handler;
-  /** The queue, with a span for the wait. */
+  /** Wraps the queue: makes a span for the wait. */
   readonly traceHashes: (queue: Pick<HashQueue, "enter">) => Pick<HashQueue, "enter">;
-  /** The check of a password, with a span. */
+  /** Wraps the check of a password: makes a span. */
   readonly traceVerify: (verify: Verify) => Verify;
   readonly onAccess: (entry: AccessEntry) => void;
   readonly onStoreCall: (call: StoreCall) => void;
-  /** Sends what is left, as far as the collector takes it in that time. */
+  /** Sends the remaining traces, for at most `waitMs`. */
   close(waitMs: number): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export interface TracingOptions {
 
 interface Request {
   readonly context: Context;
-  /** When its answer was over, by the clock of `performance`. */
+  /** When its answer ended, by the clock of `performance`. */
   endMs: number;
 }
 
@@ -88,14 +88,14 @@ export function startTracing(options: TracingOptions): Tracing {
     spanProcessors: [new BatchSpanProcessor(exporter)],
   });
   const tracer = provider.getTracer("latchkey", version);
-  /** What ends the spans of the requests that are being answered, by their ids. */
+  /** The functions that end the spans of open requests, by request id. */
   const ends = new Map<string, (entry: AccessEntry) => void>();
   const storage = new AsyncLocalStorage<Request>();
 
-  /** The request that is being answered here, where something began at `startMs` on behalf of it. */
+  /** The open request that a call, begun at `startMs`, belongs to. */
   function requestAt(startMs: number): Request | undefined {
     const request = storage.getStore();
-    // What it has set off for later is not part of it.
+    // Work that the request started and that outlives it is not part of its span.
     return request !== undefined && startMs <= request.endMs ? request : undefined;
   }
 
@@ -118,7 +118,7 @@ export function startTracing(options: TracingOptions): Tracing {
       const parent = followsCallers ? parentOf(req) : ROOT_CONTEXT;
       const span = tracer.startSpan("HTTP", { kind: SpanKind.SERVER }, parent);
       const { traceId, spanId, traceFlags } = span.spanContext();
-      // From here on what belongs to the request belongs to its span: its log lines as well.
+      // From here on the request's log lines carry the span's ids too.
       req.headers["traceparent"] = `00-${traceId}-${spanId}-0${traceFlags.toString(16)}`;
       if (!span.isRecording()) {
         handler(req, res);
@@ -191,7 +191,7 @@ export function startTracing(options: TracingOptions): Tracing {
       const waited = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, Math.min(Math.max(waitMs, 0), flushMsMax));
       });
-      // A failure has been told by the exporter.
+      // The exporter has reported the failure.
       await Promise.race([provider.shutdown().catch(() => undefined), waited]);
       clearTimeout(timer);
     },
@@ -206,7 +206,7 @@ function finish(span: Span, attributes: Attributes, endMs: number): void {
   span.end(endMs);
 }
 
-/** The context that the caller says its request belongs to. */
+/** The parent context, from the caller's `traceparent`. */
 function parentOf({ headers }: NodeRequest): Context {
   const caller = traceContextOf(headers);
   if (caller === undefined) return ROOT_CONTEXT;
@@ -222,7 +222,7 @@ function parentOf({ headers }: NodeRequest): Context {
 
 const tellIntervalMs = 300_000;
 
-/** Tells of failures to send, but not of every one. */
+/** Logs failures to send, at most one in a while. */
 function tellFailures(exporter: SpanExporter, logger: Logger): SpanExporter {
   let toldAtMs = -Infinity;
   let isTold = false;
