@@ -62,16 +62,16 @@ export class StoreFile {
   readonly usernameKey: UsernameKey;
   readonly #usernameMatch: UsernameMatch;
   readonly #deadlineMs: number;
-  readonly #isStillThere: () => boolean;
+  readonly #writeFault: () => string | undefined;
 
-  /** @param isStillThere whether the path still names the open file: writes to a deleted one would be lost */
+  /** @param writeFault why nothing can be written: the file was deleted, or the disk is full */
   constructor(
     root: RootDatabase,
     deadlineMs: number,
     usernameMatch: UsernameMatch,
-    isStillThere: () => boolean,
+    writeFault: () => string | undefined,
   ) {
-    this.#isStillThere = isStillThere;
+    this.#writeFault = writeFault;
     this.#root = root;
     this.#deadlineMs = deadlineMs;
     this.#usernameMatch = usernameMatch;
@@ -123,9 +123,8 @@ export class StoreFile {
   }
 
   async #transact<T>(work: () => T): Promise<T> {
-    if (!this.#isStillThere()) {
-      throw storeUnavailable("the file of the embedded store was deleted or replaced: restart");
-    }
+    const fault = this.#writeFault();
+    if (fault !== undefined) throw storeUnavailable(fault);
     try {
       return await this.#root.childTransaction(work);
     } catch (error) {

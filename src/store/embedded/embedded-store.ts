@@ -31,7 +31,8 @@ import { EmbeddedUsers } from "./users.js";
 /** The version of the file's format; a file of another version is refused. */
 const format = 1;
 const staleReadersCheckMs = 60_000;
-const newStoreBytes = 1_048_576;
+/** LMDB writes lines of its own to standard error on a full disk: writes are refused before it is full. */
+const freeBytesMin = 1_048_576;
 
 export interface EmbeddedStoreOptions {
   /** The folder of the file. */
@@ -76,7 +77,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       throw new EmbeddedStoreError(`${path} ${notOurs}`);
     }
     const { deadlineMs = storeDeadlineMs, usernameMatch = "exact" } = options;
-    const file = new StoreFile(root, deadlineMs, usernameMatch, isStillThere(path));
+    const file = new StoreFile(root, deadlineMs, usernameMatch, writeFaultOf(path));
     await claim(file, path);
     file.rekeyUsernames(path);
     return {
@@ -99,14 +100,23 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   }
 }
 
-/** Returns a check whether the path still names the file that is there now. */
-function isStillThere(path: string): () => boolean {
+/** Returns a function that says why nothing can be written to the file that is there now; undefined if it can. */
+function writeFaultOf(path: string): () => string | undefined {
   const identity = () => {
     const stat = statSync(path, { throwIfNoEntry: false });
     return stat && `${stat.dev}:${stat.ino}`;
   };
   const opened = identity();
-  return () => identity() === opened;
+  return () => {
+    if (identity() !== opened)
+      return "the file of the embedded store was deleted or replaced: restart";
+    return isFull(path) ? "the embedded store cannot be written: the disk is full" : undefined;
+  };
+}
+
+function isFull(path: string): boolean {
+  const { bavail, bsize } = statfsSync(path);
+  return bavail * bsize < freeBytesMin;
 }
 
 /** Makes a folder and its parents. The recursive `mkdir` of Node.js 20 never returns under /proc. */
@@ -131,8 +141,7 @@ function prepareFile(dataDir: string, path: string): void {
       closeSync(file);
       return size === 0;
     });
-    const { bavail, bsize } = statfsSync(dataDir);
-    if (isNew.includes(true) && bavail * bsize < newStoreBytes) {
+    if (isNew.includes(true) && isFull(dataDir)) {
       throw new EmbeddedStoreError(`${path} cannot be created: the disk is full`);
     }
     const fault = faultOfFile(path);
