@@ -3,10 +3,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { newQuickClock, runProgram } from "../support/program.js";
 
+const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "latchkey-faults-"));
 const mounted = join(root, "mounted");
 const dataDir = join(mounted, "data");
@@ -109,5 +111,14 @@ async function fill(): Promise<void> {
       refused.push(argv.join(" "));
     }
     expect(refused.length).toBeGreaterThan(commands.length / 2);
+    // Nothing of the library's own.
+    const child = spawnSync(process.execPath, [main, "takeover", "lead", "40"], {
+      env: { DATA_DIR: dataDir },
+      encoding: "utf8",
+    });
+    expect([child.status, child.stderr]).toEqual([
+      1,
+      "error: the lead: the embedded store cannot be written: the disk is full\n",
+    ]);
   });
 });
