@@ -25,9 +25,9 @@ const files = { key: join(folder, "key.pem"), public: join(folder, "public.pem")
 writeFileSync(files.key, privateKey.export({ type: "pkcs8", format: "pem" }));
 writeFileSync(files.public, publicKey.export({ type: "spki", format: "pem" }));
 
-const basic = (name) => ({
+const basic = (name, given = password) => ({
   path,
-  headers: { authorization: `Basic ${btoa(`${name}:${password}`)}` },
+  headers: { authorization: `Basic ${btoa(`${name}:${given}`)}` },
 });
 const old = await start([join(peers, "old-server.js")], { KEY_FILE: files.key });
 const common = { UPSTREAM_URL: old.url, TRUSTED_KEYS_FILE: files.public };
