@@ -10,7 +10,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { flag, frame, frameType, openHttp2 } from "../support/http2-frames.js";
 import { openSocket, until, type RawSocket } from "../support/listener.js";
 import { startServerProcess, type ServerProcess } from "../support/server-process.js";
-import { bodyOf, inChunks, inFrames, issuer, surfaces, type Surface } from "../support/surfaces.js";
+import {
+  bodyOf,
+  inChunks,
+  everythingOn,
+  inFrames,
+  surfaces,
+  type Surface,
+} from "../support/surfaces.js";
 
 const pieces = 60_000;
 /** Nobody waits for longer than the server computes. */
@@ -26,7 +33,7 @@ let server: ServerProcess;
 beforeAll(async () => {
   server = await startServerProcess({
     DATA_DIR: dataDir,
-    TOKEN_ISSUER: issuer,
+    ...everythingOn,
   });
   await server.ready();
   // The first of each kind pays for the compiler.

@@ -19,8 +19,9 @@ export interface Surface {
   readonly isFirst: boolean;
 }
 
-/** With a path, so that all documents are served. */
-export const issuer = "https://id.example/tenant";
+const issuer = "https://id.example/tenant";
+/** Everything is on, and the issuer has a path, so that all documents are served. */
+export const everythingOn = { TOKEN_ISSUER: issuer, API_PAGE: "on", REVOCATIONS: "on" };
 
 const unaryTypes = ["json", "proto", "grpc", "grpc+json", "grpc-web", "grpc-web+json"];
 const streamTypes = ["connect+json", "connect+proto", ...unaryTypes.slice(2)];
@@ -40,11 +41,14 @@ const rpcs = [AuthService, Health, ServerReflection, ServerReflectionV1alpha].fl
   ({ methods }) => methods,
 );
 
+const pages = ["/", "/openapi.json", "/openapi.yaml", "/page/api-page.js"];
+const readable = [...documents.map(({ path }) => path), "/.well-known/revocations", ...pages];
+
 export const surfaces: readonly Surface[] = [
   ...["/api/auth/token", "/api/v1/authentication/login", "/unknown"].flatMap((path) =>
     ["POST", "GET"].map((method) => rest(path, method)),
   ),
-  ...documents.flatMap(({ path }) => ["GET", "POST"].map((method) => rest(path, method))),
+  ...readable.flatMap((path) => ["GET", "POST"].map((method) => rest(path, method))),
   ...rpcs.flatMap((method) =>
     [...(method.methodKind === "unary" ? unaryTypes : streamTypes), "unknown"].map(
       (type, i): Surface => ({
@@ -57,7 +61,9 @@ export const surfaces: readonly Surface[] = [
       }),
     ),
   ),
-  ...["/livez", "/readyz", "/metrics", "/unknown"].map((path) => rest(path, "GET", "management")),
+  ...["/", "/livez", "/readyz", "/metrics", "/unknown"].map((path) =>
+    rest(path, "GET", "management"),
+  ),
 ];
 
 /** A body of that many bytes that is no message, as far as its last byte can tell. */
