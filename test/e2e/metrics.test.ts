@@ -5,6 +5,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { callGrpc, envelope } from "../support/grpc.js";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
 import { createAuthClient } from "../support/rpc.js";
+import { eventually } from "../support/server-process.js";
 import { startService, type RunningService } from "../support/service.js";
 
 let service: RunningService;
@@ -106,7 +107,9 @@ test("everything that counts or times is there at 0 before anything has happened
 });
 
 test("what is counted brings no new series along", async () => {
-  const before = samplesOf(await page());
+  // A gauge that comes with the next key.
+  const isComplete = (text: string) => text.includes("latchkey_key_next_step_seconds");
+  const before = samplesOf(await eventually(page, isComplete));
   await login("TestUser", "password");
   await login("nobody", "wrong");
   await client.call("/api/v1/authentication/login", { body: "{}" });
