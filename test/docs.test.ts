@@ -111,3 +111,15 @@ test("the operations guide lists the collections that the code uses", () => {
   const files = execFileSync("git", ["grep", "-l", '"latchkey_', "src/store"], { cwd: root });
   expect(String(files).trim()).toBe("src/store/mongo/collections.ts");
 });
+
+test.each([
+  "clients/java/pom.xml",
+  "clients/python/pyproject.toml",
+  "deploy/kubernetes/deployment.yaml",
+  "docs/clients.md",
+])("%s names the version of the package", (file) => {
+  const { version } = JSON.parse(textOf("package.json")) as { version: string };
+  expect(textOf(file)).toContain(version);
+  // A release replaces it there.
+  expect(textOf(".ci/release")).toContain(file);
+});
