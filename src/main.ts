@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The process: the only file that touches it. Hands it to the command line as plain values. Depends on
- * the command line and node.
+ * The entry point and the only file that touches `process`; the command line gets it as plain
+ * values. Depends on the command line and node.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "./cli/program.js";
@@ -21,7 +21,7 @@ const terminal: Terminal = {
     const controller = new AbortController();
     const signals = Object.entries(exitCodes).map(([signal, code]) => {
       const listener = () => {
-        // The next one, whichever it is, ends the process.
+        // A second signal, of either kind, ends the process.
         for (const [name, each] of signals) process.off(name, each);
         controller.abort(code);
       };
@@ -41,5 +41,5 @@ process.exitCode = await run(process.argv.slice(2), terminal, {
   sleep,
 });
 
-// Exit after one second even when nobody reads stdout.
+// Exits after one second even if nobody reads stdout.
 setTimeout(() => process.exit(), 1000).unref();

@@ -1,6 +1,6 @@
 /**
  * Reads credentials as callers present them: a username with a password, or an `Authorization`
- * header. Decides their form for every surface. Depends on errors and limits.
+ * header. Every surface accepts the same forms. Depends on errors and limits.
  */
 import { AuthError } from "./errors.js";
 import { passwordBytesMax, usernameCodePointsMax } from "./limits.js";
@@ -50,16 +50,16 @@ function hasMoreCodePoints(value: string, max: number): boolean {
   return value.length > 2 * max || Array.from(value).length > max;
 }
 
-// RFC 9110 section 11.4: a scheme, spaces, and for both of ours a token68.
+// RFC 9110 section 11.4: a scheme, spaces, and a token68, which Basic and Bearer both have.
 const authorizationForm = /^(basic|bearer) +([A-Za-z0-9\-._~+/]+=*)$/i;
-// RFC 4648 section 4; padding may be absent, but where there is some it must be right.
+// RFC 4648 section 4. Padding may be absent; if present, it must be right.
 const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Reads an `Authorization` header: Basic (RFC 7617, in UTF-8) or Bearer (RFC 6750).
  *
- * @throws AuthError `invalid_credentials`, whatever is wrong.
+ * @throws AuthError `invalid_credentials` for every fault.
  */
 export function parseAuthorization(header: string | undefined): Authorization {
   const [, scheme, value] = authorizationForm.exec(header ?? "") ?? [];
@@ -71,7 +71,7 @@ export function parseAuthorization(header: string | undefined): Authorization {
 
 function parseBasic(value: string): PasswordCredentials {
   const bytes = Buffer.from(value, "base64");
-  // Bits left over behind the last byte must be zero: one credential has one spelling.
+  // Bits after the last byte must be zero, so that a credential has only one spelling.
   const spelling = bytes.toString("base64").replace(/=+$/, "");
   if (!base64Form.test(value) || spelling !== value.replace(/=+$/, "")) throw malformed();
   try {

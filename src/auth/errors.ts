@@ -1,5 +1,6 @@
 /**
- * Every way in which the domain says no, and what each surface makes of it. Depends on nothing.
+ * The codes of every refusal and fault of the domain, with the answer of each surface. Depends on
+ * nothing.
  */
 
 export type AuthErrorCode =
@@ -16,14 +17,17 @@ export type AuthErrorCode =
 export type RpcCode =
   "invalid_argument" | "unauthenticated" | "resource_exhausted" | "unavailable" | "internal";
 
-/** What one domain code looks like from outside. */
+/** What the surfaces answer for one domain code. */
 export interface ErrorAnswer {
   readonly rpc: RpcCode;
   /** HTTP status of `POST /api/auth/token`. */
   readonly token: number;
   /** HTTP status of `POST /api/v1/authentication/login`. */
   readonly login: number;
-  /** The only text a caller gets to see. Codes that share an `rpc` code for secrecy share it too. */
+  /**
+   * The only text that a caller sees. Codes that share an `rpc` code for secrecy share the text
+   * too.
+   */
   readonly message: string;
 }
 
@@ -65,7 +69,7 @@ export const errorAnswers = {
   internal: { rpc: "internal", token: 500, login: 500, message: "internal error" },
 } as const satisfies Record<AuthErrorCode, ErrorAnswer>;
 
-/** What is wrong with an argument; `missing` includes empty and of another type. */
+/** What is wrong with an argument. `missing` also means empty, or of another type. */
 export type ArgumentFault = "unparsable" | "missing" | "too_long";
 
 export const argumentFaultMessages = {
@@ -77,9 +81,11 @@ export const argumentFaultMessages = {
 export interface AuthErrorOptions extends ErrorOptions {
   /** Set where the code is `invalid_argument`. */
   readonly fault?: ArgumentFault;
-  /** Seconds after which trying again makes sense; set where the code is a temporary one. */
+  /** Seconds after which a retry makes sense; set for temporary faults. */
   readonly retryAfterSeconds?: number;
-  /** Set where it is certain that the call of the store wrote nothing, as when a validator refuses. */
+  /**
+   * True if the store's call certainly wrote nothing, for example because a validator refused it.
+   */
   readonly wroteNothing?: boolean;
 }
 
@@ -102,7 +108,7 @@ export class AuthError extends Error {
     this.wroteNothing = options.wroteNothing ?? false;
   }
 
-  /** The error as it is if it is one of ours, else `internal` with the error as its cause. */
+  /** Returns an AuthError as it is; any other error becomes the cause of an `internal` one. */
   static from(error: unknown): AuthError {
     return error instanceof AuthError
       ? error
@@ -110,7 +116,10 @@ export class AuthError extends Error {
   }
 }
 
-/** Throws the error of a later write of a deed: whoever refuses it has not refused the earlier ones. */
+/**
+ * Throws the error of a later write of one change. Drops `wroteNothing`, which is true of that
+ * write alone: earlier writes were done.
+ */
 export function afterWrites(error: unknown): never {
   if (!(error instanceof AuthError && error.wroteNothing)) throw error;
   const { code, message, cause, retryAfterSeconds } = error;

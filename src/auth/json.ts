@@ -1,6 +1,6 @@
 /**
- * Reads JSON (RFC 8259) in one way for every surface, with the restrictions of I-JSON (RFC 7493):
- * what two parsers could read in two ways is refused. Depends on nothing.
+ * Reads JSON (RFC 8259) in the same way for every surface. Follows I-JSON (RFC 7493): refuses what
+ * two parsers could read differently. Depends on nothing.
  */
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -33,16 +33,19 @@ export function parseJsonIgnoringCase(bytes: Uint8Array): ReadonlyMap<string, un
 
 const lowerCase = (name: string) => name.toLowerCase();
 
-/** Longer text may be nested too deep for JSON.stringify, which is the cheaper check by half. */
+/**
+ * The longest text that is checked by JSON.stringify, which takes half as long as the walk. Longer
+ * text may be nested too deep for it.
+ */
 const shortLength = 1024;
 
-/** Whether the text is what its value is written as: then each name is there once. */
+/** Whether JSON.stringify gives the text back: then no member name is repeated. */
 function isCanonical(text: string, value: unknown): boolean {
-  // An escape can be half of a surrogate pair, and is written back as that.
+  // An escape may be half of a surrogate pair, which JSON.stringify writes back as it is.
   return text.length <= shortLength && !text.includes("\\") && JSON.stringify(value) === text;
 }
 
-/** Walks over text that is known to be JSON. */
+/** Refuses repeated member names and unpaired surrogates in text that is known to be JSON. */
 function assertUnambiguous(text: string, fold: (name: string) => string): void {
   /** The member names of each open object; undefined for an array. */
   const open: (Set<string> | undefined)[] = [];

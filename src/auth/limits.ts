@@ -1,4 +1,4 @@
-/** What a stranger may send: the one source of these limits for every surface. Depends on nothing. */
+/** Limits on what a client may send. Every surface takes them from here. Depends on nothing. */
 
 /** A username, in Unicode code points. */
 export const usernameCodePointsMax = 256;

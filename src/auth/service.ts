@@ -1,5 +1,5 @@
 /**
- * The two use cases, Login and IssueToken, that every surface translates. Depends on the rest of auth.
+ * The two use cases, Login and IssueToken, which every surface calls. Depends on the rest of auth.
  */
 import { parseAuthorization, parsePasswordCredentials } from "./credentials.js";
 import { AuthError } from "./errors.js";
@@ -17,7 +17,8 @@ export interface AuthService {
    */
   login(username: unknown, password: unknown, attempt: Attempt): Promise<IssuedToken>;
   /**
-   * Exchanges what an `Authorization` header holds for a token: Basic as in `login`, Bearer to renew.
+   * Exchanges the content of an `Authorization` header for a token: Basic works as `login` does,
+   * Bearer renews.
    *
    * @throws AuthError `invalid_credentials`, `token_invalid`, `token_expired`, `rate_limited`,
    *   `overloaded`, `store_unavailable`.
@@ -56,7 +57,7 @@ export function createAuthService(deps: {
   };
 }
 
-/** `iat` has whole seconds, so a token of the very second of the revocation is refused too. */
+/** `iat` has whole seconds, so a token of the same second as the revocation is refused too. */
 function isRevoked({ tokensValidAfter }: Account, issuedAtSeconds: number): boolean {
   return tokensValidAfter !== undefined && issuedAtSeconds * 1000 <= tokensValidAfter.getTime();
 }

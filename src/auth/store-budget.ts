@@ -10,14 +10,14 @@ export class StoreBudget {
   #timer: NodeJS.Timeout | undefined;
   #onOver = (): void => undefined;
 
-  /** @param now milliseconds that only go forward. */
+  /** @param now milliseconds; never goes back. */
   constructor(ms: number, now: () => number) {
     this.#leftMs = ms;
     this.#now = now;
   }
 
   /**
-   * Settles as `work` does, or once the time is over; what was begun may still complete.
+   * Settles as `work` does, or rejects when the time is used up. What was begun may still complete.
    * @throws AuthError `store_unavailable`
    */
   async during<T>(work: Promise<T>): Promise<T> {
@@ -32,7 +32,7 @@ export class StoreBudget {
     }
   }
 
-  /** While a request waits for others, and not for the store. */
+  /** Stops the clock while a request waits for other requests, not for the store. */
   pause(): void {
     if (this.#startMs === undefined) return;
     clearTimeout(this.#timer);

@@ -1,10 +1,11 @@
 /**
  * Issues access tokens and verifies those that come back: RS256 JSON Web Tokens in compact
- * serialization (RFC 7519, RFC 7515, RFC 7518 section 3.3). Depends on errors, keys,
- * limits and node:crypto.
+ * serialization (RFC 7519, RFC 7515, RFC 7518 section 3.3). Depends on errors, keys, limits and
+ * node:crypto.
  *
- * Signing and verifying use node:crypto directly: jose takes some 40 us of CPU more for each re-issue
- * (`npm run bench`), and accepts what the contract refuses. The tests hold both directions against jose.
+ * Signs and verifies with node:crypto directly: jose takes some 40 us of CPU more for each renewal
+ * (`npm run bench`), and accepts tokens that the contract refuses. The tests check both directions
+ * against jose.
  */
 import { randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
@@ -14,7 +15,7 @@ import { tokenBytesMax } from "./limits.js";
 import type { KeySet, SigningKey, VerificationKey } from "./keys/keys.js";
 import type { Account } from "./users.js";
 
-/** The header's `typ`: the old servers', or that of RFC 9068. */
+/** The `typ` of the header: that of the old servers, or that of RFC 9068. */
 export type TokenType = "JWT" | "at+jwt";
 
 export interface TokenPolicy {
@@ -34,7 +35,10 @@ export interface IssuedToken {
   readonly expiresAtSeconds: number;
 }
 
-/** What a verified token says. That its user still exists and is not disabled is NOT verified yet. */
+/**
+ * The content of a verified token. NOT verified yet: that its user still exists and is not
+ * disabled.
+ */
 export interface VerifiedToken {
   readonly subject: string;
   readonly issuedAtSeconds: number;
@@ -43,7 +47,7 @@ export interface VerifiedToken {
 
 export interface Tokens {
   /**
-   * A token for the user. `authTimeSeconds` is when the password was checked, now if absent.
+   * Issues a token for the user. `authTimeSeconds` is when the password was checked; default now.
    *
    * @throws AuthError `store_unavailable` while there is no key to sign with.
    */
@@ -57,9 +61,13 @@ const keyIdsMax = 64;
 export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): number }): Tokens {
   const signInput = createSigner();
   const encodedHeader = createHeaderEncoder(policy.type);
-  // RFC 9068 section 2.2 demands the claim. No other client is known than we who take the password.
+  // RFC 9068 section 2.2 requires `client_id`. This service takes the password and knows no other
+  // client, so it names itself.
   const clientId = policy.type === "at+jwt" ? policy.issuer : undefined;
-  /** By header, of tokens whose signature was right: few, and the same again and again. */
+  /**
+   * The `kid` by encoded header, of tokens whose signature was right: few headers come again and
+   * again.
+   */
   const keyIds = new Map<string, string>();
   return {
     async issue(user, authTimeSeconds) {
@@ -94,7 +102,7 @@ export function createTokens(policy: TokenPolicy, keys: KeySet, clock: { now(): 
         throw invalid("not three parts");
       const kid = keyIds.get(header) ?? keyIdOf(decodeJson(header));
       const decoded = decodeJson(claims);
-      // One key may be here twice, for our tokens and for those of another issuer.
+      // One key may be in the set twice: for our tokens, and for those of another issuer.
       const candidates = (await keys.verificationKeys(kid)).filter(
         (key) => decoded["iss"] === (key.issuer ?? policy.issuer),
       );
@@ -110,8 +118,9 @@ const algorithm = "RSA-SHA256";
 const signInThreadPool = promisify(sign);
 
 /**
- * Signs in the thread pool where several tokens are due at once, so that other cores share the work, and
- * else at once: the way there and back costs a fifth of a signature.
+ * Signs the first token of a turn of the event loop at once: the way to the thread pool and back
+ * costs a fifth of a signature. Signs the others in the thread pool, so that other cores share the
+ * work.
  */
 function createSigner(): (input: Buffer, key: KeyObject) => Buffer | Promise<Buffer> {
   let hasSigned = false;
@@ -146,12 +155,12 @@ function createHeaderEncoder(typ: TokenType): (key: SigningKey) => string {
   };
 }
 
-/** Both, whichever is issued: `TOKEN_TYPE` may differ between replicas while it is changed. */
+/** Accepts both types, since `TOKEN_TYPE` may differ between replicas while it is changed. */
 const acceptedTypes: readonly string[] = ["JWT", "AT+JWT"];
 
 /**
- * The `kid` of an acceptable header. Members that would bring their own key (`jwk`, `jku`, `x5u`,
- * `x5c`) are never looked at.
+ * Returns the `kid` of an acceptable header. Ignores members that would bring a key of their own
+ * (`jwk`, `jku`, `x5u`, `x5c`).
  */
 function keyIdOf({ alg, typ, kid, ...others }: JsonObject): string | undefined {
   if (alg !== "RS256") throw invalid("algorithm");
@@ -169,7 +178,7 @@ function verifySignature(
 ): VerificationKey {
   const bytes = Buffer.from(input);
   for (const key of candidates) {
-    // Synchronous: it takes less time than the way to the thread pool and back.
+    // Synchronous, since the way to the thread pool and back takes longer.
     if (verify(algorithm, bytes, key.publicKey, signature)) return key;
   }
   throw invalid("no key fits both issuer and signature");
@@ -200,7 +209,7 @@ function verifyClaims(
   return { subject: sub, issuedAtSeconds: iat, authTimeSeconds };
 }
 
-/** A token that names an audience is for that audience alone (RFC 7519 section 4.1.3). */
+/** A token that names an audience is only for that audience (RFC 7519 section 4.1.3). */
 function isForAudience(claim: unknown, audience: string | undefined): boolean {
   return claim === audience || (Array.isArray(claim) && claim.includes(audience));
 }
@@ -218,7 +227,7 @@ function decodeJson(part: string): JsonObject {
   return value as JsonObject;
 }
 
-/** Strict (RFC 7515 section 2): no padding, no foreign character, no bits left over but zeros. */
+/** Strict (RFC 7515 section 2): no padding, no foreign characters, and zeros in unused bits. */
 function decodeBase64url(part: string): Buffer {
   const bytes = Buffer.from(part, "base64url");
   if (part === "" || bytes.toString("base64url") !== part) throw invalid("base64url");

@@ -1,13 +1,13 @@
 /**
- * When two usernames are one. Depends on the ICU of the runtime (`Intl`), of which MongoDB has one too:
- * `ignore-case` is its collation of strength 2, `ignore-case-and-accents` that of strength 1, as MySQL's
- * `utf8mb4_0900_ai_ci` compares.
+ * Decides when two usernames are the same. Depends on the ICU of the runtime (`Intl`). MongoDB has
+ * ICU too: `ignore-case` is its collation of strength 2, and `ignore-case-and-accents` the one of
+ * strength 1, which compares as MySQL's `utf8mb4_0900_ai_ci` does.
  */
 
 export const usernameMatches = ["exact", "ignore-case", "ignore-case-and-accents"] as const;
 export type UsernameMatch = (typeof usernameMatches)[number];
 
-/** A text that two usernames share if and only if they are one. */
+/** Maps two usernames to the same text if and only if they are the same. */
 export type UsernameKey = (username: string) => string;
 
 const sensitivities = { "ignore-case": "accent", "ignore-case-and-accents": "base" } as const;
@@ -24,9 +24,12 @@ export function usernameKeyOf(match: UsernameMatch): UsernameKey {
 
 const cacheCharactersMax = 10_000;
 
-/** `Intl` compares but gives no keys: each character is replaced by the plainest one that it equals. */
+/**
+ * `Intl` compares but gives no keys, so each character is replaced by the plainest one that it
+ * equals.
+ */
 function collationKey(match: keyof typeof sensitivities): UsernameKey {
-  // Made when needed: it takes 10 ms, and most names need none.
+  // Made on first use: it takes 10 ms, and most usernames need none.
   let collator: Intl.Collator | undefined;
   const compare = (a: string, b: string) => {
     collator ??= new Intl.Collator("en", { sensitivity: sensitivities[match] });
@@ -47,7 +50,7 @@ function collationKey(match: keyof typeof sensitivities): UsernameKey {
       : Array.from(username.normalize("NFC"), plain).join("");
 }
 
-/** What a character may be but for width, form, case and accents, the plainest first. */
+/** The character without its width, form, case and accents: candidates, the plainest first. */
 function plainer(character: string): string[] {
   const lower = character.normalize("NFKD").toLowerCase();
   const folded = lower.toUpperCase().toLowerCase().normalize("NFKD");
@@ -65,7 +68,9 @@ function similar(letter: string): string {
   return lookalikes[kana] ?? kana;
 }
 
-/** Letters that a collation takes for another one's form though Unicode does not take them apart. */
+/**
+ * Letters that a collation treats as another letter's form though Unicode does not decompose them.
+ */
 const lookalikes = Object.fromEntries(
   [
     ..."æae œoe øo łl đd ðd ħh ŧt ґг ςσ ךכ םמ ןנ ףפ ץצ ɨi ʉu ɵo ƀb ɗd".split(" "),

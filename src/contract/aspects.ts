@@ -1,9 +1,11 @@
 /**
- * What of an answer the contract of the two REST paths speaks of: the one table by which answers are compared.
- * Depends on nothing.
+ * The parts of an answer that the contract of the two REST paths fixes. Answers are compared by
+ * this one table. Depends on nothing.
  */
 
-/** Values that differ from call to call by their form. */
+/**
+ * The parts of an answer by name. Values that differ from call to call are replaced by their form.
+ */
 export type Aspects = Readonly<Record<string, string | undefined>>;
 
 export interface Answer {
@@ -19,7 +21,7 @@ const tokenExpForm =
 /** The token in an answer, if there is one. */
 export const tokenOf = ({ body }: Answer): string | undefined => jwtForm.exec(body)?.[0];
 
-/** An answer by the aspects that the contract speaks of. */
+/** Takes an answer apart into the aspects that the contract fixes. */
 export function aspectsOf(answer: Answer): Aspects {
   const { status, headers, body } = answer;
   const header = (name: string) => {
@@ -33,7 +35,7 @@ export function aspectsOf(answer: Answer): Aspects {
     "cache-control": header("cache-control"),
     "x-request-id": header("x-request-id") === undefined ? undefined : "present",
     allow: header("allow"),
-    // Elsewhere it follows from the body.
+    // Compared only for an empty body; otherwise it follows from the body.
     "content-length": body === "" ? header("content-length") : undefined,
     ...(status === 200 && jwt !== undefined && tokenAspects(jwt, body)),
     body: body
@@ -76,7 +78,7 @@ function tokenAspects(jwt: string, body: string): Aspects {
   };
 }
 
-/** What a token says of its user and itself, unverified. */
+/** What a token claims about its user and itself; not verified. */
 export function claimsOf(jwt: string): Aspects {
   const { sub, iss, exp, iat } = decode(jwt.split(".")[1] ?? "");
   return {
@@ -100,7 +102,7 @@ export interface Difference {
   readonly got: string | undefined;
 }
 
-/** Where two answers, or an answer and the contract, differ. */
+/** The aspects in which two answers, or an answer and the contract, differ. */
 export function differences(expected: Aspects, got: Aspects): Difference[] {
   const aspects = new Set([...Object.keys(expected), ...Object.keys(got)]);
   return [...aspects].flatMap((aspect) =>

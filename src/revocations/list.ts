@@ -1,6 +1,7 @@
 /**
- * The published list of revocations: a JWT that any verifier can check with the key set and that names
- * nobody to whom the user's `sub` is not known. Depends on auth's ports, its neighbour and node:crypto.
+ * The published list of revocations: a JWT that any verifier can check with the key set. It reveals
+ * no user to anyone who does not know the user's `sub`. Depends on auth's ports, its neighbour and
+ * node:crypto.
  */
 import { createHash, createHmac, sign } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -21,16 +22,16 @@ export interface RevocationListOptions {
 export interface PublishedRevocations {
   /** A JWT in compact serialization. */
   readonly body: string;
-  /** A strong validator of what the list says, quoted. */
+  /** A strong validator of the list's content, quoted. */
   readonly etag: string;
 }
 
-/** The `typ` of the list, so that no token passes for a list and no list for a token. */
+/** The `typ` of the list, so that no token is taken for a list and no list for a token. */
 const type = "latchkey-revocations+jwt";
 const entriesMax = 100_000;
-/** How long an answer is given without a look at the store. */
+/** Milliseconds for which an answer is given again without asking the store. */
 const cachedMs = 1000;
-/** After so long the list is read whole, whatever its version says. */
+/** Milliseconds after which the whole list is read again, even if its version is the same. */
 const rereadMs = 60_000;
 const lifeSeconds = 60;
 const resignMs = 20_000;
@@ -62,7 +63,7 @@ export class RevocationList {
     this.#options = options;
   }
 
-  /** Of at most one second's age. @throws AuthError `store_unavailable` */
+  /** The list, at most one second old. @throws AuthError `store_unavailable` */
   published(): Promise<PublishedRevocations> {
     if (this.#signed && this.#options.now() < this.#checkedAtMs + cachedMs) {
       return Promise.resolve(this.#signed);
@@ -74,7 +75,7 @@ export class RevocationList {
   async #make(): Promise<PublishedRevocations> {
     const { store, revokedKeyIds, now } = this.#options;
     const startMs = now();
-    // First, since it also learns which keys are revoked.
+    // Before the rest, since loading the key also tells which keys are revoked.
     const key = await this.#options.signingKey();
     const version = await store.version();
     const read = this.#read;
@@ -128,6 +129,6 @@ export class RevocationList {
   }
 }
 
-/** HMAC-SHA-256 under the salt's text, its first 132 bits in base64url. */
+/** HMAC-SHA-256 with the salt's text as the key: its first 132 bits in base64url. */
 const digestOf = (subject: string, salt: string) =>
   createHmac("sha256", salt).update(subject).digest("base64url").slice(0, 22);

@@ -1,7 +1,7 @@
 /**
- * A store of users that records whose tokens end: who is revoked, disabled, removed or given another
- * password through it, and who turns out to have been disabled or removed by others. Depends on auth's
- * ports and its neighbour.
+ * A user store that also records whose tokens end: users who are revoked, disabled, removed or
+ * given another password through it, and users whom it finds disabled or removed by others. Depends
+ * on auth's ports and its neighbour.
  */
 import { AuthError } from "../auth/errors.js";
 import type {
@@ -20,12 +20,12 @@ import type { RevocationStore } from "./store.js";
 export interface RecordingOptions {
   readonly users: UserStore;
   readonly revocations: RevocationStore;
-  /** How long a revocation is kept: for as long as a token may be accepted. */
+  /** Seconds for which a revocation is kept: as long as a token may be accepted. */
   readonly keepSeconds: number;
   readonly now: () => number;
 }
 
-/** How many users found disabled are remembered, so that each is recorded once. */
+/** How many users found disabled or removed are remembered, so that each is recorded once. */
 const noticedMax = 10_000;
 
 export class RecordingUsers implements UserStore {
@@ -33,7 +33,7 @@ export class RecordingUsers implements UserStore {
   readonly #revocations: RevocationStore;
   readonly #keepMs: number;
   readonly #now: () => number;
-  /** When each was noticed. */
+  /** When each subject was noticed, in milliseconds since the epoch. */
   readonly #noticed = new Map<string, number>();
 
   constructor({ users, revocations, keepSeconds, now }: RecordingOptions) {
@@ -51,7 +51,7 @@ export class RecordingUsers implements UserStore {
 
   async findBySubject(subject: string): Promise<Account | undefined> {
     const account = await this.#users.findBySubject(subject);
-    // Only the subject of a token that we have issued is looked up.
+    // Only subjects of tokens that we issued are looked up, so an unknown one was removed.
     if (account === undefined || account.disabled) this.#notice(subject);
     return account;
   }
@@ -107,14 +107,13 @@ export class RecordingUsers implements UserStore {
     return this.#users.records();
   }
 
-  /** Records what a stored change revokes. @throws AuthError that says so */
+  /** Records what a stored change revokes. @throws AuthError that says that the change is stored */
   async #tell(subject: string, atMs?: number): Promise<void> {
     try {
       await this.#record(subject, atMs);
     } catch (error) {
       const { code, message, cause } = AuthError.from(error);
-      const said =
-        "the change is stored, whether services will hear of the revocation is not known";
+      const said = "the change is stored, but services may not hear of the revocation";
       throw new AuthError(code, `${said}; run the command again: ${message}`, { cause });
     }
   }
@@ -123,14 +122,17 @@ export class RecordingUsers implements UserStore {
     return this.#revocations.add({ subject, atMs }, atMs + this.#keepMs);
   }
 
-  /** Once per user and life of a token, and nobody waits for it. */
+  /**
+   * Records a user found disabled or removed, once in a token's lifetime. Callers do not wait for
+   * it.
+   */
   #notice(subject: string): void {
     const now = this.#now();
     const before = this.#noticed.get(subject);
     if (before !== undefined && now < before + this.#keepMs) return;
     if (this.#noticed.size >= noticedMax) this.#noticed.clear();
     this.#noticed.set(subject, now);
-    // Noticed again at the next login or renewal.
+    // The next login or renewal notices the user again.
     this.#record(subject, now).catch(() => this.#noticed.delete(subject));
   }
 }

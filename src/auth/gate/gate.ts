@@ -1,7 +1,6 @@
 /**
- * The one gate in front of every password check: throttle, bounded hashing, outcome. Nothing else
- * checks a password, and nothing outside this folder imports another of its files. Depends on the rest
- * of auth.
+ * The gate in front of every password check: throttle, bounded hashing, outcome. Nothing else
+ * checks a password. Other folders import only this file. Depends on the rest of auth.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PasswordCredentials } from "../credentials.js";
@@ -17,18 +16,18 @@ import type { User, UserId, UserStore } from "../users.js";
 export { HashQueue, type HashPlace } from "./hash-queue.js";
 export { acceptedAlone, type OwnVerdict, type SecondOpinion } from "./second-opinion.js";
 
-/** The ways in which a password may come. */
+/** The surfaces that a password may come by. */
 export type Surface = "rpc_login" | "rpc_issue_token" | "rest_login" | "rest_token";
 
-/** Who asks for a password to be checked, and how. */
+/** Who asks for a password to be checked, and by which surface. */
 export interface Attempt {
   readonly surface: Surface;
   /** An IPv4 address, or an IPv6 /64. */
   readonly clientNetwork: string;
-  /** Aborts when nobody waits for the answer any more; its reason is then thrown. */
+  /** Aborts when the caller is gone; its reason is then thrown. */
   readonly signal: AbortSignal | undefined;
   readonly requestId: string;
-  /** What the caller wants to find in the event again. */
+  /** Copied to the event. */
   readonly labels?: object | undefined;
 }
 
@@ -45,20 +44,20 @@ export type AttemptReason =
   | "aborted"
   | "internal";
 
-/** One attempt, once it is over. Nothing in it is secret. */
+/** One attempt after its end. Holds no secret. */
 export interface AttemptEvent {
   readonly surface: Surface;
   readonly reason: AttemptReason;
-  /** As it was given, but bounded and without control characters: see {@link safeUsername}. */
+  /** Bounded and without control characters: see {@link safeUsername}. */
   readonly username: string;
   readonly clientNetwork: string;
   readonly requestId: string;
-  /** Milliseconds from the attempt to the start of its hash; undefined where none was computed. */
+  /** Milliseconds from the attempt to the start of its hash; undefined if none was computed. */
   readonly waitedMs: number | undefined;
   readonly labels?: object;
 }
 
-/** Whether a password fits a stored hash; without one the decoy is computed. */
+/** Checks a password against a stored hash; without one it computes the decoy. */
 export type Verify = typeof verifyPassword;
 
 export interface GateDependencies {
@@ -70,29 +69,30 @@ export interface GateDependencies {
   /** Default: our own check alone decides. */
   readonly secondOpinion?: SecondOpinion | undefined;
   readonly onAttempt: (event: AttemptEvent) => void;
-  /** Milliseconds that only go forward. */
+  /** Milliseconds; never goes back. */
   readonly now: () => number;
-  /** Rejects when the signal aborts. Default: timers of Node. */
+  /** Rejects when the signal aborts. Default: Node's timers. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** All that one attempt may wait for the store, over all its calls. Default 4500 ms. */
+  /** The most that one attempt waits for the store, over all its calls. Default 4500 ms. */
   readonly storeMs?: number;
-  /** Put around each check of a password, to observe it. */
+  /** Wraps each check of a password, to observe it. */
   readonly observeVerify?: ((verify: Verify) => Verify) | undefined;
 }
 
 /**
- * A refusal that trust in a network may lift is answered so long after the turn to hash, or a multiple
- * of it: a wrong password that was hashed all the same is answered then too.
+ * Some refusals are lifted by trust in the network. They are answered this long after the attempt's
+ * turn to hash, or a multiple of it. A wrong password that trust let be hashed is answered at the
+ * same times, so that the time does not tell whether a hash was computed.
  */
 const refusalMs = 1000;
 
-/** What became of an attempt whose password was checked. */
+/** The result of an attempt whose password was checked. */
 interface Checked {
   readonly user: User | undefined;
   readonly matches: boolean;
-  /** Who may log in. */
+  /** The user who may log in, if any. */
   readonly accepted: User | undefined;
-  /** The answer to a wrong password in place of the usual one. */
+  /** Answers a wrong password instead of `invalid_credentials`. */
   readonly refusal: Throttled | undefined;
 }
 
@@ -108,10 +108,10 @@ export class Gate {
   }
 
   /**
-   * The user of that name and password.
+   * Returns the user with this name and password.
    *
    * @throws AuthError `invalid_credentials`, `rate_limited`, `overloaded`, `store_unavailable`.
-   * @throws the reason of the attempt's signal where that aborts before the hash has begun.
+   * @throws the reason of the attempt's signal if that aborts before the hash has begun.
    */
   async check(credentials: PasswordCredentials, attempt: Attempt): Promise<User> {
     const { queue, rehasher, now } = this.#deps;
@@ -182,18 +182,18 @@ export class Gate {
     return { user, matches, accepted, refusal };
   }
 
-  /** Counts a wrong password whose attempt has been answered already. Never rejects. */
+  /** Counts a wrong password whose attempt is answered already. Never rejects. */
   async #countLate(username: string, network: string, id: Promise<UserId | undefined>) {
     const { signal } = new AbortController();
     try {
       const permit = await this.#deps.throttle.admit(username, network, id, signal);
       await permit.settle("wrong");
     } catch {
-      // Past the limit already, or the store is down: then the throttle counts it once it can.
+      // Past a limit already, or the store is down. What was admitted is counted later.
     }
   }
 
-  /** Waits until the refusal of an attempt may be told whose turn came at `turnMs`. */
+  /** Waits until the refusal of an attempt whose turn came at `turnMs` may be answered. */
   async #untilTold(turnMs: number, signal: AbortSignal): Promise<void> {
     const waitMs = refusalMs - ((this.#deps.now() - turnMs) % refusalMs);
     await this.#sleep(waitMs, signal).catch(() => signal.throwIfAborted());
@@ -213,7 +213,7 @@ export class Gate {
   }
 }
 
-/** Whether trust in a network lifts such a refusal. */
+/** Whether trust in a network lifts this refusal. */
 const isLifted = (error: unknown) => error instanceof Throttled && error.isLifted;
 
 function reasonOf({ user, matches, accepted }: Checked): AttemptReason {
@@ -224,7 +224,7 @@ function reasonOf({ user, matches, accepted }: Checked): AttemptReason {
       user.passwordHash !== undefined && inspectHash(user.passwordHash).verdict === "ok";
     return isUsable ? "wrong_password" : "no_usable_hash";
   }
-  // One who is not disabled was refused by a second opinion.
+  // A second opinion refused an enabled user.
   return user.disabled ? "disabled" : "wrong_password";
 }
 
@@ -240,7 +240,7 @@ function reasonOfError(error: unknown, signal: AbortSignal | undefined): Attempt
 
 const safeUsernameCodePointsMax = 64;
 
-/** A username as it may be logged: no more than 64 code points, none of them invisible. */
+/** A username as it may be logged: at most 64 code points, and U+FFFD for invisible ones. */
 export function safeUsername(username: string): string {
   const points = Array.from(username.slice(0, 2 * safeUsernameCodePointsMax + 1));
   const text = points.slice(0, safeUsernameCodePointsMax).join("");

@@ -1,38 +1,38 @@
 /**
- * Bounds how many password hashes run and how many callers wait for one, fairly between client
- * networks: one must not take what all need. Depends on errors.
+ * Bounds how many password hashes run and how many callers wait for one. Client networks take
+ * turns, so that one cannot take all places. Depends on errors.
  */
 import { AuthError } from "../errors.js";
 
 export interface HashQueueOptions {
-  /** Most hashes that run at once, at least 1; read whenever one may start. */
+  /** The most hashes that run at once, at least 1. Called whenever one may start. */
   readonly concurrency: () => number;
-  /** Most callers that have entered and whose hash has not begun. */
+  /** The most callers that have entered and whose hash has not begun. */
   readonly waitingMax: number;
-  /** Milliseconds that only go forward. */
+  /** Milliseconds; never goes back. */
   readonly now: () => number;
 }
 
-/** A place in the queue: to be left whatever happens. */
+/** A caller's place in the queue. It must be left in every case. */
 export interface HashPlace {
-  /** Aborts when the caller goes, or with an `overloaded` when the place is given to another. */
+  /** Aborts when the caller is gone, or with `overloaded` when another network gets the place. */
   readonly signal: AbortSignal;
   /**
-   * Runs `work` when its turn comes, the networks taking turns.
+   * Runs `work` when the place has its turn; the networks take turns.
    *
-   * @throws the reason of `signal` if that aborts before: then `work` is never begun.
+   * @throws the reason of `signal` if that aborts before; `work` then never begins.
    */
   run<T>(work: () => Promise<T>): Promise<T>;
   leave(): void;
 }
 
-/** What is assumed of a hash until some have been measured. */
+/** The assumed time of a hash until some have been measured. */
 const firstHashMs = 50;
 const retryAfterSecondsMax = 60;
 
 export class HashQueue {
   readonly #options: HashQueueOptions;
-  /** The places that wait, by network, in the order in which the networks have their turn. */
+  /** The waiting places by network. The map's order is that of the networks' turns. */
   readonly #waiting = new Map<string, Place[]>();
   #waitingCount = 0;
   #running = 0;
@@ -43,11 +43,11 @@ export class HashQueue {
   }
 
   /**
-   * Takes a place for one hash, before anything else is done for the caller. In a full queue a
-   * network gives up its newest place to one that has fewer.
+   * Takes a place for one hash, before anything else is done for the caller. In a full queue the
+   * network with the most places gives up its newest one to a network that has at least two fewer.
    *
-   * @throws AuthError `overloaded`, at once, where no place is left.
-   * @throws the signal's reason where the caller is gone already.
+   * @throws AuthError `overloaded` at once, if no place can be freed.
+   * @throws the signal's reason if the caller is gone already.
    */
   enter(network: string, signal: AbortSignal | undefined): HashPlace {
     signal?.throwIfAborted();
@@ -60,12 +60,12 @@ export class HashQueue {
     return place;
   }
 
-  /** How many run and how many wait. */
+  /** How many hashes run and how many callers wait. */
   depth(): { readonly running: number; readonly waiting: number } {
     return { running: this.#running, waiting: this.#waitingCount };
   }
 
-  /** Begins what may run. For places alone, as are the next two. */
+  /** Starts the hashes that may run. Only for `Place`, as are `measure` and `remove`. */
   advance(): void {
     while (this.#running < this.#options.concurrency()) {
       const place = this.#nextReady();
@@ -107,7 +107,7 @@ export class HashQueue {
     return undefined;
   }
 
-  /** Makes room for one more of that network. @throws AuthError `overloaded` if none can be made. */
+  /** Makes room for one more place of this network. @throws AuthError `overloaded` if it cannot. */
   #makeRoom(network: string): void {
     if (this.#waitingCount < this.#options.waitingMax) return;
     const own = this.#waiting.get(network)?.length ?? 0;

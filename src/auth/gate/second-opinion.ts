@@ -1,31 +1,41 @@
-/** What the gate asks before it answers, where another server knows passwords too. Depends on auth's types. */
+/**
+ * A second check of the password by another server, which the gate asks before it answers. Depends
+ * on auth's types.
+ */
 import type { PasswordCredentials } from "../credentials.js";
 import type { User } from "../users.js";
 
-/** What our own check of a password has found. */
+/** The result of our own check of a password. */
 export interface OwnVerdict {
-  /** Whose name it is, as far as we know. */
+  /** The user with that name, if our store has one. */
   readonly user: User | undefined;
-  /** Whether the password fits the user's hash. */
+  /** Whether the password matches the user's hash. */
   readonly matches: boolean;
-  /** The network of the client. */
+  /** The client's network: an IPv4 address, or an IPv6 /64. */
   readonly network: string;
-  /** The way in which the password came. */
+  /** The surface that the password came by. */
   readonly surface: string;
-  /** Whether a wrong password may be asked about: not where only trust in the network let the attempt pass. */
+  /**
+   * Whether the other server may be asked about a wrong password. False if only trust in the
+   * network let the attempt pass.
+   */
   readonly mayAsk: boolean;
   /** Milliseconds since the attempt began. */
   readonly elapsedMs: number;
-  /** To be called where the credentials turn out to be wrong after `decide` has thrown: that counts too. */
+  /**
+   * Called if the credentials turn out to be wrong after `decide` has thrown; counts that failure
+   * too.
+   */
   readonly countLate: () => void;
 }
 
 export interface SecondOpinion {
   /**
-   * Whose the credentials are; undefined where they are refused. Asked after the throttle, for right and wrong
-   * passwords alike, and never aborted: what was asked must be counted.
+   * Returns the user whose credentials these are, or undefined to refuse them. The gate calls it
+   * after the throttle, for right and wrong passwords alike. It is never aborted: a guess that the
+   * other server has answered must be counted.
    *
-   * @throws AuthError `store_unavailable` where nobody can tell.
+   * @throws AuthError `store_unavailable` if neither server can tell.
    */
   decide(
     credentials: PasswordCredentials,
@@ -33,7 +43,7 @@ export interface SecondOpinion {
   ): User | undefined | Promise<User | undefined>;
 }
 
-/** Who may log in as far as we know. */
+/** The user who may log in by our own check alone. */
 export function acceptedAlone({ user, matches }: OwnVerdict): User | undefined {
   return matches && user?.disabled === false ? user : undefined;
 }

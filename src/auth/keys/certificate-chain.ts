@@ -1,24 +1,25 @@
 /**
- * The one certificate of a file whose key may have signed tokens. An authority that signed this
- * certificate must not become an issuer of tokens with it. Depends on its neighbour and node:crypto.
+ * Finds the one certificate of a file whose key may have signed tokens. The authority that issued
+ * this certificate must not become an issuer of tokens with it. Depends on its neighbour and
+ * node:crypto.
  */
 import type { X509Certificate } from "node:crypto";
 import { fail } from "./key-file-error.js";
 
 /**
- * The leaf of the chain that these certificates are, in whatever order.
+ * The leaf of the chain that these certificates form, in any order.
  *
- * @throws KeyFileError where they are not one chain.
+ * @throws KeyFileError if they are not one chain.
  */
 export function leafOf(certificates: readonly X509Certificate[]): X509Certificate {
   const leaf = certificates.find(
     (certificate) => !certificates.some((other) => hasIssued(certificate, other)),
   );
-  // One key may have several certificates: one was renewed, or two authorities signed it.
+  // One key may have several certificates: one was renewed, or two authorities signed the key.
   const chain = new Set(
     certificates.filter((certificate) => leaf && hasSameKey(certificate, leaf)),
   );
-  // A set visits what is added to it meanwhile, so this walks up to the root.
+  // Iterating a set visits members that are added meanwhile, so this walks up to the root.
   for (const member of chain) {
     for (const certificate of certificates) {
       if (hasIssued(certificate, member)) chain.add(certificate);

@@ -1,9 +1,11 @@
 /**
- * What a change of the key ring is called in the audit log and in metrics. Depends on the ring.
+ * Names each change of the key ring for the audit log and the metrics. Depends on the ring.
  */
 import { isRevoked, type Ring } from "./ring.js";
 
-/** What happened to a key, told once by the replica that did it, and by every one that sees it. */
+/**
+ * A change of a key. The replica that made it reports it once, as does every replica that sees it.
+ */
 export interface KeyChange {
   readonly type:
     | "key_generated"
@@ -14,7 +16,7 @@ export interface KeyChange {
     | "key_revoked"
     | "key_imported";
   readonly kid: string;
-  /** Another process did it: a replica, or an operator's command. */
+  /** Another process made the change: a replica, or an operator's command. */
   readonly elsewhere?: true;
 }
 
@@ -23,11 +25,11 @@ export type KeyEvent =
   | { readonly type: "keys_resealed" }
   /** This replica cannot open a key that another one published: their encryption keys differ. */
   | { readonly type: "key_unreadable"; readonly kid: string; readonly error: unknown }
-  /** The first of a row of failures, and its end. */
+  /** The first failure of a series, and the end of the series. */
   | { readonly type: "refresh_failed"; readonly error: unknown }
   | { readonly type: "refresh_recovered" };
 
-/** The events of one change, in the order in which they should be told. */
+/** The events of one change, in the order in which to report them. */
 export function keyEvents(before: Ring, after: Ring): KeyChange[] {
   const stateBefore = new Map(before.keys.map((key) => [key.kid, key.state]));
   const kidsAfter = new Set(after.keys.map((key) => key.kid));

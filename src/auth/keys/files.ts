@@ -1,7 +1,7 @@
 /**
- * Key files as operators have them: PEM, DER, JWK and JWKS, from whatever tool. Depends on its neighbours
- * and node:crypto, since jose reads neither DER nor PKCS#1; reads no file itself. No message ever holds
- * any of the file's text.
+ * Reads key files in all common formats: PEM, DER, JWK and JWKS. Depends on its neighbours and
+ * node:crypto, since jose reads neither DER nor PKCS#1. Takes bytes, opens no file. No message
+ * quotes any of the file's text.
  */
 import {
   createPrivateKey,
@@ -23,15 +23,15 @@ import {
 import { attempt, fail, KeyFileError } from "./key-file-error.js";
 import { rsaKeyFaults, toRsaKey, toRsaPrivateKey, type RsaKey, type RsaPrivateKey } from "./rsa.js";
 
-/** A public key of an old server. `kid` is the file's own where it names one. */
+/** A public key of an old server. `kid` is the one in the file, if there is one. */
 export interface TrustedRsaKey extends RsaKey {
-  /** The only `iss` whose tokens it may have signed: the member `iss` of its JWK. */
+  /** Tokens by this key must have this `iss`: the member `iss` of its JWK. */
   readonly issuer?: string;
 }
 
 /**
- * A private RSA key: PKCS#8 or PKCS#1 in PEM or DER, or a JWK, whose `kid` it keeps. Where a PEM file
- * also has certificates, one of them must be the key's.
+ * Reads a private RSA key: PKCS#8 or PKCS#1 in PEM or DER, or a JWK, whose `kid` it keeps. If a PEM
+ * file also has certificates, one of them must belong to the key.
  *
  * @throws KeyFileError
  */
@@ -59,9 +59,9 @@ async function findPrivateKey(bytes: Uint8Array, blocks: readonly PemBlock[]): P
 }
 
 /**
- * Public RSA keys: PEM with any number of SPKI or PKCS#1 keys and one chain of certificates, of which
- * the leaf's key counts; one key or certificate as DER; or a JWK or JWKS, whose keys for other
- * algorithms and uses are passed over.
+ * Reads public RSA keys. PEM: any number of SPKI or PKCS#1 keys, and one chain of certificates, of
+ * which only the leaf's key is taken. DER: one key or certificate. JWK or JWKS: keys for other
+ * algorithms and uses are skipped.
  *
  * @throws KeyFileError with the faults of all keys
  */
@@ -87,7 +87,7 @@ async function findPublicKeys(bytes: Uint8Array): Promise<NamedKey[]> {
   return publicKeysOf(jwks);
 }
 
-/** A file of either kind, by whether a private key is in it. @throws KeyFileError */
+/** Reads a file with a private key, or else with public ones. @throws KeyFileError */
 export async function loadAnyKeys(
   bytes: Uint8Array,
 ): Promise<{ signing: RsaPrivateKey } | { trusted: TrustedRsaKey[] }> {
@@ -97,14 +97,14 @@ export async function loadAnyKeys(
 }
 
 function hasPrivateKey(bytes: Uint8Array): boolean {
-  // A key store may hold either; a private key is what it is kept for.
+  // A key store may hold either kind; most are kept for a private key.
   if (foreignFault(bytes, "private")) return true;
   const blocks = pemBlocks(bytes);
   if (blocks.length > 0) return blocks.some(isPrivatePem);
   return parseJwks(bytes)?.some(isPrivateJwk) ?? parsePrivateDer(bytes) !== undefined;
 }
 
-/** What to warn about where the file of a private key has these permissions. */
+/** What to warn about if the file of a private key has these permissions. */
 export function keyFileWarning(stat: { readonly mode: number }): string | undefined {
   const others = stat.mode & 0o007;
   return others === 0
@@ -182,7 +182,7 @@ function publicKeyOfDer(bytes: Uint8Array): KeyObject {
   return parsePublicDer(bytes) ?? fail("this is no public key, certificate or JWKS");
 }
 
-/** Certificates are one chain, whose leaf alone is a key. */
+/** Certificates form one chain, of which only the leaf gives a key. */
 function publicKeysOfPem(blocks: readonly PemBlock[]): KeyObject[] {
   if (blocks.some(isPrivatePem)) fail(needsPublic);
   const certificates = blocks.filter(isCertificate).map(certificateOf);

@@ -1,12 +1,12 @@
 /**
- * Key files of other worlds: what they are called, and the command that makes one that is read.
- * Depends on nothing.
+ * Names key files in formats that are not read, with the command that converts each. Depends on
+ * nothing.
  */
 
 interface ForeignFormat {
   readonly name: string;
   readonly matches: (bytes: Buffer) => boolean;
-  /** The command that takes the private key, or the public one, out of `FILE`. */
+  /** The commands that take the private key, or the public one, out of `FILE`. */
   readonly toPrivate?: string;
   readonly toPublic: string;
 }
@@ -57,7 +57,9 @@ const formats: readonly ForeignFormat[] = [
   },
 ];
 
-/** A fault that names the file's format and the way out; undefined where it is none of these. */
+/**
+ * A fault that names the file's format and the command that converts it; undefined for other files.
+ */
 export function foreignFault(bytes: Uint8Array, wanted: "private" | "public"): string | undefined {
   const format = formats.find(({ matches }) => matches(Buffer.from(bytes)));
   const command = wanted === "private" ? format?.toPrivate : format?.toPublic;

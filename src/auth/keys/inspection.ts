@@ -1,4 +1,4 @@
-/** What can be said of the stored signing keys without touching them. Depends on its neighbours. */
+/** Checks the stored signing keys without changing them. Depends on its neighbours. */
 import { signingKeyOf, type Ring } from "./ring.js";
 import { createKeySealer, KeyEncryptionError, unsealedWarning } from "./sealing.js";
 
@@ -10,7 +10,7 @@ export interface KeyVerdict {
 
 const dayMs = 86_400_000;
 
-/** @param document as the store has it, undefined where it has none. */
+/** @param document the stored key ring; undefined if there is none. */
 export function inspectKeys(
   document: string | undefined,
   encryptionKeys: readonly Uint8Array[],

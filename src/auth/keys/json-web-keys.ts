@@ -8,12 +8,12 @@ type Jwk = Readonly<Record<string, unknown>>;
 
 export interface NamedKey {
   readonly key: KeyObject;
-  /** The file's own, where it names one. */
+  /** The one in the file, if there is one. */
   readonly kid?: string;
   readonly issuer?: string;
 }
 
-/** The members of a JWKS, or the one JWK; undefined where the file is not JSON. */
+/** The members of a JWKS, or a single JWK; undefined if the file is not JSON. */
 export function parseJwks(bytes: Uint8Array): readonly unknown[] | undefined {
   const json = attempt(() => JSON.parse(new TextDecoder().decode(bytes)) as unknown);
   if (typeof json !== "object" || json === null) return undefined;
@@ -25,14 +25,14 @@ export function parseJwks(bytes: Uint8Array): readonly unknown[] | undefined {
 export const isPrivateJwk = (jwk: unknown): jwk is Jwk =>
   typeof jwk === "object" && jwk !== null && "d" in jwk;
 
-/** The keys that can verify RS256. @throws KeyFileError where there is none. */
+/** The keys that can verify RS256. @throws KeyFileError if there is none. */
 export async function publicKeysOf(jwks: readonly unknown[]): Promise<NamedKey[]> {
   const usable = jwks.filter(isRs256Jwk);
   if (usable.length === 0) fail("the JWKS has no RSA key that could verify RS256");
   return Promise.all(usable.map(importKey));
 }
 
-/** The one private key. @throws KeyFileError */
+/** The only private key. @throws KeyFileError if there is none, or more than one. */
 export async function privateKeyOf(jwks: readonly unknown[]): Promise<NamedKey> {
   const [jwk, second] = jwks.filter(isPrivateJwk);
   if (!jwk) fail("a private key is needed, and there are only public ones");
@@ -41,7 +41,7 @@ export async function privateKeyOf(jwks: readonly unknown[]): Promise<NamedKey> 
   return importKey("p" in jwk ? jwk : withPrimes(jwk));
 }
 
-/** RFC 7517 section 5: keys of other types and for other ends are passed over. */
+/** RFC 7517 section 5: keys of other types and for other uses are skipped. */
 function isRs256Jwk(jwk: unknown): jwk is Jwk {
   if (typeof jwk !== "object" || jwk === null) return false;
   const { kty, use = "sig", alg = "RS256", key_ops: operations = ["verify"] } = jwk as Jwk;
@@ -50,8 +50,8 @@ function isRs256Jwk(jwk: unknown): jwk is Jwk {
 }
 
 /**
- * The key with the members that RFC 7518 section 6.3.2 lets a file leave out: the primes, found from the
- * exponents as in NIST SP 800-56B appendix C.
+ * Adds what RFC 7518 section 6.3.2 lets a file leave out: the primes, found from the exponents as
+ * in NIST SP 800-56B appendix C, and the values that follow from them.
  */
 function withPrimes(jwk: Jwk): Jwk {
   const [n, e, d] = ["n", "e", "d"].map((name) => toInteger(jwk[name])) as [bigint, bigint, bigint];
@@ -65,7 +65,7 @@ function withPrimes(jwk: Jwk): Jwk {
 function primeOf(n: bigint, multiple: bigint): bigint {
   let odd = multiple;
   while (odd > 0n && odd % 2n === 0n) odd /= 2n;
-  // Each base finds a factor of a sound key with a chance of one half.
+  // Each base finds a factor of a sound key with probability one half.
   for (let base = 2n; base < 100n && n > 1n && odd > 0n; base++) {
     let root = power(base, odd, n);
     for (let exponent = odd; exponent < multiple; exponent *= 2n) {

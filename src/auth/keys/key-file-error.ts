@@ -1,6 +1,8 @@
-/** What is wrong with a key file. Depends on nothing. */
+/** The error of a faulty key file. Depends on nothing. */
 
-/** The caller knows the file's name; `FILE` stands for it. For the operator: exit code 78. */
+/**
+ * Messages say `FILE`, since only the caller knows the file's name. For operators: exit code 78.
+ */
 export class KeyFileError extends Error {
   override readonly name = "KeyFileError";
   constructor(readonly faults: readonly string[]) {
@@ -12,7 +14,7 @@ export function fail(fault: string): never {
   throw new KeyFileError([fault]);
 }
 
-/** What `parse` gives, or undefined where the bytes are not of its form. */
+/** The result of `parse`, or undefined if it throws. */
 export function attempt<T>(parse: () => T): T | undefined {
   try {
     return parse();

@@ -1,6 +1,6 @@
 /**
- * The keys as the request path sees them, and the port to the store that keeps the managed ones.
- * Depends on node:crypto.
+ * The keys as requests use them, and the port to the store that keeps the managed ones. Depends on
+ * node:crypto.
  */
 import type { KeyObject } from "node:crypto";
 
@@ -14,23 +14,28 @@ export interface SigningKey {
 export interface VerificationKey {
   readonly kid: string;
   readonly publicKey: KeyObject;
-  /** Brought as a file, so perhaps an old server's: its tokens may lack what ours have. */
+  /** Came as a file, so perhaps from an old server, whose tokens may lack claims that ours have. */
   readonly legacy: boolean;
-  /** Where set, the `iss` that a token by this key must have, instead of ours. */
+  /** If set, tokens by this key must have this `iss` instead of ours. */
   readonly issuer?: string;
 }
 
-/** The keys as the request path sees them: from memory, unless what is there is too old to answer. */
+/** The keys as requests use them: from memory, unless what is there is too old. */
 export interface KeySet {
   /**
-   * The key to sign with, to be used at once: it may be retired a second later.
+   * The key to sign with. Use it at once: it may be retired a second later.
    *
-   * @throws AuthError `store_unavailable` while it cannot be told which key signs.
+   * @throws AuthError `store_unavailable` while it is not known which key signs; `internal` if the
+   *   key of `SIGNING_KEY_FILE` is revoked.
    */
   signingKey(): Promise<SigningKey>;
-  /** The keys that may have signed a token: those of that `kid`, or without one every legacy key. */
+  /**
+   * The keys that may have signed a token: those with that `kid`; without one, every legacy key.
+   */
   verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]>;
-  /** The public key set (RFC 7517), the last known one while the store is down; undefined before. */
+  /**
+   * The public key set (RFC 7517). While the store is down, the last one known; undefined before.
+   */
   published(): Promise<PublishedKeySet | undefined>;
 }
 
@@ -41,21 +46,23 @@ export interface PublishedKeySet {
   readonly etag: string;
   /** How long a verifier may cache it (`max-age`). */
   readonly maxAgeSeconds: number;
-  /** For how long after that it may be used while we do not answer (RFC 5861 section 4). */
+  /** How long after that a verifier may use it while we do not answer (RFC 5861 section 4). */
   readonly staleIfErrorSeconds: number;
 }
 
 /**
- * Where the managed keys are kept: one small JSON document, read whole and written whole by
+ * The store of the managed keys: one small JSON document, read whole and written whole by
  * compare-and-set, so that every change of state is decided once for all replicas.
  */
 export interface KeyStore {
-  /** What is stored and the version to hand to `save`; version 0 and undefined where nothing is. */
+  /**
+   * The stored document, and the version to pass to `save`; 0 and undefined if nothing is stored.
+   */
   load(): Promise<{ readonly version: number; readonly document: string | undefined }>;
   /**
-   * Writes the document as version `expectedVersion + 1`, only if `expectedVersion` is what is
-   * stored. False, and nothing written, if not. A call that throws `store_unavailable` may have
-   * written; a store that can find out whether it has does so first.
+   * Writes the document as version `expectedVersion + 1` if `expectedVersion` is what is stored;
+   * otherwise writes nothing and returns false. A call that throws `store_unavailable` may have
+   * written; a store that can find out does so first.
    */
   save(document: string, expectedVersion: number): Promise<boolean>;
 }

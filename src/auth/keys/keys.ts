@@ -1,6 +1,6 @@
 /**
- * The façade of the keys that sign and verify tokens: nothing outside this folder imports another of
- * its files. Depends on its neighbours.
+ * The façade of the keys that sign and verify tokens: other folders import only this file. Depends
+ * on its neighbours.
  */
 export type { KeyChange, KeyEvent } from "./events.js";
 export {

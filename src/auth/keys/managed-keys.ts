@@ -1,6 +1,6 @@
 /**
  * The keys of one replica: the key set that it signs and verifies with, the transitions of the
- * managed keys that it carries out, and what an operator may do to them. Depends on its neighbours
+ * managed keys that it carries out, and the operator's commands on them. Depends on its neighbours
  * in auth and node:crypto.
  */
 import { createPrivateKey, type KeyObject } from "node:crypto";
@@ -46,12 +46,12 @@ export interface ManagedKeysOptions {
   readonly clock: KeyClock;
   /** `KEY_ROTATION_INTERVAL`. */
   readonly intervalSeconds: number;
-  /** How long a token may be accepted: `TOKEN_TTL` and `TOKEN_LEEWAY`. */
+  /** How long a token may be accepted: `TOKEN_TTL` plus `TOKEN_LEEWAY`. */
   readonly tokenSeconds: number;
-  /** 32 bytes each, the one to seal with first; empty to store private keys in the clear. */
+  /** 32 bytes each. The first one seals; empty to store private keys in the clear. */
   readonly encryptionKeys: readonly Uint8Array[];
   readonly generateKey: () => Promise<RsaPrivateKey>;
-  /** The key of `SIGNING_KEY_FILE`: it signs, and the managed keys run out. */
+  /** The key of `SIGNING_KEY_FILE`. It signs, and the managed keys run out. */
   readonly signingFileKey?: RsaPrivateKey | undefined;
   /** The keys of `TRUSTED_KEYS_FILE`. */
   readonly trustedFileKeys?: readonly TrustedRsaKey[];
@@ -59,14 +59,14 @@ export interface ManagedKeysOptions {
 }
 
 /**
- * Which key signs, and what verifiers make of a change at once as long as they keep to the key set's
+ * Which key signs after a change, and what verifiers do meanwhile if they keep to the key set's
  * `max-age`. Many libraries do not: docs/verifiers.md.
  */
 export interface SigningChange {
   readonly signingKid: string | undefined;
-  /** For how long they may hold a key set without it, and refuse its tokens. */
+  /** How long verifiers may hold a key set without the new key, and refuse its tokens. */
   readonly unknownForSeconds: number;
-  /** For how long they may hold a key set with what was revoked, and accept its tokens. */
+  /** How long verifiers may hold a key set with the revoked key, and accept its tokens. */
   readonly acceptedForSeconds: number;
 }
 
@@ -75,7 +75,7 @@ export type KeyImportRequest =
       readonly key: RsaPrivateKey;
       /** Whether it signs, as soon as every verifier can know it. */
       readonly sign: boolean;
-      /** How long its tokens are accepted where it does not sign; absent: until it is revoked. */
+      /** How long its tokens are accepted if it does not sign; absent: until it is revoked. */
       readonly keepSeconds?: number;
     }
   | { readonly trusted: TrustedRsaKey };
@@ -90,7 +90,7 @@ export class ManagedKeys implements KeySet {
   #privateKeys: ReadonlyMap<string, KeyObject> = new Map();
   #verificationKeys: readonly VerificationKey[] = [];
   #document: Pick<PublishedKeySet, "body" | "etag"> | undefined;
-  /** Generated and not yet in the ring; kept where another replica's was taken. */
+  /** Generated and not yet in the ring. Kept if another replica's key was taken. */
   #spare: NewKey | undefined;
   #resealed = false;
   #failing = false;
@@ -141,7 +141,8 @@ export class ManagedKeys implements KeySet {
     await this.#replica.tryFreshen();
     if (!this.#document) return undefined;
     const schedule = scheduleOf(this.#policy);
-    // What this replica has not heard of cannot sign before a cache of the view it had has run out.
+    // A key that this replica has not seen signs only after the caches of the replica's view have
+    // run out. So the cache time shrinks with the age of that view.
     const lateSeconds = Math.max(0, this.#replica.ageMs - freshnessMs) / 1000;
     const seconds = Math.max(0, (this.#replica.ring?.cacheSeconds ?? 0) - lateSeconds);
     const maxAgeSeconds = Math.floor(Math.min(schedule.maxAgeSeconds, seconds));
@@ -153,16 +154,16 @@ export class ManagedKeys implements KeySet {
   }
 
   /**
-   * Loads the ring and carries out what is due. Once before the first request, then by `start`.
+   * Loads the ring and carries out what is due. Called before the first request, then by `start`.
    *
-   * @throws AuthError `store_unavailable`; for the operator KeyEncryptionError and KeyRingError.
+   * @throws AuthError `store_unavailable`; for operators KeyEncryptionError and KeyRingError.
    */
   refresh(): Promise<void> {
     this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
     return this.#refreshing;
   }
 
-  /** Refreshes at that interval, well within a second so that no request waits for the store. */
+  /** Refreshes at this interval, well within a second so that no request waits for the store. */
   start(intervalMs = 500): void {
     this.#polling = true;
     this.#timer = setTimeout(() => {
@@ -180,7 +181,7 @@ export class ManagedKeys implements KeySet {
     await this.#refreshing?.catch(() => undefined);
   }
 
-  /** The keys by state, and when the next of them enters another one; from memory. */
+  /** From memory: how many keys have each state, and when the next of them changes its state. */
   status(): { keys: Record<RingKeyState, number>; secondsUntilNextStep: number | undefined } {
     const keys = { published: 0, signing: 0, retired: 0, trusted: 0 };
     const ring = this.#replica.ring;
@@ -195,26 +196,26 @@ export class ManagedKeys implements KeySet {
     return { keys, secondsUntilNextStep };
   }
 
-  /** The keys that were revoked while a token of theirs may still last; from memory. */
+  /** From memory: the revoked keys, for as long as their tokens could still be valid. */
   revokedKeyIds(): readonly string[] {
     const { tokenSeconds, clock } = this.#options;
     const since = clock.now() - tokenSeconds * 1000;
     return (this.#replica.ring?.revoked ?? []).flatMap(({ kid, at }) => (at > since ? kid : []));
   }
 
-  /** As `list` knew it last: from memory, and empty before the store has answered. */
+  /** From memory: the last known `list`; empty before the store has answered. */
   known(): KeyListing[] {
     const { ring } = this.#replica;
     return ring === undefined ? [] : listingOf(ring, this.#files, this.#policy);
   }
 
-  /** Every key, from files too, and those that were revoked. */
+  /** Every key, also those of files and revoked ones. */
   async list(): Promise<KeyListing[]> {
     return listingOf(await this.#replica.load(), this.#files, this.#policy);
   }
 
   /**
-   * Has the next key sign as soon as every verifier can know it; `at` says when.
+   * Makes the next key sign as soon as every verifier can know it; `at` says when.
    *
    * @throws KeyOperationError `key_file_signs`
    */
@@ -234,7 +235,7 @@ export class ManagedKeys implements KeySet {
     };
   }
 
-  /** Has the next key sign at once. @throws KeyOperationError `key_file_signs` */
+  /** Makes the next key sign at once. @throws KeyOperationError `key_file_signs` */
   async rotateNow(): Promise<SigningChange> {
     this.#refuseWithKeyFile();
     const spare = await this.#fillSpare();
@@ -242,8 +243,8 @@ export class ManagedKeys implements KeySet {
   }
 
   /**
-   * Has no replica accept that key or sign with it any more, a second later. Where it signed, the
-   * next one does at once.
+   * Revokes a key: a second later no replica accepts it or signs with it. If it was the signing
+   * key, the next one signs at once.
    *
    * @throws KeyOperationError `unknown_key`
    */
@@ -293,7 +294,8 @@ export class ManagedKeys implements KeySet {
     const ring = await this.#replica.load();
     const due = nextRing(ring, this.#options.clock.now(), this.#policy);
     if (wantsKey(due ?? ring, this.#policy)) await this.#fillSpare();
-    // Once a process: while encryption keys are exchanged, replicas differ on which is the new one.
+    // Once per process: while encryption keys are exchanged, replicas differ on which is the new
+    // one.
     if (!this.#resealed && this.#policy.rotates) await this.#reseal();
     await this.#change((ring, now) => nextRing(ring, now, this.#policy, this.#spare));
   }
@@ -374,7 +376,7 @@ export class ManagedKeys implements KeySet {
       this.#emit({ ...event, elsewhere: true });
   }
 
-  /** Keys that were opened before need no opening, whatever they are sealed with by now. */
+  /** Keys that are open already are not opened again, whatever they are sealed with now. */
   #open(ring: Ring): Map<string, KeyObject> {
     const opened = new Map<string, KeyObject>();
     if (!this.#policy.rotates) return opened;
@@ -397,7 +399,8 @@ export class ManagedKeys implements KeySet {
 
   #index(ring: Ring | undefined): void {
     this.#verificationKeys = verificationKeysOf(ring, this.#files);
-    // A set without the key that is about to sign would be cached, so until there is one, none is.
+    // A set without the key that signs next would be cached, so none is published before a key
+    // signs.
     const signing = this.#files.signing ?? (ring && signingKeyOf(ring));
     this.#document = signing && publishedDocumentOf(ring, this.#files);
   }
@@ -405,7 +408,8 @@ export class ManagedKeys implements KeySet {
   #signingKey(): SigningKey | undefined {
     const key = this.#replica.ring && signingKeyOf(this.#replica.ring);
     const privateKey = key && this.#privateKeys.get(key.kid);
-    // The ring must say how long our tokens live before one is signed, or the key leaves too early.
+    // The ring must state how long our tokens live before one is signed, or the key leaves too
+    // early.
     if (!privateKey || key.tokenSeconds < this.#policy.tokenSeconds) return undefined;
     return { kid: key.kid, privateKey };
   }

@@ -13,7 +13,10 @@ export interface KeyClock {
   monotonic(): number;
 }
 
-/** What is stored is no key ring of ours. For the operator: exit code 78; nothing was overwritten. */
+/**
+ * The stored document is no key ring that we can read; it was not overwritten. For operators: exit
+ * code 78.
+ */
 export class KeyRingError extends Error {
   override readonly name = "KeyRingError";
 }
@@ -21,12 +24,12 @@ export class KeyRingError extends Error {
 export interface RingReplicaOptions {
   readonly store: KeyStore;
   readonly clock: KeyClock;
-  /** What an empty store stands for. */
+  /** The ring of an empty store. */
   readonly empty: Ring;
   readonly intervalMs: number;
   /**
-   * Sees every ring that was not the last one, and that one where another process changed it; what it
-   * throws, `load` rejects with.
+   * Called with every new ring, and with the one before if another process made the change. `load`
+   * rejects with what this throws.
    */
   readonly onRing: (ring: Ring, changedElsewhere: Ring | undefined) => void;
 }
@@ -40,14 +43,14 @@ interface View {
   readonly ring: Ring;
   readonly document: string | undefined;
   readonly version: number;
-  /** When the question was asked; the answer may have changed since. */
+  /** When the read began; the store may have changed since. */
   readonly askedAt: Instant;
 }
 
 const attemptsMax = 50;
 /**
- * After a failure, for so long nobody waits for the store who can do without. Longer than a store's
- * deadline and the pause between two polls together.
+ * For this long after a failed load, callers that accept an older view skip the store. Longer than
+ * a store's deadline plus the pause between two polls.
  */
 const outageMs = 10_000;
 
@@ -61,9 +64,11 @@ export class RingReplica {
   #failedAt: Instant | undefined;
   #steadySince: Instant | undefined;
   #loading: Promise<View> | undefined;
-  /** What this replica wrote last; a load may see it before the answer to the write is there. */
+  /**
+   * The document of this replica's last write. A load may return it before the write is confirmed.
+   */
   #written: string | undefined;
-  /** When the answer to its last write came, by the monotonic clock. */
+  /** When its last write was confirmed, by the monotonic clock. */
   #wroteAt = -Infinity;
 
   constructor(options: RingReplicaOptions) {
@@ -78,14 +83,15 @@ export class RingReplica {
     return this.#view?.ring;
   }
 
-  /** How old the view is; infinite before the first. */
+  /** The view's age; infinite before the first load. */
   get ageMs(): number {
     return this.#view ? this.#since(this.#view.askedAt) : Infinity;
   }
 
   /**
-   * False at first and when the store was out of reach for long: after an outage the others need time
-   * to see a key that was published just before it, so the first one back must not have it sign.
+   * False at first, and after a long outage of the store: a key may have been published just before
+   * it, and the other replicas need time to see that key. So the first replica that is back must
+   * not make it sign yet.
    */
   get steady(): boolean {
     return this.#steadySince !== undefined && this.#since(this.#steadySince) >= this.#holdMs;
@@ -97,8 +103,9 @@ export class RingReplica {
   }
 
   /**
-   * Loads where the view is older, and says whether it is young enough then: a load may take long too.
-   * No promise where nothing is to be loaded, as for nearly every request.
+   * Loads if the view is older, and tells whether it is young enough afterwards, since a load may
+   * take long. Returns no promise when nothing has to be loaded, which is nearly always: a promise
+   * costs the hot path a microtask.
    */
   freshen(ageMsMax = freshnessMs): true | Promise<boolean> {
     return this.ageMs <= ageMsMax || this.#freshen(ageMsMax);
@@ -109,7 +116,9 @@ export class RingReplica {
     return this.ageMs <= ageMsMax;
   }
 
-  /** The same for those who take an older view rather than wait for a store that is down. */
+  /**
+   * Like `freshen`, for callers that take an older view rather than wait for a store that is down.
+   */
   tryFreshen(ageMsMax = freshnessMs): Promise<boolean> | undefined {
     if (this.#failedAt && this.#since(this.#failedAt) < outageMs) return undefined;
     const fresh = this.freshen(ageMsMax);
@@ -117,9 +126,10 @@ export class RingReplica {
   }
 
   /**
-   * Reads, decides and writes until nobody was faster. Undefined where the decision was to leave it.
+   * Reads, decides and writes, again and again until no other process wrote in between. Undefined
+   * if `decide` changes nothing.
    *
-   * @throws AuthError `store_unavailable`, and then it may have been written.
+   * @throws AuthError `store_unavailable`; the change may be written all the same.
    */
   async change(
     decide: (ring: Ring, now: number) => Ring | undefined,
@@ -145,7 +155,7 @@ export class RingReplica {
     try {
       return await this.#store.save(document, version);
     } catch (error) {
-      // If it was written after all, a later load tells of it as of another replica's write.
+      // If it was written after all, a later load reports it as another replica's change.
       this.#written = undefined;
       throw error;
     }
@@ -175,8 +185,9 @@ export class RingReplica {
   }
 
   /**
-   * Whether an answer is older than what this replica has. A version alone does not tell: a store may
-   * have been set back to a backup. But one that was under way while this replica wrote may be older.
+   * Whether an answer is older than the current view. Its version alone does not tell, since a
+   * store may have been reset to a backup. But a lower version is older if its read began before
+   * this replica's last write was confirmed.
    */
   #isOutdated({ askedAt, version }: View): boolean {
     const last = this.#view;
@@ -197,7 +208,7 @@ export class RingReplica {
     return { wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
   }
 
-  /** The larger of the two: the one clock may be set back, the other stop while a machine sleeps. */
+  /** The larger of the two: one clock may be set back, the other stops while the machine sleeps. */
   #since(instant: Instant): number {
     const { wall, monotonic } = this.#instant();
     return Math.max(wall - instant.wall, monotonic - instant.monotonic);

@@ -1,14 +1,15 @@
 /**
- * The life of the managed keys as a pure state machine over one small document, the key ring:
- * published, signing, retired, gone; revoked from anywhere. Depends on nothing.
+ * The life of the managed keys, as a pure state machine over one small document, the key ring. A
+ * key is published, signs, is retired and leaves; it may be revoked in any state. Depends on
+ * nothing.
  *
  * Two promises hold between any two replicas whose clocks are wrong by no more than the schedule's
- * clock error, whatever was cached in between:
+ * clock error, whatever was cached meanwhile:
  *
  * - A key signs only when every cache of a key set without it has run out (`readyAt`).
  * - A key leaves the set only when every token that it signed has expired (`removeAt`).
  *
- * To keep the first one cheap, the next key is published as soon as the present one starts to sign.
+ * The first promise costs a wait, so the next key is published as soon as the present one signs.
  */
 
 /** Times in a ring are milliseconds since the epoch, by the clock of the replica that wrote them. */
@@ -21,17 +22,17 @@ interface RsaPublicKey {
 }
 
 interface RingKeyBase extends RsaPublicKey {
-  /** When it entered its state. */
+  /** When the key entered its state. */
   readonly since: number;
-  /** Brought along from an old server, whose tokens may lack what ours have. */
+  /** Imported from an old server, whose tokens may lack claims that ours have. */
   readonly imported?: true;
 }
 
 interface PublishedKey extends RingKeyBase {
   readonly state: "published";
-  /** When every verifier knows it. */
+  /** When every verifier knows the key. */
   readonly readyAt: number;
-  /** As the sealing wrote it. */
+  /** Sealed; see sealing.ts. */
   readonly privateKey: string;
 }
 
@@ -39,15 +40,15 @@ interface CurrentKey extends RingKeyBase {
   readonly state: "signing";
   readonly readyAt: number;
   readonly privateKey: string;
-  /** The longest that a token signed with it may be accepted. */
+  /** The longest time for which a token that it signed may be accepted. */
   readonly tokenSeconds: number;
 }
 
-/** Still published, without its private part. */
+/** Still published; its private part is gone. */
 interface RetiredKey extends RingKeyBase {
   readonly state: "retired";
   readonly readyAt: number;
-  /** When its last token has expired everywhere; absent where only the operator knows. */
+  /** When its last token has expired everywhere; absent if only the operator knows. */
   readonly removeAt?: number;
 }
 
@@ -62,12 +63,12 @@ export type RingKeyState = RingKey["state"];
 
 export interface Ring {
   readonly format: 1;
-  /** The longest that a replica may let a key set be cached, stale use included. */
+  /** The longest time for which a replica may let a key set be cached, stale use included. */
   readonly cacheSeconds: number;
   /** Rotate as soon as the next key is ready. */
   readonly rotateRequested: boolean;
   readonly keys: readonly RingKey[];
-  /** Never accepted again, from whatever source and under whatever id. */
+  /** Never accepted again, from any source and under any id. */
   readonly revoked: readonly RevokedKey[];
 }
 
@@ -79,10 +80,10 @@ export interface RevokedKey {
   readonly at: number;
 }
 
-/** What tells that two keys are one: the id, or the modulus under another id. */
+/** Two keys are the same if their ids match, or their moduli. */
 export type KeyIdentity = Pick<RsaPublicKey, "kid" | "n">;
 
-/** A key that is in no ring yet. */
+/** A key that is not in the ring yet. */
 export interface NewKey extends RsaPublicKey {
   readonly privateKey: string;
 }
@@ -92,16 +93,16 @@ export interface RotationPolicy {
   readonly intervalSeconds: number;
   /** How long a token may be accepted: its lifetime and the leeway. */
   readonly tokenSeconds: number;
-  /** False where a key file signs: then the managed keys only run out. */
+  /** False if a key file signs: the managed keys then only run out. */
   readonly rotates: boolean;
-  /** True while no rotation may be carried out, though all that prepares it may. */
+  /** True while no rotation may be carried out; all that prepares one still may. */
   readonly holds: boolean;
 }
 
 export type KeyOperationErrorCode =
   "unknown_key" | "already_known" | "kid_taken" | "key_revoked" | "key_file_signs";
 
-/** An operator asked for what cannot be done to that key. */
+/** An operator asked for something that cannot be done to this key. */
 export class KeyOperationError extends Error {
   override readonly name = "KeyOperationError";
   constructor(
@@ -113,15 +114,16 @@ export class KeyOperationError extends Error {
 }
 
 /**
- * How old what a replica last loaded may be when it signs: after that it must load again. So a key
- * may sign for this long after it was retired or revoked, by replicas that have not noticed.
+ * A replica signs only with a view that is younger than this; otherwise it loads first. So a
+ * replica that has not noticed may sign with a key for this long after its retirement or
+ * revocation.
  */
 export const freshnessMs = 1000;
 
 /**
- * The times that follow from the interval, as a quarter of it or less so that they fit into it.
- * `clockErrorSeconds` forgives a clock set back an hour on top of two clocks 90 s apart each way, in
- * full from intervals of 4.2 hours on, and the 90 s from 12 minutes on.
+ * The times that follow from the interval. Each is at most a quarter of it, so that they fit.
+ * `clockErrorSeconds` forgives a clock that is set back by an hour, on top of 90 s of error of each
+ * of two clocks: in full from intervals of 4.2 hours on, the 90 s from 12 minutes on.
  */
 export function scheduleOf({ intervalSeconds }: Pick<RotationPolicy, "intervalSeconds">) {
   const quarter = intervalSeconds / 4;
@@ -135,7 +137,7 @@ export function scheduleOf({ intervalSeconds }: Pick<RotationPolicy, "intervalSe
   };
 }
 
-/** The ring of a store in which nothing is yet. */
+/** The ring of an empty store. */
 export function emptyRing(policy: Pick<RotationPolicy, "intervalSeconds">): Ring {
   const { cacheSeconds } = scheduleOf(policy);
   return { format: 1, cacheSeconds, rotateRequested: false, keys: [], revoked: [] };
@@ -149,13 +151,13 @@ export const isPublished = (key: RingKey) => key.state !== "trusted";
 export const isRevoked = (ring: Ring | undefined, { kid, n }: KeyIdentity) =>
   ring?.revoked.some((key) => key.kid === kid || key.n === n) ?? false;
 
-/** Whether a key should be generated and handed to {@link nextRing}. */
+/** Whether {@link nextRing} needs a newly generated key. */
 export const wantsKey = (ring: Ring, policy: RotationPolicy) =>
   policy.rotates && nextKeyOf(ring) === undefined;
 
 /**
- * The ring after every transition that is due at `now`, or undefined where none is. A `spare` is
- * taken up where {@link wantsKey} says so.
+ * The ring after every transition that is due at `now`; undefined if none is. Adds `spare` if
+ * {@link wantsKey} says so.
  */
 export function nextRing(
   ring: Ring,
@@ -170,13 +172,13 @@ export function nextRing(
   return next === ring ? undefined : next;
 }
 
-/** The ring that rotates as soon as the next key is ready, which may be at once. */
+/** Makes the next key sign as soon as it is ready, which may be at once. */
 export function rotate(ring: Ring, now: number, policy: RotationPolicy, spare?: NewKey): Ring {
   const next = { ...ring, rotateRequested: true };
   return nextRing(next, now, policy, spare) ?? next;
 }
 
-/** The ring with the next key signing, ready or not; `spare` becomes the next one, or signs itself. */
+/** Makes the next key sign, ready or not. `spare` becomes the next one, or signs itself. */
 export function rotateNow(ring: Ring, now: number, policy: RotationPolicy, spare: NewKey): Ring {
   const filled = nextKeyOf(ring) ? ring : publish(ring, spare, now, policy);
   const next = promote(filled, now, policy);
@@ -186,10 +188,10 @@ export function rotateNow(ring: Ring, now: number, policy: RotationPolicy, spare
 }
 
 /**
- * The ring without that key, for good, whatever other ids it has. If it was the one that signs, the
- * next key signs at once, ready or not, and without one `spare` does.
+ * Removes a key for good, with whatever other ids it has; undefined if it is revoked already. If it
+ * was the signing key, the next key signs at once, ready or not; if there is none, `spare` does.
  *
- * @throws KeyOperationError `unknown_key` where it is neither in the ring nor among `fileKeys`.
+ * @throws KeyOperationError `unknown_key` if it is neither in the ring nor among `fileKeys`.
  */
 export function revoke(
   ring: Ring,
@@ -213,13 +215,14 @@ export function revoke(
 }
 
 export type KeyImport =
-  /** Published, its tokens accepted; with `sign` it signs as soon as every verifier knows it. */
+  /** Published, and its tokens are accepted. With `sign` it signs once every verifier knows it. */
   | (NewKey & { readonly kind: "private"; readonly sign: boolean; readonly keepSeconds?: number })
   /** Its tokens are accepted. */
   | (RsaPublicKey & { readonly kind: "trusted"; readonly issuer?: string });
 
 /**
- * The ring with a key of an old server. One imported before may be imported again with `sign`.
+ * Adds a key of an old server. A trusted key may be imported again with its private part, and a
+ * retired one with `sign`.
  *
  * @throws KeyOperationError `already_known`, `kid_taken`, `key_revoked` or `key_file_signs`.
  */
@@ -255,7 +258,7 @@ export function importKey(ring: Ring, key: KeyImport, now: number, policy: Rotat
   return rotate({ ...ring, keys }, now, policy);
 }
 
-/** What happens next to a key by itself, and when; undefined where nothing does. */
+/** What happens next to a key without a command, and when; undefined if nothing does. */
 export function nextStepOf(
   ring: Ring,
   key: RingKey,
@@ -284,7 +287,7 @@ function removeExpired(ring: Ring, now: number): Ring {
   return keys.length === ring.keys.length ? ring : { ...ring, keys };
 }
 
-/** A replica that caches or issues for longer than the others must say so before it does. */
+/** A replica that caches or issues for longer than the others must write so before it does. */
 function raiseLimits(ring: Ring, policy: RotationPolicy): Ring {
   const { cacheSeconds } = scheduleOf(policy);
   const signing = signingKeyOf(ring);
@@ -300,8 +303,8 @@ function promoteDue(ring: Ring, now: number, policy: RotationPolicy): Ring {
   const signing = signingKeyOf(ring);
   const next = nextKeyOf(ring);
   if (!next) return ring;
-  // Without a signing key the store is new and has no verifiers yet, or the key was revoked and
-  // nobody can log in, which is worse than a key that some do not know yet.
+  // Without a signing key either the store is new and has no verifiers yet, or the key was revoked
+  // and nobody can log in, which is worse than a key that some verifiers do not know yet.
   const due = !signing || (!policy.holds && now >= rotationAt(ring, signing, next, policy));
   return due ? promote(ring, now, policy) : ring;
 }
@@ -330,8 +333,8 @@ function retired(key: CurrentKey, now: number, policy: RotationPolicy): RetiredK
 }
 
 /**
- * Where a key file signs, the managed signing key may still serve replicas that have not got the
- * file yet. When they would have rotated long ago, there are none.
+ * While a key file signs, replicas that do not have the file yet may use the managed signing key.
+ * None is left once that key is long overdue for rotation.
  */
 function retireAbandoned(ring: Ring, now: number, policy: RotationPolicy): Ring {
   const signing = signingKeyOf(ring);
@@ -352,8 +355,8 @@ function publish(ring: Ring, spare: NewKey, now: number, policy: RotationPolicy)
 }
 
 /**
- * Never before a key that was published earlier is ready: that one may have been waiting for caches
- * from a time when they were allowed to last longer.
+ * Never before an earlier key is ready: that key may have been published when caches were allowed
+ * to last longer.
  */
 function readyAtOf(ring: Ring, now: number, policy: RotationPolicy): number {
   const earlier = ring.keys.map((key) => (key.state === "trusted" ? 0 : key.readyAt));

@@ -1,10 +1,10 @@
 /**
- * RSA keys as this service uses them: what is accepted, how they are named and made. Depends on jose
- * and node:crypto.
+ * RSA keys as this service uses them: which are accepted, and how they are named and made. Depends
+ * on jose and node:crypto.
  */
 import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-// The whole of jose takes 20 ms of every start.
+// Importing all of jose takes 20 ms of every start.
 import { calculateJwkThumbprint } from "jose/jwk/thumbprint";
 import { exportJWK } from "jose/key/export";
 
@@ -24,7 +24,7 @@ export interface RsaPrivateKey extends RsaKey {
 const bitsMin = 2048;
 const exponentMin = 65_537n;
 
-/** Why RS256 should not be done with that key, in words that complete "the key …". */
+/** Why the key is not fit for RS256; each fault completes "the key …". */
 export function rsaKeyFaults(key: KeyObject): string[] {
   if (key.asymmetricKeyType !== "rsa") {
     return [`is not an RSA key but ${key.asymmetricKeyType ?? key.type}`];

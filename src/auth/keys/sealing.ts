@@ -1,22 +1,22 @@
 /**
- * Private keys at rest: AES-256-GCM under an operator's key, or in the clear without one. Depends on
- * node:crypto.
+ * Stores private keys sealed with AES-256-GCM under an operator's key, or in the clear without one.
+ * Depends on node:crypto.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 
 export interface KeySealer {
-  /** The text to store for a private key (PKCS#8 DER) of that `kid`. */
+  /** The text to store for the private key (PKCS#8 DER) with this `kid`. */
   seal(kid: string, pkcs8: Uint8Array): string;
   /**
-   * The private key of a stored text; `current` is false where {@link seal} would now use another
-   * key or, having one at last, would not store it in the clear.
+   * The private key of a stored text. `current` is false if {@link seal} would now use another key,
+   * or would encrypt what was stored in the clear.
    *
    * @throws KeyEncryptionError
    */
   open(kid: string, stored: string): { readonly pkcs8: Buffer; readonly current: boolean };
 }
 
-/** The configured encryption key does not fit what is stored. For the operator: exit code 78. */
+/** The configured encryption key does not fit the stored keys. For operators: exit code 78. */
 export class KeyEncryptionError extends Error {
   override readonly name = "KeyEncryptionError";
   constructor(
@@ -37,8 +37,8 @@ const sealedForm = /^aes-256-gcm:([A-Za-z0-9_-]+)$/;
 const clearForm = /^pkcs8:([A-Za-z0-9_-]+)$/;
 
 /**
- * @param encryptionKeys 32 bytes each: the one to seal with, then others that may still open; empty
- *   to store in the clear.
+ * @param encryptionKeys 32 bytes each. The first one seals, all of them open; empty to store in the
+ *   clear.
  */
 export function createKeySealer(encryptionKeys: readonly Uint8Array[]): KeySealer {
   const [primary] = encryptionKeys;

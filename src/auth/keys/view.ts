@@ -1,6 +1,6 @@
 /**
- * What a key ring and the keys from files look like together: to those who verify tokens, and to the
- * operator. Depends on the ring and node:crypto.
+ * The key ring and the keys of files together, as verifiers and operators see them. Depends on the
+ * ring and node:crypto.
  */
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import type { TrustedRsaKey } from "./files.js";
@@ -18,7 +18,7 @@ import type { RsaKey } from "./rsa.js";
 
 /** The keys from files; revoked ones count as absent. */
 export interface FileKeys {
-  /** The one that signs in place of the managed ones. */
+  /** The key that signs instead of the managed ones. */
   readonly signing: RsaKey | undefined;
   readonly trusted: readonly TrustedRsaKey[];
 }
@@ -26,17 +26,17 @@ export interface FileKeys {
 export interface KeyListing {
   readonly kid: string;
   readonly state: RingKeyState | "revoked";
-  /** Undefined for one that was revoked. */
+  /** Undefined for a revoked key. */
   readonly source: "managed" | "imported" | "file" | undefined;
   readonly bits: number | undefined;
-  /** When it entered its state; undefined for a key from a file. */
+  /** When the key entered its state; undefined for a key of a file. */
   readonly since: Date | undefined;
-  /** What happens to it next by itself. */
+  /** What happens next to the key without a command. */
   readonly next: { readonly step: string; readonly at: Date } | undefined;
   readonly issuer: string | undefined;
 }
 
-/** Everything that a token may be verified with. */
+/** Every key that a token may be verified with. */
 export function verificationKeysOf(ring: Ring | undefined, files: FileKeys): VerificationKey[] {
   return [
     ...accepted(ring, files.signing).map(fileVerificationKeyOf),
@@ -45,7 +45,7 @@ export function verificationKeysOf(ring: Ring | undefined, files: FileKeys): Ver
   ];
 }
 
-/** The JWKS (RFC 7517): the key that signs, the next one, the retired ones from the latest on. */
+/** The JWKS (RFC 7517): the signing key, the next one, then the retired ones, the latest first. */
 export function publishedDocumentOf(
   ring: Ring | undefined,
   files: FileKeys,
@@ -62,7 +62,7 @@ export function publishedDocumentOf(
   return { body, etag: `"${createHash("sha256").update(body).digest("base64url")}"` };
 }
 
-/** Every key and those that were revoked. */
+/** Every key, also revoked ones. */
 export function listingOf(ring: Ring, files: FileKeys, policy: RotationPolicy): KeyListing[] {
   const none = { bits: undefined, since: undefined, next: undefined, issuer: undefined };
   const fileListing = (state: RingKeyState) => (key: TrustedRsaKey) => ({

@@ -1,6 +1,6 @@
 /**
- * What the records, counters and trust of one attempt are called: hashes, so that what is stored names nobody.
- * Depends on node:crypto and auth.
+ * The names of an attempt's records, counters and trust. They are hashes, so that they reveal no
+ * user. Depends on node:crypto and auth.
  */
 import { createHmac } from "node:crypto";
 import type { UsernameKey } from "../usernames.js";
@@ -8,24 +8,24 @@ import type { UserId } from "../users.js";
 import { foldUsername } from "./username-fold.js";
 
 export interface AttemptKeys {
-  /** The record of the name, however it is spelt. */
+  /** The record of the username in every spelling. */
   readonly user: string;
-  /** The record of the network; undefined where that is exempt. */
+  /** The record of the network; undefined if the network is exempt. */
   readonly network: string | undefined;
-  /** The record of the networks that the account of exactly this name has logged in from. */
+  /** The record of the networks that the account with exactly this username has logged in from. */
   readonly trust: string;
-  /** The counter of the name with the network. */
+  /** The counter of this username with this network. */
   readonly pair: string;
-  /** An account's trust in the network. */
+  /** An account's trust in this network. */
   readonly trustOf: (account: UserId) => string;
 }
 
 export interface KeyOptions {
-  /** Random bytes, the same for all that share the store: what names and networks are hashed with. */
+  /** Random bytes to hash usernames and networks with, the same for all processes on the store. */
   readonly secret: () => Promise<Uint8Array>;
-  /** Networks that have no limit of their own. */
+  /** Whether a network has no limit of its own. */
   readonly isExempt: (network: string) => boolean;
-  /** What two names of one user have in common. */
+  /** The same text for two spellings of one username. */
   readonly usernameKey: UsernameKey;
 }
 
@@ -57,7 +57,7 @@ export class Keys {
   }
 }
 
-/** Asks once for all; after a failure again. */
+/** Asks only once; after a failure, again. */
 function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () =>

@@ -1,26 +1,29 @@
 /**
- * How many passwords of one name and network this process may check at a time without taking places first;
- * all processes together have a bounded number. Depends on node:crypto and the store's port.
+ * The lease of this process: how many passwords of one username and network it may check at a time
+ * without taking places first. All leases together are bounded. Depends on node:crypto and the
+ * store's port.
  */
 import { randomUUID } from "node:crypto";
 import type { ThrottleStore } from "./store.js";
 
 export interface LeaseOptions {
   readonly store: ThrottleStore;
-  /** All processes together. */
+  /** The most for all processes together. */
   readonly max: number;
-  /** Most that this process has a use for. */
+  /** The most that this process can use. */
   readonly wanted: number;
   readonly clock: { now(): number };
 }
 
-/** By this key, and in the form of one entry each, earlier versions find theirs too. */
+/** The document's key. It holds one entry for each check of a lease, as earlier versions expect. */
 const key = "seats";
 const renewMs = 20_000;
 const leaseMs = 60_000;
-/** What clocks may differ by, and an answer take. */
+/** Milliseconds allowed for differences between clocks and for the time of an answer. */
 const marginMs = 5000;
-/** A check without places that takes longer than this has to take them before its outcome is told. */
+/**
+ * A check without places that takes longer than this has to take them before its outcome is told.
+ */
 export const checkMaxMs = renewMs;
 
 export class Lease {
@@ -34,12 +37,15 @@ export class Lease {
     this.#options = options;
   }
 
-  /** For a check that begins now: 0 without a lease that outlasts it. */
+  /** The lease of a check that begins now; 0 if the lease might end before the check. */
   count(): number {
     return this.#options.clock.now() + checkMaxMs + marginMs < this.#endMs ? this.#count : 0;
   }
 
-  /** Takes the lease and keeps it until `close`; where there is no store, tries again. Never throws. */
+  /**
+   * Takes the lease and renews it until `close`. If the store is down, it tries again. Never
+   * throws.
+   */
   async open(): Promise<void> {
     this.#timer ??= setInterval(() => void this.#renew(), renewMs).unref();
     await this.#renew();
@@ -57,7 +63,7 @@ export class Lease {
     let share = 0;
     const names = (others: readonly string[]) => {
       share = this.#shareBeside(others);
-      // Checks that have begun use what is given back: it goes with the next renewal.
+      // Checks that have begun still use what is given back, so it goes with the next renewal.
       const held = Math.max(share, inUse);
       return held === 0 ? [waits] : Array.from({ length: held }, (_, i) => String(i));
     };
@@ -66,7 +72,7 @@ export class Lease {
       this.#count = share;
       this.#endMs = startMs + leaseMs;
     } catch {
-      // Without its lease a process does more writes, no more than that.
+      // Without its lease a process only writes more.
     }
   }
 
@@ -77,7 +83,7 @@ export class Lease {
     return Math.max(0, Math.min(wanted, Math.max(1, Math.floor(max / processes)), max - taken));
   }
 
-  /** Writes, in place of this process's entries, those that `names` makes of the others'. */
+  /** Replaces this process's entries by those that `names` makes from the entries of the others. */
   async #write(names: (others: readonly string[]) => readonly string[]): Promise<void> {
     const { store, clock } = this.#options;
     for (;;) {
@@ -96,5 +102,5 @@ export class Lease {
   }
 }
 
-/** Marks the entry of a process that has found nothing left. */
+/** Marks the entry of a process for which no lease was left. */
 const waits = "waits";

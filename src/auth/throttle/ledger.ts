@@ -1,6 +1,7 @@
 /**
- * Changes the throttle's records one after the other: within a process by turns, between processes by
- * compare-and-set, all that is asked for at one time in one write. Depends on its neighbours and auth.
+ * Changes the throttle's records one after the other: within a process by turns, between processes
+ * by compare-and-set. Changes that are asked for at the same time share one write. Depends on its
+ * neighbours and auth.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { StoreBudget } from "../store-budget.js";
@@ -8,22 +9,22 @@ import { emptyRecord, expiryOf, prune, type ThrottleRecord } from "./record.js";
 import type { ThrottleStore } from "./store.js";
 import { formatRecord, parseRecord } from "./stored-record.js";
 
-/** A record as it was seen in the store; a change may start from it without another look. */
+/** A record as it was seen in the store. A change may start from it without another read. */
 export interface Seen {
   readonly version: string | undefined;
   readonly record: ThrottleRecord;
 }
 
-/** What a change comes to. It is written if there is a `record`, and retried later with `wait`. */
+/** The result of a change: written if it has a `record`; `wait` if it must be tried again later. */
 export type Step<T> = { readonly result: T; readonly record?: ThrottleRecord } | "wait";
 
-/** May be called several times; pure. */
+/** Pure; may be called several times. */
 export type Change<T> = (record: ThrottleRecord, nowMs: number) => Step<T>;
 
 export interface ChangeOptions {
-  /** Where the change may start from. */
+  /** The record to start from. */
   readonly seen?: Seen | undefined;
-  /** Drops the change while it waits; one that was begun is finished. */
+  /** Drops the change while it waits for places; a change that has begun is finished. */
   readonly signal?: AbortSignal | undefined;
   /** Paused while the change waits for places. */
   readonly budget?: StoreBudget | undefined;
@@ -53,10 +54,10 @@ export class Ledger {
   }
 
   /**
-   * Settles once what `change` made of the newest record is written, and with what it is now. A step
-   * without a record is decided on one read after the call.
+   * Resolves once the result of `change` on the newest record is written. `seen` is the record
+   * after it. A step without a record counts only if its read began after this call.
    *
-   * @throws AuthError `store_unavailable`; then it may have been written all the same.
+   * @throws AuthError `store_unavailable`; the change may be written all the same.
    * @throws the signal's reason.
    */
   async change<T>(
@@ -107,7 +108,7 @@ export class Ledger {
   }
 }
 
-/** How often those who wait for places look whether other processes have given some back. */
+/** Milliseconds between two looks for places that other processes have given back. */
 const pollMs = 100;
 const backoffMaxMs = 50;
 
@@ -121,7 +122,7 @@ interface Task {
 
 interface QueueOptions {
   readonly read: () => Promise<Seen>;
-  /** Undefined where another process was first. */
+  /** Undefined if another process wrote first. */
   readonly write: (
     record: ThrottleRecord,
     version: string | undefined,
@@ -132,7 +133,7 @@ interface QueueOptions {
   readonly seen: Seen | undefined;
 }
 
-/** The changes of one record, in the order in which they were asked for. */
+/** The changes of one record, in the order of the calls. */
 class RecordQueue {
   readonly #options: QueueOptions;
   #seen: Seen | undefined;
@@ -151,7 +152,7 @@ class RecordQueue {
     void this.#work();
   }
 
-  /** Ends a wait. What has been begun goes on. */
+  /** Drops a change that waits; one that has begun goes on. */
   abort(task: Task): void {
     const index = this.#waiting.indexOf(task);
     if (index === -1) return;
@@ -198,7 +199,7 @@ class RecordQueue {
     void this.#work();
   }
 
-  /** Applies all of the batch. True if the record has changed. */
+  /** Applies the whole batch. True if the record has changed. */
   async #settle(batch: readonly Task[]): Promise<boolean> {
     let isFresh = false;
     for (let attempt = 0; ; attempt++) {

@@ -1,16 +1,16 @@
-/** What is counted at present, for the operator. Depends on its neighbours. */
+/** Lists what is counted at present, for operators. Depends on its neighbours. */
 import { nextAfterMs, prune } from "./record.js";
 import type { ThrottleStore } from "./store.js";
 import { parseRecord } from "./stored-record.js";
 import { scopeOf, type ThrottleLimits, type ThrottleScope } from "./throttled.js";
 
 export interface ThrottleEntry {
-  /** Undefined where there is no such user, and for a network. */
+  /** Undefined for a network, and if there is no such user. */
   readonly username: string | undefined;
   readonly network: string | undefined;
   readonly scope: ThrottleScope;
   readonly failures: number;
-  /** Whole seconds until the next attempt is let through; 0 while that is below the limit. */
+  /** Whole seconds until the next attempt is let through; 0 below the limit. */
   readonly retryAfterSeconds: number;
 }
 

@@ -1,11 +1,11 @@
 /**
- * What is remembered of the failed logins of one username or one network, and what follows from it.
- * Pure: every function is given the time. Depends on nothing.
+ * What the throttle remembers of the failed logins of one username or network, and the rules for
+ * it. Pure: every function gets the time as an argument. Depends on nothing.
  *
- * An attempt takes its place in each counter that concerns it BEFORE its password is checked, and
- * gives it back unless it failed. Failures and places together never exceed the limit, so no number
- * of parallel attempts gets more than the limit checked. Who finds all places taken waits for them to
- * be settled: an attempt with the right password is never refused because of others of its kind.
+ * An attempt takes a place in each of its counters BEFORE its password is checked, and gives it
+ * back unless the password was wrong. Failures and places together never exceed the limit, so
+ * parallel attempts cannot exceed it either. An attempt that finds all places taken waits until
+ * some are settled, so that logins with the right password never refuse each other.
  */
 
 /** One attempt that is being checked. */
@@ -17,22 +17,24 @@ export interface Place {
 
 export interface Counter {
   readonly failures: number;
-  /** By the ids of the attempts. */
+  /** By attempt id. */
   readonly places: Readonly<Record<string, Place>>;
   readonly failedAtMs: number;
-  /** Past the limit, when the next attempt is let through. */
+  /** When the next attempt past the limit is let through. */
   readonly nextAtMs: number;
 }
 
 export interface ThrottleRecord {
-  /** For the operator: the username if there is such a user, or the network. */
+  /** For operators: the username if there is such a user, or the network. */
   readonly label?: string;
   readonly counters: Readonly<Record<string, Counter>>;
-  /** When an account logged in from a network: by the hashes of both, a dot between them. */
+  /**
+   * When an account last logged in from a network. Named by the hashes of both, with a dot between.
+   */
   readonly trusted: Readonly<Record<string, number>>;
 }
 
-/** How many failures and places a counter may hold. */
+/** The most failures and places that a counter may hold. */
 export interface Limit {
   readonly counter: string;
   readonly max: number;
@@ -41,29 +43,30 @@ export interface Limit {
 export type Taking =
   | { readonly verdict: "taken"; readonly record: ThrottleRecord }
   | { readonly verdict: "refused"; readonly counter: string; readonly waitMs: number }
-  /** All places are taken, or the one attempt of this minute is being checked. */
+  /** All places are taken, or the one attempt past the limit is being checked. */
   | { readonly verdict: "wait" };
 
-/** Past a limit, the time from one attempt to the next. */
+/** Milliseconds from one attempt past a limit to the next. */
 export const nextAfterMs = 60_000;
 /**
- * What a network that has no failure with a username is ahead of those that have, so that whoever
- * keeps guessing does not take every attempt from the user. The attempts do not come closer for it.
+ * Past a limit, a network without failures for the username is let through this much earlier than
+ * networks with some, so that a guesser cannot take every attempt from the user. There are no more
+ * attempts for it.
  */
 const headStartMs = 10_000;
 /**
- * When a place is taken to be lost with its process. It is given back uncounted: nobody was told what
- * came of that attempt.
+ * Milliseconds after which a place counts as lost with its process. It is given back uncounted,
+ * since nobody learnt the outcome.
  */
 export const placeMaxMs = 30_000;
 const dayMs = 86_400_000;
 /**
- * How old trust becomes before a login renews it: for as long logins from there write nothing. It is kept
- * for as much longer, in favour of the user, so that 30 days since the last login are never cut short.
+ * The age at which a login renews trust; until then logins from the network write nothing. Trust is
+ * kept for 30 days more, so that it lasts at least 30 days from the last login.
  */
 const trustRefreshMs = 30 * dayMs;
 const trustMs = 30 * dayMs + trustRefreshMs;
-/** Of one account, and how many accounts of one name, one after the other, have some. */
+/** The most networks that an account trusts, and the most accounts of one username over time. */
 const trustedMax = 64;
 const accountsMax = 8;
 const countersMax = 512;
@@ -74,8 +77,8 @@ const zero: Counter = { failures: 0, places: {}, failedAtMs: 0, nextAtMs: 0 };
 const placesOf = ({ places }: Counter) => Object.keys(places).length;
 
 /**
- * The record without what is over, and within its bounds. Times that lie ahead were written by a
- * clock that was wrong: they count as now, and the places of then as given back.
+ * Drops what has expired and what is beyond the bounds. Times that lie ahead were written by a
+ * wrong clock: they count as now, and places from then as given back.
  */
 export function prune(record: ThrottleRecord, nowMs: number, windowMs: number): ThrottleRecord {
   const counters = Object.entries(record.counters).flatMap(([name, stored]) => {
@@ -104,7 +107,7 @@ function correct(counter: Counter, nowMs: number): Counter {
   };
 }
 
-/** The newest of each account: no other account takes them away. */
+/** The newest trust of each account, so that no account displaces the trust of another. */
 function withinBounds(trusted: readonly (readonly [string, number])[]) {
   const accounts = new Map<string, (readonly [string, number])[]>();
   for (const entry of trusted) {
@@ -126,7 +129,7 @@ function newest<T>(entries: readonly T[], atMs: (entry: T) => number, max: numbe
     : [...entries].sort((a, b) => atMs(b) - atMs(a)).slice(0, max);
 }
 
-/** When nothing of the record matters any more. */
+/** When nothing of the record matters any more, in milliseconds since the epoch. */
 export function expiryOf(record: ThrottleRecord, windowMs: number): number {
   return Math.max(
     0,
@@ -139,9 +142,9 @@ export function expiryOf(record: ThrottleRecord, windowMs: number): number {
 }
 
 /**
- * Takes a place for an attempt in every counter, or in none. What it has already it keeps.
+ * Takes a place for an attempt in every counter, or in none; keeps places that it has already.
  *
- * @param record as {@link prune} left it at `nowMs`.
+ * @param record the result of {@link prune} at `nowMs`.
  * @param hasFailed whether the network has failures with that username.
  */
 export function takePlaces(
@@ -161,7 +164,8 @@ export function takePlaces(
     const waitMs = Math.min(counter.nextAtMs - nowMs, nextAfterMs);
     const isEarly = counter.nextAtMs - (hasFailed ? 0 : headStartMs) > nowMs;
     if (isPast && taken === 0 && isEarly) {
-      // The longest wait is told, without the head start: of attempts at one time all are told the same.
+      // The longest wait is reported, without the head start: attempts at the same time get the
+      // same answer.
       if (obstacle?.verdict !== "refused" || waitMs > obstacle.waitMs)
         obstacle = { verdict: "refused", counter: name, waitMs };
     } else if (isPast ? taken > 0 : counter.failures + taken >= max) {
@@ -194,7 +198,10 @@ export function countFailure(
   }));
 }
 
-/** Gives back the place of an attempt in each of these counters, and lets the next one through. */
+/**
+ * Gives back the place of an attempt in each of these counters. If it was the one past the limit,
+ * the next one is let through.
+ */
 export function giveBack(
   record: ThrottleRecord,
   names: readonly string[],
@@ -209,15 +216,15 @@ export function giveBack(
   });
 }
 
-/** Whether a login from that network, which is trusted, has to be noted again. */
+/** Whether a login from this trusted network has to be noted again. */
 export function isTrustStale({ trusted }: ThrottleRecord, trust: string, nowMs: number): boolean {
-  // Where networks crowd one another out, those in use must not be the first to go.
+  // When an account has many networks, those in use must not be the first to be dropped.
   const own = Object.keys(trusted).filter((name) => accountOf(name) === accountOf(trust));
   const isCrowded = own.length > trustedMax / 2;
   return nowMs - (trusted[trust] ?? 0) >= (isCrowded ? dayMs : trustRefreshMs);
 }
 
-/** Notes a login of an account from a network. */
+/** Notes that an account logged in from a network. */
 export function addTrust(record: ThrottleRecord, trust: string, nowMs: number): ThrottleRecord {
   return { ...record, trusted: { ...record.trusted, [trust]: nowMs } };
 }

@@ -1,10 +1,10 @@
-/** Does what the store did not confirm again, until it does. Depends on nothing. */
+/** Repeats what the store did not confirm until it does. Depends on nothing. */
 
 const firstMs = 250;
 const longest = 20;
-/** Some 15 minutes. */
+/** About 15 minutes. */
 const triesMax = 180;
-/** Beyond it what was begun is lost, as with a process that dies. */
+/** Beyond this many, unfinished work is lost, as when a process dies. */
 const openMax = 1000;
 
 export class Retries {
@@ -16,8 +16,8 @@ export class Retries {
   }
 
   /**
-   * @param work may have been done already each time that it is called.
-   * @param onEnd called once it is done or given up.
+   * @param work may have succeeded already, each time that it is called.
+   * @param onEnd called once the work is done or given up.
    */
   add(work: () => Promise<unknown>, onEnd = (): void => undefined, tries = 0): void {
     if (tries === triesMax || this.#timers.size === openMax) {

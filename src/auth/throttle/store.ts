@@ -1,12 +1,14 @@
 /**
- * The port to the store that keeps what the throttle remembers. Depends on nothing.
+ * The port to the store that keeps the throttle's records. Depends on nothing.
  */
 
 export interface ThrottleDocument {
   readonly document: string;
-  /** From when on the store may forget it, in milliseconds since the epoch; undefined for never. */
+  /** When the store may forget it, in milliseconds since the epoch; undefined for never. */
   readonly expiresAtMs: number | undefined;
-  /** Whether the store may forget it earlier, the one that expires first, where it holds too many. */
+  /**
+   * Whether a store that holds too many documents may forget it earlier, in the order of expiry.
+   */
   readonly isDisposable: boolean;
 }
 
@@ -22,13 +24,14 @@ export interface ThrottleDocument {
  * Keys are at most 64 characters of ASCII.
  */
 export interface ThrottleStore {
-  /** What is stored under each key, in order, in one round trip. Expired documents may be among it. */
+  /** The document under each key, in order, in one round trip. May include expired ones. */
   read(
     keys: readonly string[],
   ): Promise<({ readonly version: string; readonly document: string } | undefined)[]>;
   /**
-   * Writes only if `version` is that of what is stored, undefined meaning that nothing is. Returns the
-   * new version, which no other write of that key ever has; undefined, and nothing written, if not.
+   * Writes if `version` is what is stored, or undefined and nothing is stored. Returns the new
+   * version, which no other write of this key ever has. Otherwise writes nothing and returns
+   * undefined.
    */
   write(
     key: string,
@@ -38,8 +41,8 @@ export interface ThrottleStore {
   /** All documents, in no particular order, in memory that does not grow with their number. */
   list(): AsyncIterable<{ readonly key: string; readonly document: string }>;
   /**
-   * What time it is where the store is, in milliseconds since the epoch, within a second or two of what every
-   * other process on this store is told, however wrong this machine's clock is. Asks nobody.
+   * The store's time in milliseconds since the epoch. All processes on the store get the same
+   * within a second or two, however wrong this machine's clock is. Makes no call.
    */
   now(): number;
 }

@@ -1,6 +1,6 @@
 /**
- * Records as they are stored, in a form that earlier versions read and write beside this one. Those count
- * places and know no ids; they kept trust in the record of the name. Depends on record.
+ * The stored form of a record. Earlier versions read and write it too: they count places without
+ * ids, and keep trust in the record of the username. Depends on record.
  */
 import type { Counter, Place, ThrottleRecord } from "./record.js";
 
@@ -11,7 +11,7 @@ interface StoredCounter {
   readonly heldAtMs: number;
   readonly failedAtMs: number;
   readonly slotAtMs: number;
-  /** When each was taken; a 1 behind it marks the next attempt past the limit. */
+  /** When each place was taken. A 1 after the time marks the one attempt past the limit. */
   readonly places?: Readonly<Record<string, readonly [atMs: number, isNext?: 1]>>;
 }
 
@@ -41,7 +41,7 @@ function parseCounter(stored: StoredCounter): Counter {
     atMs,
     isNext: isNext === 1,
   }));
-  // What an earlier version holds beside: nobody but time gives these back here.
+  // Places that an earlier version holds have no ids: here only time gives them back.
   const withoutId = held - Object.keys(places).length;
   for (let i = 0; i < withoutId; i++) places[`-${i}`] = { atMs: heldAtMs, isNext: false };
   return { failures, places, failedAtMs, nextAtMs: slotAtMs };

@@ -1,18 +1,24 @@
 /**
- * Bounds how many wrong passwords are checked: per username and client network, per username over all
- * networks, and per network; over all processes and replicas that share the store. The door of this folder:
- * nothing outside imports another of its files. Depends on node:crypto, auth and its neighbours.
+ * Bounds how many wrong passwords are checked: per username and client network, per username over
+ * all networks, and per network. All processes and replicas on one store share the bounds. The
+ * façade of this folder: others import only this file. Depends on node:crypto, auth and its
+ * neighbours.
  *
- * Every attempt runs through the same counters, whoever it is for, so that nothing in them or in the answers
- * tells a name. Trust, that the account has logged in from the network, is laid over them: the attempt may be
- * checked before it takes its places, or although it is refused. If the password is right it is in, and
- * nothing was written; if not, it goes the way of all and is answered as they are.
+ * Every attempt runs through the same counters, whether its user exists or not, so that neither the
+ * counters nor the answers reveal a username. Trust is added on top: if the account has logged in
+ * from the network, a password may be checked before the attempt takes places, or although it is
+ * refused. A right password is then accepted without a change of the counters. A wrong one goes
+ * through the counters as every other attempt does, and is answered alike.
  *
- * Why no more than twice the limit L of a pair is checked: L have places. Besides them processes check
- * `L/2 + 1` at a time before they take places, each no more once one of its own was wrong and is not in the store
- * yet; and past the limits of a name or network `L/2` are counted out of sight, while the pair has fewer than L
- * failures. So L and one more at most are checked that the counters do not let through, the last of them a minute
- * after the first.
+ * A pair is a username with a network. At most twice its limit L is checked:
+ *
+ * - L attempts have places.
+ * - Processes check `L/2 + 1` at a time before they take places. None begins another while a wrong
+ *   password of its own is not in the store yet.
+ * - Past the limit of a username or network, `L/2` are counted in a hidden counter while the pair
+ *   has fewer than L failures.
+ *
+ * So the visible counters miss at most L + 1 checks, the last of them a minute after the first.
  */
 import { randomBytes } from "node:crypto";
 import type { StoreBudget } from "../store-budget.js";
@@ -46,37 +52,38 @@ export { foldUsername } from "./username-fold.js";
 export interface ThrottleOptions extends KeyOptions {
   readonly store: ThrottleStore;
   readonly limits: ThrottleLimits;
-  /** Default: the store's. */
+  /** Default: the store's clock. */
   readonly clock?: { now(): number };
-  /** How many passwords this process checks at once, of all names together. Default 1. */
+  /** How many passwords this process checks at once, over all usernames. Default 1. */
   readonly checksMax?: number;
-  /** Time until what the store did not confirm is done again, the first time. Default 250 ms. */
+  /** Milliseconds until an unconfirmed write is repeated for the first time. Default 250. */
   readonly retryMs?: number;
 }
 
 type Outcome = "right" | "wrong" | "unchecked";
 
-/** The leave to check one password. It must be settled once, before the outcome is told to anybody. */
+/** Permission to check one password. Settle it once, before anybody learns the outcome. */
 export interface Permit {
-  /** Whether trust alone lets it pass: any other name is refused there and then. */
+  /** True if only trust lets the attempt pass: any other username is refused at once. */
   readonly isException: boolean;
   /**
-   * Resolves with what a wrong password is answered, where any other name would be refused there and then.
+   * Records the outcome. Resolves with the refusal to answer a wrong password with, if any other
+   * username would have been refused at once.
    *
-   * @param username that of the user, where there is one: what an operator sees in the list.
-   * @throws AuthError `store_unavailable`: then the outcome must not be told.
+   * @param username the user's, if there is one; shown to operators.
+   * @throws AuthError `store_unavailable`; the outcome must then not be told.
    */
   settle(outcome: Outcome, username?: string): Promise<Throttled | undefined>;
 }
 
-/** Lets everything through: `THROTTLE_FAILURES=0`. */
+/** Lets everything through, for `THROTTLE_FAILURES=0`. */
 export const noThrottle: Pick<Throttle, "admit" | "open" | "close"> = {
   admit: () => Promise.resolve({ isException: false, settle: () => Promise.resolve(undefined) }),
   open: () => Promise.resolve(),
   close: () => Promise.resolve(),
 };
 
-/** What the name of a pair's counter has before it that counts out of sight. */
+/** The prefix of a pair's hidden counter, which no other attempt's decision depends on. */
 const hidden = "trusted:";
 
 /** The places that an attempt has, or may have, in one record. */
@@ -84,17 +91,19 @@ interface Held {
   readonly key: string;
   readonly id: string;
   readonly counters: readonly string[];
-  /** What an operator sees of a record that is not a user's. */
+  /** Shown to operators for a record of a network. */
   readonly label: string | undefined;
   seen?: Seen;
 }
 
-/** What is known of an attempt once the records and the account have been read. */
+/** An attempt after its records and its account have been read. */
 interface Visit {
   readonly keys: AttemptKeys;
   readonly clientNetwork: string;
   readonly seen: Records;
-  /** The account's trust in this network, whether it is there yet or not; undefined without account. */
+  /**
+   * The account's trust in this network, whether noted yet or not; undefined without an account.
+   */
   readonly trust: string | undefined;
   readonly turn: Turn;
   readonly signal: AbortSignal;
@@ -131,10 +140,11 @@ export class Throttle {
   }
 
   /**
-   * Waits while it is not clear yet whether other attempts leave room for one more.
+   * Admits an attempt. Waits while it is not clear yet whether other attempts leave room for it.
    *
-   * @param account whose name it is, if anybody's; looked up meanwhile. What it rejects with is thrown.
-   * @throws Throttled where a limit is reached.
+   * @param account the user with this name, if there is one; looked up at the same time. Its
+   *   rejection is thrown.
+   * @throws Throttled if a limit is reached.
    * @throws AuthError `store_unavailable`.
    * @throws the signal's reason.
    */
@@ -145,7 +155,7 @@ export class Throttle {
     signal: AbortSignal,
     budget?: StoreBudget,
   ): Promise<Permit> {
-    // Its failure is thrown once the records have been read.
+    // Its rejection is thrown below, after the records have been read.
     account.catch(() => undefined);
     const keys = await this.#keys.of(username, network);
     const turn = this.#turns.enter(keys.pair);
@@ -162,7 +172,7 @@ export class Throttle {
     }
   }
 
-  /** Forgets the failures of a username. False where there were none. */
+  /** Forgets the failures of a username. False if there were none. */
   async unlock(username: string): Promise<boolean> {
     const { user } = await this.#keys.of(username, "");
     const { result } = await this.#ledger.change(user, (record) =>
@@ -178,7 +188,7 @@ export class Throttle {
     return listEntries(this.#options.store, this.#options.limits, this.#clock);
   }
 
-  /** Takes the process's lease and keeps it until `close`. Never throws. */
+  /** Takes the process's lease and renews it until `close`. Never throws. */
   open(): Promise<void> {
     return this.#lease.open();
   }
@@ -199,7 +209,7 @@ export class Throttle {
     const { keys, seen, turn, signal } = visit;
     const user = this.#pruned(seen.user);
     const isTrusted = this.#trustedBy(visit) !== undefined;
-    // A look at the records spares the writes where one of them refuses.
+    // If a record that was read refuses already, nothing need be written.
     const refusal = this.#refusalBy(visit, user);
     if (isTrusted && this.#mayGoFirst(user, keys.pair) && (await turn.first(signal)))
       return this.#permitFirst(visit, refusal !== undefined);
@@ -215,12 +225,13 @@ export class Throttle {
     return prune(record, this.#clock.now(), this.#windowMs);
   }
 
-  /** The name of the trust that is there, and the record that has it. */
+  /** The name of the noted trust, and the record that holds it. */
   #trustedBy({ keys, seen, trust }: Visit): { name: string; record: ThrottleRecord } | undefined {
     if (trust === undefined) return undefined;
     const record = this.#pruned(seen.trust);
     if (record.trusted[trust]) return { name: trust, record };
-    // Earlier versions kept it with the name; the first of them for all accounts of a name.
+    // Earlier versions noted trust in the username's record, the first of them per username instead
+    // of per account.
     const older = this.#pruned(seen.user);
     const name = [trust, keys.pair].find((name) => older.trusted[name]);
     return name === undefined ? undefined : { name, record: older };
@@ -258,8 +269,8 @@ export class Throttle {
   }
 
   /**
-   * Takes the places that every attempt needs, the user's first: in one order for all, so that none wait for
-   * one another.
+   * Takes the places that every attempt needs, the user's first. All attempts keep this order, so
+   * that no two wait for each other.
    */
   async #takePlaces(
     { keys, clientNetwork, seen, signal, budget }: Visit,
@@ -296,7 +307,7 @@ export class Throttle {
     }
   }
 
-  /** Takes a place that no other name's attempt sees, while the pair has failures left; undefined where refused. */
+  /** Takes a place in the hidden counter while the pair has failures left; undefined if refused. */
   async #takeOutOfSight(
     { keys, seen, signal, budget }: Visit,
     id: string,
@@ -318,7 +329,7 @@ export class Throttle {
     }
   }
 
-  /** Takes places in one record; resolves with the refusal, if it is one. */
+  /** Takes places in one record. Resolves with the refusal, if there is one. */
   async #take(
     held: Held,
     seen: Seen | undefined,
@@ -340,7 +351,7 @@ export class Throttle {
     return result;
   }
 
-  /** For an attempt that has places. */
+  /** The permit of an attempt that has places. */
   async #permit(visit: Visit, held: readonly Held[], refusal?: Throttled): Promise<Permit> {
     const { turn, signal } = visit;
     try {
@@ -360,7 +371,7 @@ export class Throttle {
     };
   }
 
-  /** For an attempt that has none: only a wrong one takes them. */
+  /** The permit of an attempt without places: only a wrong password takes them. */
   #permitFirst(visit: Visit, isException: boolean): Permit {
     const { turn } = visit;
     const startMs = this.#clock.now();
@@ -371,7 +382,7 @@ export class Throttle {
         turn.leave();
         if (outcome === "unchecked") return undefined;
         if (this.#clock.now() - startMs >= checkMaxMs) {
-          // Others may have its lease by now: it has to be one of those that were let through.
+          // Others may have its lease by now, so it has to be admitted as they are.
           const held = await this.#takePlaces(visit, newId());
           if (held instanceof Throttled) throw held;
           await this.#settle(held, outcome, username);
@@ -382,14 +393,14 @@ export class Throttle {
     };
   }
 
-  /** Counts a wrong password that was checked first, in the steps that every other one is counted in. */
+  /** Counts a wrong password that was checked first, in the same steps as any other. */
   async #countFirst(visit: Visit, username?: string): Promise<Throttled | undefined> {
     const { turn, keys } = visit;
-    // Whether its caller is still there or not.
+    // Not the caller's signal: it is counted even if the caller is gone.
     const { signal } = new AbortController();
     let hasPlaces = false;
     const count = async () => {
-      // What has its places is settled again by itself.
+      // Once the places are taken, #settle repeats itself.
       if (hasPlaces) return undefined;
       const held = await this.#takePlaces({ ...visit, signal }, newId());
       const refusal = held instanceof Throttled ? held : undefined;
@@ -414,7 +425,7 @@ export class Throttle {
     }
   }
 
-  /** Takes a place out of sight, however many there are: its password has been checked. */
+  /** Takes a place in the hidden counter past its limit, since the password was checked already. */
   async #takeBeyond({ user, pair }: AttemptKeys): Promise<Held> {
     const id = newId();
     const limits = [{ counter: hidden + pair, max: Infinity }];
@@ -430,7 +441,7 @@ export class Throttle {
     }
   }
 
-  /** Notes the login of an account from a network, unless that is noted and recent. */
+  /** Notes that the account logged in from the network, unless a recent login is noted. */
   async #noteTrust(visit: Visit): Promise<void> {
     const { keys, seen, trust } = visit;
     if (trust === undefined) return;
@@ -444,7 +455,7 @@ export class Throttle {
     );
   }
 
-  /** @throws AuthError `store_unavailable`; it is done later then. */
+  /** @throws AuthError `store_unavailable`; the write is repeated later. */
   async #settle(held: readonly Held[], outcome: Outcome, username?: string): Promise<void> {
     try {
       await this.#writeOutcome(held, outcome, username, false);
@@ -454,13 +465,15 @@ export class Throttle {
     }
   }
 
-  /** For places that may have been taken, or not. */
+  /** Gives back places that may or may not have been taken. */
   #giveBackLater(held: readonly Held[]): void {
     const give = () => this.#writeOutcome(held, "unchecked", undefined, true);
     give().catch(() => this.#retries.add(give));
   }
 
-  /** @param isRepeated whether it may have been done before: then places that are gone were settled. */
+  /**
+   * @param isRepeated whether it may have succeeded before; places that are gone were then settled.
+   */
   async #writeOutcome(
     held: readonly Held[],
     outcome: Outcome,
@@ -484,7 +497,7 @@ export class Throttle {
     );
   }
 
-  /** The places, unless the time for them is over: then they go back once they come. */
+  /** Resolves with the places if they come within the budget. Later ones are given back. */
   async #inTime<T extends Held | readonly Held[] | Throttled | undefined>(
     taking: Promise<T>,
     { budget }: Visit,
@@ -513,7 +526,7 @@ const heldIn = (key: string, id: string, limits: readonly Limit[], label?: strin
   label,
 });
 
-/** Whether there are failures in that counter. */
+/** Whether this counter holds failures. */
 const failed = ({ counters }: ThrottleRecord, name: string) => (counters[name]?.failures ?? 0) > 0;
 
 function refusalOf(kind: "user" | "network", taking: Taking): Throttled | undefined {

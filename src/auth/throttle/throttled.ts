@@ -1,4 +1,4 @@
-/** The limits, and what is told of one that is met. Depends on errors. */
+/** The limits, and the refusal of an attempt that meets one. Depends on errors. */
 import { AuthError } from "../errors.js";
 
 export interface ThrottleLimits {
@@ -8,7 +8,7 @@ export interface ThrottleLimits {
   readonly userFailures: number;
   /** Failures from one network. */
   readonly networkFailures: number;
-  /** Time without a failure after which failures are forgotten. */
+  /** After this time without a failure, failures are forgotten. */
   readonly windowSeconds: number;
 }
 
@@ -25,13 +25,13 @@ export class Throttled extends AuthError {
     this.scope = scope;
   }
 
-  /** Whether an account's trust in its network lifts it. */
+  /** Whether an account's trust in its network lifts the refusal. */
   get isLifted(): boolean {
     return this.scope !== "username_and_network";
   }
 }
 
-/** The counter of a user's record over all networks, and that of a network's. */
+/** The counter over all networks in a user's record, and the only counter in a network's. */
 export const all = "all";
 
 export function scopeOf(kind: "user" | "network", counter: string): ThrottleScope {

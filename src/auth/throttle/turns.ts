@@ -1,20 +1,21 @@
 /**
- * Lets a process check a bounded number of passwords of one name and network at a time, and tells which of
- * them may go first: checked before a place is taken. Depends on nothing.
+ * Bounds how many passwords of one username and network a process checks at a time. Tells which
+ * attempts may go first, that is be checked before they take places. Depends on nothing.
  *
- * Once one that went first was wrong, no other does until it is counted; those that wait take places instead.
+ * After an attempt that went first was wrong, no other goes first until it is counted; those that
+ * wait take places instead.
  */
 
 export class Turns {
   readonly #max: () => number;
   readonly #pairs = new Map<string, Pair>();
 
-  /** @param max read whenever one may begin; 0 lets all begin, and none first. */
+  /** @param max called when an attempt may begin. With 0 all begin, and none goes first. */
   constructor(max: () => number) {
     this.#max = max;
   }
 
-  /** To be called before the records are read, so that the visitor knows of every failure since. */
+  /** Called before the records are read, so that the turn learns of every failure since. */
   enter(pair: string): Turn {
     const state = this.#pairs.get(pair) ?? new Pair(this.#max);
     this.#pairs.set(pair, state);
@@ -33,7 +34,7 @@ interface Waiter {
 class Pair {
   visitors = 0;
   running = 0;
-  /** How many that went first were wrong, while anybody is here who may not know of them. */
+  /** Wrong attempts that went first, since the first of the present visitors came. */
   wrong = 0;
   uncounted = 0;
   waiting: Waiter[] = [];
@@ -58,7 +59,7 @@ class Pair {
   }
 }
 
-/** The turn of one attempt. `leave` ends it, whatever happens. */
+/** The turn of one attempt. It ends with `leave`, which must be called in every case. */
 export class Turn {
   readonly #pair: Pair;
   readonly #onLeave: () => void;
@@ -73,7 +74,7 @@ export class Turn {
   }
 
   /**
-   * Waits for the turn to go first; false where the attempt has to take places.
+   * Waits for the turn to go first. False if the attempt has to take places.
    * @throws the signal's reason.
    */
   async first(signal: AbortSignal): Promise<boolean> {
@@ -82,12 +83,12 @@ export class Turn {
     return this.#wait(true, signal);
   }
 
-  /** Waits for the turn of one that has places. @throws the signal's reason. */
+  /** Waits for the turn of an attempt that has places. @throws the signal's reason. */
   async next(signal: AbortSignal): Promise<void> {
     await this.#wait(false, signal);
   }
 
-  /** The outcome is known: the next one may begin. */
+  /** The outcome is known, so the next attempt may begin. */
   end(): void {
     if (!this.#isRunning) return;
     this.#isRunning = false;
@@ -95,14 +96,14 @@ export class Turn {
     this.#pair.advance();
   }
 
-  /** As `end`, where it went first and the password was wrong. */
+  /** Like `end`, for a wrong password that went first. */
   endWrong(): void {
     this.#pair.wrong++;
     this.#pair.uncounted++;
     this.end();
   }
 
-  /** The failure is in the store. */
+  /** The failure of a wrong password that went first is stored. */
   counted(): void {
     this.#pair.uncounted--;
   }

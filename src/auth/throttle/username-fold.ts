@@ -1,15 +1,15 @@
-/** Which spellings of a username the throttle counts as one. Depends on nothing. */
+/** Folds the spellings of a username that the throttle counts as one. Depends on nothing. */
 
 /**
- * The same for all that differ in case, width or Unicode normal form alone. It may be the same for a
- * few that differ otherwise.
+ * Gives the same text for usernames that differ only in case, width or Unicode normal form. It may
+ * give the same for a few others.
  */
 export function foldUsername(username: string): string {
   return fold(fold(username));
 }
 
 function fold(text: string): string {
-  // Upper case last: it is what ß and ſ have in common with SS and S. Composing again settles what a
-  // change of case has taken apart.
+  // Upper case last, since it maps ß and SS, and ſ and S, to the same text. The second
+  // normalization composes what a change of case has decomposed.
   return text.normalize("NFKC").toLowerCase().toUpperCase().normalize("NFKC");
 }
