@@ -1,4 +1,4 @@
-/** Which part of the source may import which: the arrows of the architecture. */
+/** Holds the arrows of the architecture: which part of the source may import which. */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,7 +6,7 @@ import { expect, test } from "@jest/globals";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
-/** For each part, what it may import beside itself: other parts, and packages where they are few. */
+/** What each part may import beside itself: other parts, and packages. */
 const parts: Readonly<Record<string, { parts: readonly string[]; packages: readonly string[] }>> = {
   "src/auth": { parts: [], packages: ["jose", "@node-rs/argon2", "@node-rs/bcrypt"] },
   "src/config": { parts: ["src/auth"], packages: ["@latchkey-auth/latchkey"] },
@@ -145,7 +145,7 @@ test.each(files)("%s keeps to its arrows", (file) => {
   }
 });
 
-/** The doors of a room: the only files of it that others import. */
+/** The façades of a folder: the only files of it that others import. */
 const facades: Readonly<Record<string, readonly string[]>> = {
   "src/auth/gate": ["gate.ts"],
   "src/auth/keys": ["keys.ts"],
@@ -175,7 +175,7 @@ test.each(Object.entries(facades))("%s is entered by %j alone", (room, doors) =>
   expect(passedBy).toEqual([]);
 });
 
-/** How the head of a module calls the packages of a scope. */
+/** The name of a scope's packages in the "Depends on" sentence of a module's head. */
 const knownAs: Readonly<Record<string, string>> = {
   "@bufbuild": "Connect",
   "@connectrpc": "Connect",

@@ -1,18 +1,18 @@
 /**
- * What Kubernetes is to a service: asks each replica's `/readyz` and gives new connections to those that
- * are ready, in turn. Open connections stay where they are.
+ * A load balancer like a Kubernetes service: asks each replica's `/readyz` and gives new
+ * connections to those that are ready, in turn. Open connections stay where they are.
  */
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { eventually, type ServerProcess } from "./server-process.js";
 
 export interface Balancer {
   readonly port: number;
-  /** Resolves once it gets connections. */
+  /** Resolves once the replica gets connections. */
   add(replica: ServerProcess): Promise<void>;
   close(): void;
 }
 
-/** How often replicas are asked, and after how many refusals one gets no more connections. */
+/** Milliseconds between probes, and failed probes after which a replica gets no new connections. */
 const probeIntervalMs = 100;
 const failuresMax = 2;
 

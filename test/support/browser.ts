@@ -1,4 +1,4 @@
-/** A real browser for the pages, and what is held of every page that it opens. */
+/** A real browser for the pages, and the checks of every page that it opens. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
@@ -18,7 +18,7 @@ export function startBrowser(): Promise<Browser> {
 
 export interface WatchedPage {
   readonly page: Page;
-  /** What went wrong in the page so far: errors, violations of its policy, requests to other hosts. */
+  /** Faults of the page so far: errors, violations of its policy, requests to other hosts. */
   readonly faults: string[];
   close(): Promise<void>;
 }
@@ -31,9 +31,9 @@ export async function openPage(
   const context = await browser.newContext(options);
   const page = await context.newPage();
   const faults: string[] = [];
-  // Violations of the policy come as errors of the console.
+  // The console reports violations of the policy as errors.
   page.on("console", (message) => {
-    // A refused login is one too.
+    // It also reports a refused login as an error; that is expected.
     const isAnswer = message.text().startsWith("Failed to load resource");
     if (message.type() === "error" && !isAnswer) faults.push(message.text());
   });
@@ -47,7 +47,7 @@ export async function openPage(
 
 const axe = readFileSync(join(rootDir, "node_modules/axe-core/axe.min.js"), "utf8");
 
-/** What axe finds that is serious, by rule and element. */
+/** The serious findings of axe, as rule and element. */
 export async function seriousFindings(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const results = await page.evaluate<AxeResults>("axe.run()");

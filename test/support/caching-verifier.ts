@@ -1,6 +1,6 @@
 /**
- * A service that verifies tokens from the key set alone and caches it for as long as it may: it never
- * asks early, not even for a key that it does not know.
+ * A service that verifies tokens from the key set alone. It caches the set for as long as it may
+ * and never asks earlier, not even for an unknown key.
  */
 import { decodeProtectedHeader, importJWK, jwtVerify, type CryptoKey, type JWK } from "jose";
 
@@ -12,12 +12,12 @@ export class CachingVerifier {
   #refreshing: Promise<void> | undefined;
   fetched = 0;
 
-  /** @param urls of the servers of the moment; each time the next of them is asked. */
+  /** @param urls of the servers that run now; the requests go to them in turn. */
   constructor(urls: () => readonly string[]) {
     this.#urls = urls;
   }
 
-  /** @throws whatever jose does, and Error for a key that the cached set does not have. */
+  /** @throws the errors of jose, and Error for a key that the cached set does not have. */
   async verify(token: string): Promise<void> {
     if (performance.now() >= this.#freshUntilMs) {
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
@@ -32,7 +32,7 @@ export class CachingVerifier {
   }
 
   async #refresh(): Promise<void> {
-    // One that was killed just now is no answer.
+    // The server may just have been killed, so the next one is asked.
     const response = await this.#fetch().catch(() => this.#fetch());
     const [, maxAge = "0"] =
       /max-age=(\d+)/.exec(response.headers.get("cache-control") ?? "") ?? [];

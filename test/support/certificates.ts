@@ -16,8 +16,8 @@ const newEcKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 export const newRsaKey = ["-newkey", "rsa:2048"];
 
 /**
- * A certificate for `localhost` with that common name, by itself or by an authority.
- * @param key how a new one is made, or the certificate whose key gets another one.
+ * A certificate for `localhost` with this common name, self-signed or issued by an authority.
+ * @param key how to make a new key, or a certificate whose key gets another certificate.
  */
 export function makeCertificate(
   commonName: string,

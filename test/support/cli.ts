@@ -1,4 +1,7 @@
-/** Runs the command line on a store of its own: in this process, or built and in one of its own. */
+/**
+ * Runs the command line on a store of its own: from source in this process, or built and in a
+ * process of its own.
+ */
 import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,21 +14,21 @@ import { run } from "../../src/cli/program.js";
 const main = new URL("../../dist/src/main.js", import.meta.url).pathname;
 
 export interface CliResult {
-  /** Null where a signal ended the process. */
+  /** Null if a signal ended the process. */
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
 export interface Cli {
-  /** A folder of its own, the embedded store's too. */
+  /** A temporary folder, which has the embedded store too. */
   readonly dir: string;
   run(args: readonly string[], options?: { input?: string; env?: Environment }): Promise<CliResult>;
-  /** A process, for a test that talks to it while it runs; `stdout` is a file descriptor. */
+  /** Starts a process, for tests that talk to it while it runs; `stdout` is a file descriptor. */
   start(args: readonly string[], env?: object, stdout?: number): ChildProcessWithoutNullStreams;
-  /** On a pseudo-terminal: answers each prompt once it has appeared. */
+  /** Runs on a pseudo-terminal and answers each prompt once it has appeared. */
   runOnTerminal(args: readonly string[], answers: readonly Answer[]): CliResult;
-  /** Removes the folder, and ends what still runs. */
+  /** Removes the folder and ends what still runs. */
   remove(): void;
 }
 
@@ -61,7 +64,7 @@ export function createCli(): Cli {
       return { code, stdout: output, stderr: "" };
     },
     remove() {
-      // Only a test that failed has left one.
+      // Children are left only by a test that failed.
       for (const child of children) child.kill("SIGKILL");
       rmSync(dir, { recursive: true });
     },
@@ -70,13 +73,13 @@ export function createCli(): Cli {
 
 let last: Promise<unknown> = Promise.resolve();
 
-/** The program in this process: what `main.ts` adds is tested with `start`. */
+/** Runs the program in this process. What `main.ts` adds is tested with `start`. */
 export function runHere(
   args: readonly string[],
   env: Environment,
   input: string,
 ): Promise<CliResult> {
-  // One at a time: lmdb waits for ever where one process opens a file twice and writes.
+  // One at a time: lmdb hangs when one process opens a file twice and writes.
   const result = last.then(() => runNow(args, env, input));
   last = result;
   return result;

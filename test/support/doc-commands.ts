@@ -1,10 +1,12 @@
-/** The shell blocks of a document, run in one shell after the other as an operator pastes them. */
+/**
+ * Runs the shell blocks of a document one after the other in one shell, as an operator pastes them.
+ */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { finished, type CliResult } from "./cli.js";
 import { rootDir } from "./toolchain.js";
 
-/** The `sh` blocks of a chapter of that title, or of the chapter's whole document. */
+/** The `sh` blocks of the chapter with that title, or of the whole document. */
 export function shellBlocks(file: string, chapter?: string): string[] {
   const text = readFileSync(new URL(file, `file://${rootDir}`), "utf8");
   const part =
@@ -14,7 +16,10 @@ export function shellBlocks(file: string, chapter?: string): string[] {
   return [...part.matchAll(/```sh\n([^]*?)```/g)].map(([, block = ""]) => block);
 }
 
-/** Starts a server in place of the one before, and has it ready at `$URL`; runs every other command. */
+/**
+ * `latchkey serve` replaces the running server with a new one, which is ready at `$URL`; every
+ * other command runs to its end.
+ */
 const prelude = `
 set -euo pipefail
 SERVER=
@@ -43,7 +48,10 @@ export interface ShellOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Runs the script with `latchkey` as the build, free ports and an embedded store in `cwd`. */
+/**
+ * Runs the script. `latchkey` is the build, ports are free ones, and the embedded store is in
+ * `cwd`.
+ */
 export function runShell(script: readonly string[], options: ShellOptions): Promise<CliResult> {
   const { PATH = "" } = process.env;
   const env = {

@@ -1,6 +1,6 @@
 /**
- * A process that adds users to an embedded store and prints each username once it is added. The
- * arguments: the folder, what the ids start with, what the usernames start with, how many.
+ * A process that adds users to an embedded store and prints each username once it is added. Its
+ * arguments: the folder, the prefix of the ids, the prefix of the usernames, the number of users.
  */
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { AuthError } from "../../src/auth/errors.js";

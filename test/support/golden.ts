@@ -1,6 +1,6 @@
 /**
- * Answers held byte for byte against files in test/golden, with the values that differ from run to
- * run replaced by their names. `UPDATE_GOLDEN=1 npm test -- rest` writes the files anew; read their
+ * Compares answers byte for byte with files in test/golden. Values that differ from run to run are
+ * replaced by their names. `UPDATE_GOLDEN=1 npm test -- rest` writes the files anew; read their
  * diff before you commit it.
  */
 import { readFileSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import type { Reply } from "./http.js";
 
 const folder = new URL("../golden/", import.meta.url);
 
-/** Values that differ from run to run; whatever else does is a change of the contract. */
+/** Values that differ from run to run. Any other difference changes the contract. */
 const values: readonly [RegExp, string][] = [
   [/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, "<jwt>"],
   [/"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"/, '"timestamp":"<timestamp>"'],
@@ -28,7 +28,7 @@ export function expectGolden(name: string, reply: Reply): void {
     .map(([header, value]) => `${header}: ${headerValues[header] ?? String(value)}`)
     .sort();
   const body = values.reduce((text, [form, name]) => text.replace(form, name), reply.body);
-  // The length follows from values that have no fixed length.
+  // The length follows from values of no fixed length.
   const length = /<jwt>|<token_exp>/.test(body) ? "<length>" : undefined;
   const text = [String(reply.status), ...headers, "", body]
     .join("\n")

@@ -1,4 +1,4 @@
-/** Stored hashes that were made to do harm, and the costliest that are computed. */
+/** Stored hashes that are meant to do harm, and the costliest ones that are still computed. */
 const salt = "c2FsdHNhbHRzYWx0c2FsdA";
 const digest = `${"a".repeat(42)}M`;
 const long = "a".repeat(86);
@@ -15,7 +15,7 @@ const aspNet = (prf: number, iterations: number, saltLength: number) => {
   return header.toString("base64");
 };
 
-/** Past what their family may cost. */
+/** Above the ceilings of their family. */
 export const overCeiling = [
   argon2("m=4294967295,t=2,p=1"),
   argon2("m=4294967296,t=1,p=1"),
@@ -143,10 +143,10 @@ export const unusable = [
   `$md5$pf=${Buffer.from("{SALT}").toString("base64")}$YQ==$CY9rzUYh03PK3k6DJie09g==`,
 ];
 
-/** No password is known for it. */
+/** Its password is unknown. */
 export const ordinaryHash = argon2("m=19456,t=2,p=1");
 
-/** As costly as their family may be, and no password is known for any. */
+/** As costly as the ceilings of their family allow; their passwords are unknown. */
 export const atCeiling: Readonly<Record<string, string>> = {
   bcrypt: `$2b$14$${bcrypt}`,
   argon2id: argon2("m=131072,t=4,p=1"),

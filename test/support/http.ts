@@ -1,9 +1,9 @@
-/** Plain HTTP/1.1 calls over one kept-alive connection, with every byte of the answer in view. */
+/** Plain HTTP/1.1 calls over one kept-alive connection. Every byte of the answer can be seen. */
 import { Agent, request, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http";
 
 export interface Call {
   readonly method?: string;
-  /** As an object, or as names and values in turn where a name is repeated. */
+  /** An object, or names and values in turn if a name is repeated. */
   readonly headers?: OutgoingHttpHeaders | readonly string[];
   readonly body?: string | Uint8Array;
 }
@@ -12,7 +12,7 @@ export interface Reply {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
-  /** The local port of the connection it came on. */
+  /** The local port of the connection that the answer came on. */
   readonly localPort: number | undefined;
 }
 

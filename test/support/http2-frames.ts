@@ -1,5 +1,5 @@
 /**
- * HTTP/2 frames by hand (RFC 9113 section 4.1), for clients that no library would be.
+ * HTTP/2 frames by hand (RFC 9113 section 4.1), for clients that behave as no library would.
  */
 import { openSocket, type RawSocket } from "./listener.js";
 
@@ -73,7 +73,10 @@ export interface RawHttp2 extends RawSocket {
   readonly frames: () => Frame[];
 }
 
-/** A connection that has sent the preface and its SETTINGS, and acknowledges the server's and its PINGs. */
+/**
+ * Opens a connection and sends the preface and SETTINGS. With `ack`, the default, it acknowledges
+ * the server's SETTINGS and PINGs.
+ */
 export function openHttp2(port: number, { settings = Buffer.alloc(0), ack = true } = {}): RawHttp2 {
   const raw = openSocket(port);
   const acknowledge = () => raw.socket.write(frame(frameType.settings, flag.ack, 0));

@@ -1,6 +1,6 @@
 /**
- * A fleet in virtual time: replicas with wrong clocks that freeze, die and lose writes, on one key
- * store that fails, and verifiers that cache the key set as its headers allow. It records the first
+ * A fleet in virtual time: replicas with wrong clocks that freeze, die and lose writes, one key
+ * store that fails, and verifiers that cache the key set as its headers allow. Records the first
  * time that a promise is broken.
  */
 import { AuthError } from "../../src/auth/errors.js";
@@ -17,13 +17,13 @@ const minute = 60 * second;
 const hour = 60 * minute;
 const skewMs = 90 * second;
 const leewaySeconds = 10;
-/** More than that are never stored at once where tokens live for less than the keys sign. */
+/** More keys are never stored at once if tokens live for less time than keys sign. */
 const keysMax = 10;
 
 export interface FleetOptions {
   readonly seed: number;
   readonly replicas: number;
-  /** What a replica may be configured to at each of its starts. */
+  /** The settings that a replica may have at each of its starts. */
   readonly intervalsSeconds: readonly number[];
   readonly tokenTtlsSeconds: readonly number[];
   /** Whether clocks are set back by an hour at times. */
@@ -41,11 +41,11 @@ interface Process {
 interface Replica {
   skewMs: number;
   setBackMs: number;
-  /** Frozen until then; `suspendedMs` of its monotonic clock are missing. */
+  /** The replica is frozen until then. Its monotonic clock lacks `suspendedMs`. */
   frozenUntilMs: number;
   suspendedMs: number;
   partitionedUntilMs: number;
-  /** When the last poll began that reached the store. */
+  /** When the last poll that reached the store began. */
   reachedMs: number;
   process: Process;
 }
@@ -109,7 +109,7 @@ export class KeyFleet {
     for (const replica of this.#replicas) this.#restart(replica);
   }
 
-  /** The keys that ever signed and are still stored. */
+  /** The keys that have ever signed and are still stored. */
   get remaining(): string[] {
     return [...this.#records].flatMap(([kid, { signed, state }]) =>
       signed && state !== "removed" ? [kid] : [],
@@ -186,7 +186,7 @@ export class KeyFleet {
     return this.time.nowMs < replica.frozenUntilMs;
   }
 
-  /** A step that takes time, during which a process may freeze or die; the dead never go on. */
+  /** A step that takes time. The process may freeze or die in it; a dead one never goes on. */
   async #passes(
     replica: Replica,
     process: { alive: boolean },
@@ -212,7 +212,7 @@ export class KeyFleet {
         return stored;
       },
       save: async (document, version) => {
-        // After a longer one the version is another: real replicas poll twice a second.
+        // After a longer freeze the version would have changed: real replicas poll twice a second.
         await reach(this.#random() * 10 * second);
         const saved = await this.#store.save(document, version);
         if (saved) this.#record(document);
@@ -245,8 +245,8 @@ export class KeyFleet {
   }
 
   /**
-   * Polls as often as matters: seldom while nothing can happen, and after a failure or when a step is
-   * due as often as a real one.
+   * Polls as often as it matters: seldom while nothing can happen; as often as a real replica after
+   * a failure, or when a step is due.
    */
   async #polls(replica: Replica, process: Process): Promise<void> {
     while (process.alive) {
@@ -257,7 +257,7 @@ export class KeyFleet {
       const pauseMs = this.#around(this.#options.paceMs);
       if (!reached) await this.time.sleepUntil(Math.max(this.time.nowMs, lostUntilMs) + second / 2);
       else if (stepSeconds === 0) await this.time.sleep(this.#random() * 4 * second);
-      // Half of the time all wake up just when the next step is due, by their own clocks.
+      // Half of the time, all replicas wake up when the next step is due by their own clocks.
       else if (this.#chance(0.5)) await this.time.sleep(pauseMs);
       else await this.time.sleep(Math.min(stepSeconds * second, 5 * pauseMs));
     }
@@ -286,7 +286,7 @@ export class KeyFleet {
     }
   }
 
-  /** Begins with a view as fresh as the polls of a real one make it. */
+  /** Refreshes before the partition, since the polls of a real replica keep its view that fresh. */
   async #partition(replica: Replica): Promise<void> {
     await this.#refreshes(replica, replica.process);
     replica.partitionedUntilMs = this.time.nowMs + this.#random() * this.#options.paceMs;
@@ -295,7 +295,7 @@ export class KeyFleet {
   #freeze(replica: Replica, ms: number): void {
     if (this.#isFrozen(replica)) return;
     replica.frozenUntilMs = this.time.nowMs + ms;
-    // A machine that sleeps stops its monotonic clock too, unlike a process that is stopped.
+    // A sleeping machine stops its monotonic clock too; a stopped process does not.
     if (this.#chance(0.5)) replica.suspendedMs += ms;
   }
 
@@ -308,7 +308,7 @@ export class KeyFleet {
     }
   }
 
-  /** Rotates ahead of time now and then. */
+  /** Rotates early now and then. */
   async #operator(): Promise<void> {
     for (;;) {
       await this.time.sleep(this.#around(100 * this.#options.paceMs));
@@ -324,7 +324,7 @@ export class KeyFleet {
     }
   }
 
-  /** What a key signs at first is shown to every verifier at once, whatever they have cached. */
+  /** Shows the first tokens of a key to every verifier at once, whatever they have cached. */
   async #probeNewKey(): Promise<void> {
     for (const replica of this.#replicas) void this.#issue(replica, this.#verifiers);
     await this.time.sleep(this.#random() * 2 * freshnessMs);
@@ -362,13 +362,13 @@ export class KeyFleet {
     if (!kids.has(kid)) this.#break(`a live token by ${kid} cannot be verified`);
   }
 
-  /** One that was frozen or cut off and has not got through to the store since is not ready. */
+  /** Not ready: a replica that was frozen or partitioned and has not reached the store since. */
   #isReady(replica: Replica, set: PublishedKeySet): boolean {
     const lostTouchMs = Math.max(replica.frozenUntilMs, replica.partitionedUntilMs);
     return replica.process.alive && (lostTouchMs <= replica.reachedMs || set.maxAgeSeconds > 0);
   }
 
-  /** The cached set while it is fresh, else a new one, else the stale one while that is allowed. */
+  /** The cached set while it is fresh; else a new one; else the stale one while it is allowed. */
   async #keySet(verifier: Verifier): Promise<ReadonlySet<string> | undefined> {
     const ageMs = verifier.cache ? this.time.nowMs - verifier.cache.atMs : Infinity;
     if (verifier.cache && ageMs <= verifier.cache.maxAgeMs) return verifier.cache.kids;

@@ -14,7 +14,7 @@ export function newKey(kid: string, options: { legacy?: boolean; issuer?: string
   return { kid, privateKey, publicKey, legacy, ...(issuer !== undefined && { issuer }) };
 }
 
-/** A store's document with that one managed key, which signs. */
+/** The stored document of one managed key, which signs. */
 export function ringOf(kid: string, privateKey: KeyObject): string {
   const { n = "", e = "" } = privateKey.export({ format: "jwk" });
   const pkcs8 = privateKey.export({ type: "pkcs8", format: "der" }).toString("base64url");
@@ -24,7 +24,7 @@ export function ringOf(kid: string, privateKey: KeyObject): string {
   return JSON.stringify(ring);
 }
 
-/** A key set that signs with the first of the keys and verifies with all. */
+/** A key set that signs with the first key and verifies with all. */
 export function keySetOf(...keys: readonly TestKey[]): KeySet {
   return {
     signingKey() {

@@ -1,4 +1,4 @@
-/** A clock of the kit that stands still until it is moved. */
+/** A clock for the kit that stands still until the test moves it. */
 import type { Clock, Timer } from "../../src/kit/client/clock.js";
 
 export class MovedClock implements Clock {
@@ -29,7 +29,7 @@ export class MovedClock implements Clock {
     });
   }
 
-  /** Moves on, and does what is due by then, the earliest first. */
+  /** Moves the clock on and runs what is due by then, the earliest first. */
   advance(ms: number): void {
     this.#nowMs += ms;
     const due = [...this.#due].filter(({ atMs }) => atMs <= this.#nowMs);

@@ -1,6 +1,7 @@
 /**
- * What the table of clients/cases.json moves: a real Latchkey behind a proxy that counts requests and
- * plays faults, commanded over HTTP so that clients in any language can be held to the table.
+ * Runs the cases of clients/cases.json: a real Latchkey behind a proxy that counts requests and
+ * plays faults. It takes commands over HTTP, so that clients in any language can be tested with the
+ * cases.
  */
 import { SignJWT } from "jose";
 import { createPublicKey, type JsonWebKey } from "node:crypto";
@@ -23,26 +24,29 @@ export interface Fault {
   readonly body?: string;
   readonly hang?: true;
   readonly reset?: true;
-  /** Over HTTP/2: the connection is drained, and the request answered yet or refused as not looked at. */
+  /**
+   * Over HTTP/2: drains the connection, and still answers the request or refuses it as not
+   * processed.
+   */
   readonly goaway?: "answered" | "refused";
   readonly times?: number;
-  /** Replaces the header of the real answer, which is passed on. */
+  /** Passes the real answer on, with this `cache-control`. */
   readonly cacheControl?: string;
 }
 
-/** What a case starts with. */
+/** What a client gets at the start of a case. */
 export interface CaseStart {
   readonly baseUrl: string;
-  /** The same by HTTP/2 alone, with TLS. */
+  /** The same server over TLS with HTTP/2 only. */
   readonly http2Url: string;
-  /** What a client has to trust for that, in PEM. */
+  /** The certificate that a client has to trust for it, in PEM. */
   readonly certificate: string;
   readonly jwksUrl: string;
   readonly revocationsUrl: string;
   readonly issuer: string;
   readonly username: string;
   readonly password: string;
-  /** What `{"user": "password"}` changes it to. */
+  /** The password after the command `{"user": "password"}`. */
   readonly newPassword: string;
   /** The server's time, in milliseconds since the epoch. */
   readonly nowMs: number;
@@ -56,7 +60,8 @@ export class KitHarness {
   readonly #latchkey: TestLatchkey;
   readonly #proxy = createServer((asked, answer) => this.#pass(asked, answer));
   readonly #certificate = makeCertificate("localhost");
-  // Its messages have what node:http's have, of which this uses nothing that HTTP/2 lacks.
+  // Its messages have the members of node:http's that are used here; none of these is missing in
+  // HTTP/2.
   readonly #http2Proxy = createSecureServer(this.#certificate, (asked, answer) => {
     this.#pass(asked as unknown as IncomingMessage, answer as unknown as ServerResponse);
   });
@@ -92,7 +97,7 @@ export class KitHarness {
     return harness;
   }
 
-  /** Where commands are taken: `POST /NAME` with their JSON. */
+  /** Takes commands: `POST /NAME` with their JSON. */
   get controlUrl(): string {
     return urlOf(this.#control);
   }
@@ -178,7 +183,7 @@ export class KitHarness {
     return { nowMs: this.#latchkey.now() };
   }
 
-  /** Waits until no request is under way, and none has come for a moment. */
+  /** Waits until no request is under way and none has come for a moment. */
   async #settle(): Promise<void> {
     let quiet = 0;
     while (quiet < 3) {
@@ -268,7 +273,7 @@ export class KitHarness {
     const target = new URL(url ?? "/", this.#latchkey.url);
     const onward = request(target, { method, headers, agent: false }, (response) => {
       const own = { ...response.headers };
-      // HTTP/2 has none of them (RFC 9113 section 8.2.2).
+      // HTTP/2 has no such headers (RFC 9113 section 8.2.2).
       delete own["connection"];
       delete own["keep-alive"];
       delete own["transfer-encoding"];
@@ -298,7 +303,7 @@ function kindOf(path: string): Count | undefined {
   return path.endsWith("/revocations") ? "revocations" : undefined;
 }
 
-/** Drains a session: GOAWAY, and the end of its connection where the client does not look at that. */
+/** Drains a session with a GOAWAY. Ends its connection if the client ignores that. */
 async function drained(session: ServerHttp2Session): Promise<void> {
   const ended = new Promise<void>((resolve) => session.close(resolve));
   await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, drainMs))]);

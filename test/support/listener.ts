@@ -1,5 +1,5 @@
 /**
- * Starts listeners for tests on a free port and holds that none leaves a connection behind, and speaks
+ * Starts listeners for tests on free ports, checks that none leaves a connection behind, and speaks
  * to them over plain sockets.
  */
 import { afterEach, expect } from "@jest/globals";
@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Refusal, Request, Response } from "../../src/server/connections.js";
 import { createListener, type Listener, type ListenerOptions } from "../../src/server/listener.js";
 
-/** Short times, so that the tests that wait for them are fast. */
+/** Short timeouts, so that tests that wait for them are fast. */
 export const shortLimits = {
   requestTimeoutMs: 300,
   answerTimeoutMs: 300,
@@ -51,7 +51,7 @@ afterEach(async () => {
   }
 });
 
-/** Answers with what it was sent. */
+/** Sends the request's body back. */
 export function echo(req: Request, res: Response): void {
   const chunks: Buffer[] = [];
   req.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -68,7 +68,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** One HTTP/1.1 request. */
+/** Makes one HTTP/1.1 request. */
 export function fetchHttp1(options: RequestOptions, body = ""): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = httpRequest({ host: "127.0.0.1", ...options }, (res) => {
@@ -91,7 +91,7 @@ export class StreamError extends Error {
   }
 }
 
-/** One HTTP/2 request. @throws StreamError */
+/** Makes one HTTP/2 request. @throws StreamError */
 export function fetchHttp2(
   session: ClientHttp2Session,
   headers: OutgoingHttpHeaders = {},
@@ -120,9 +120,9 @@ export function fetchHttp2(
 
 export interface RawSocket {
   readonly socket: Socket;
-  /** What has come so far. */
+  /** The bytes that have come so far. */
   readonly received: () => Buffer;
-  /** Resolves with all that came when the server has closed the connection. */
+  /** Resolves with all bytes once the server has closed the connection. */
   readonly closed: Promise<Buffer>;
 }
 
@@ -139,7 +139,7 @@ export function openSocket(port: number, allowHalfOpen = false): RawSocket {
   return { socket, received: () => received, closed };
 }
 
-/** Waits until it holds. */
+/** Waits until the condition holds. */
 export async function until(holds: () => boolean): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!holds()) {

@@ -1,4 +1,6 @@
-/** Light load of logins over HTTP/1.1 and h2c at once, that knows which answers it should have got. */
+/**
+ * A light load of logins over HTTP/1.1 and h2c at once, which knows the answers that it should get.
+ */
 import { once } from "node:events";
 import { Agent } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
@@ -7,14 +9,14 @@ import { basic } from "./http.js";
 import { fetchHttp1, fetchHttp2, StreamError } from "./listener.js";
 
 export interface Load {
-  /** How many answers have come. */
+  /** The number of answers so far. */
   answered(): number;
-  /** Ends it where the service does not; resolves with everything that was lost, once it is over. */
+  /** Resolves with every lost request, once the load has ended. */
   ended(): Promise<string[]>;
   stop(): void;
   /**
-   * From now on a new connection may be reset: node's cluster accepts in the primary and, when the last
-   * worker has closed, has nobody to give it to.
+   * From now on a new connection may be reset: node's cluster accepts it in the primary, which
+   * cannot pass it on after the last worker has closed.
    */
   workersEnd(): void;
 }
@@ -22,7 +24,7 @@ export interface Load {
 const path = "/api/auth/token";
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
 
-/** Goes on until the port is closed. A client may try again only what the server says it never saw. */
+/** Runs until the port is closed. Retries only what the server has certainly not processed. */
 export function startLoad(
   url: string,
   { username, password }: Readonly<Record<"username" | "password", string>>,
@@ -76,7 +78,7 @@ export function startLoad(
         } catch (error) {
           const [lastSeen = Infinity] = goaways;
           const isUnseen = error instanceof StreamError && (error.streamId ?? Infinity) > lastSeen;
-          // Whoever accepts a connection sends its settings first.
+          // A server that has accepted a connection sends its settings first.
           const isReset = settings.length === 0 && mayReset;
           if (!isUnseen && !isReset) {
             lost.push(`h2c: ${String(error)}, the last one seen is ${lastSeen}`);

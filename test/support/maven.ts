@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { cacheDir } from "./toolchain.js";
 
 /**
- * The files, in the order given.
+ * The files, in the order of `jars`.
  *
  * @param jars SHA-256 in hex, by path in Maven Central.
- * @throws Error where one is not to be had, or is not the one that it should be.
+ * @throws Error if a file cannot be fetched or has another hash.
  */
 export async function fetchJars(jars: Readonly<Record<string, string>>): Promise<string[]> {
   const folder = join(cacheDir, "jars");

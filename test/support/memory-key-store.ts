@@ -1,6 +1,6 @@
 import type { KeyStore } from "../../src/auth/keys/key-set.js";
 
-/** A key store for the tests of the domain; compare-and-set is atomic since nothing is awaited. */
+/** A key store for tests of the domain. Its compare-and-set is atomic, since it awaits nothing. */
 export class MemoryKeyStore implements KeyStore {
   version = 0;
   document: string | undefined;

@@ -1,8 +1,11 @@
-/** The throttle's store in memory, with faults, and a replica of an earlier version beside it. */
+/** The throttle's store in memory, with faults; and a replica of an earlier version beside it. */
 import { AuthError } from "../../src/auth/errors.js";
 import type { ThrottleDocument, ThrottleStore } from "../../src/auth/throttle/throttle.js";
 
-/** `unconfirmed`: writes are applied, and said to have failed. `deaf`: reads answer, no write is applied. */
+/**
+ * `unconfirmed`: writes are applied but reported as failed. `deaf`: reads work, no write is
+ * applied.
+ */
 export const faults = ["none", "lags", "fails", "unconfirmed", "deaf"] as const;
 export type Fault = (typeof faults)[number];
 
@@ -42,7 +45,7 @@ export class MemoryThrottle implements ThrottleStore {
     for (const [key, { document }] of this.documents) yield { key, document };
   }
 
-  /** How many places there are, in all counters of all records, that the clock has not given back. */
+  /** The number of places, in all counters of all records, that time has not given back. */
   places(): number {
     const counters = [...this.documents].flatMap(([key, { document }]) =>
       key.includes(":") ? Object.values(parse(document).counters) : [],
@@ -77,8 +80,8 @@ const parse = (document: string) => JSON.parse(document) as OldRecord;
 const zero = { failures: 0, held: 0, heldAtMs: 0, failedAtMs: 0, slotAtMs: 0 };
 
 /**
- * What a replica of 0.1.0 does to one counter: it counts places, knows no ids, and keeps what else it
- * finds. False where it finds the counter full.
+ * Does to one counter what a replica of 0.1.0 does: it counts places without ids and keeps fields
+ * that it does not know. False if the counter is full.
  */
 export async function guessAsBefore(
   store: MemoryThrottle,
@@ -107,7 +110,7 @@ export async function guessAsBefore(
   }));
 }
 
-/** Notes a login as 0.1.0 did: in the record of the name. */
+/** Notes a login as 0.1.0 did: in the username's record. */
 export function trustAsBefore(store: MemoryThrottle, key: string, trust: string) {
   return editRecord(store, key, ({ known, ...rest }) => ({
     ...rest,

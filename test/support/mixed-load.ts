@@ -1,7 +1,7 @@
 /**
- * Load, mixed over protocols and real clients: a request is sent when its time has come, unless so many are
- * open already that the machine is too slow, and its fate is noted. One in three renews a token, the others
- * need no store.
+ * A load that is mixed over protocols and real clients. Each request is sent at its time, unless so
+ * many are open that the machine is too slow; its outcome is recorded. One in three renews a token,
+ * the others need no store.
  */
 import { Agent as HttpAgent, request as requestHttp } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
@@ -22,26 +22,26 @@ export interface Target {
 export interface Fates {
   sent: number;
   answered: number;
-  /** Why each of the others had no token. */
+  /** Why the other requests failed. */
   readonly lost: string[];
 }
 
 export interface MixedLoad {
   readonly fates: ReadonlyMap<string, Fates>;
-  /** Requests that met the end of an idle HTTP/1.1 connection and were sent again. */
+  /** Requests that met the end of an idle HTTP/1.1 connection and were repeated. */
   repeated(): number;
-  /** Sends no more; resolves when all that was sent has met its fate. */
+  /** Sends no more. Resolves when every request that was sent has ended. */
   stop(): Promise<void>;
 }
 
-/** A request that has no answer by then is lost. */
+/** A request without an answer after this time is lost. */
 const deadlineMs = 120_000;
 const connectionsPerClient = 4;
 const openMax = 48;
 const tickMs = 5;
 
 interface Sender {
-  /** Renews the token, or asks for what is in memory. */
+  /** Renews the token, or asks for something that the server has in memory. */
   send(isRenewal: boolean): Promise<unknown>;
   close(): void;
 }
@@ -128,7 +128,8 @@ function restSender(
   onRepeated: () => void,
   tls?: object,
 ): Sender {
-  // By turns, so that no connection is idle for long: one that a server closes may have a request on its way.
+  // Connections take turns, so that none is idle for long: a request may be on its way when the
+  // server closes an idle one.
   const pool = {
     keepAlive: true,
     maxSockets: 4 * connectionsPerClient,
@@ -149,7 +150,8 @@ function restSender(
         });
       });
       req.once("error", (error: NodeJS.ErrnoException) => {
-        // Node leaves it to its caller to repeat what met the end of an idle connection (RFC 9112 section 9.5).
+        // Node leaves it to the caller to repeat a request that met the end of an idle connection
+        // (RFC 9112 section 9.5).
         if (req.reusedSocket && error.code === "ECONNRESET") {
           onRepeated();
           resolve(send(isRenewal));
@@ -163,12 +165,15 @@ function restSender(
   };
 }
 
-/** Node 24.20 and 26.3 may fail an answer that has come whole: https://github.com/nodejs/node/issues/65677 */
+/**
+ * Node 24.20 and 26.3 may report an answer that has arrived whole as failed:
+ * https://github.com/nodejs/node/issues/65677
+ */
 const hasPrematureClose = Number(process.versions.node.split(".")[0]) >= 24;
 
 /**
- * Connect's client leaves it to its caller to repeat what a GOAWAY refused (RFC 9113 section 6.8): streams
- * that the server has not looked at, often ones that have not left the client.
+ * Connect's client leaves it to the caller to repeat a request that a GOAWAY refused (RFC 9113
+ * section 6.8): the server has not processed its stream, which often has not even left the client.
  */
 function connectSender(baseUrl: string, authorization: string, tls?: object): Sender {
   const sessionManager = new Http2SessionManager(baseUrl, undefined, tls);
@@ -198,7 +203,7 @@ function grpcSender(
 ): Sender {
   const client = new Client(`127.0.0.1:${port}`, channel, {
     "grpc.ssl_target_name_override": "localhost",
-    // A connection of its own.
+    // A connection of its own for each client.
     "grpc.use_local_subchannel_pool": 1,
   });
   const metadata = new Metadata();
@@ -208,7 +213,7 @@ function grpcSender(
       new Promise((resolve, reject) => {
         client.makeUnaryRequest(
           isRenewal ? "/auth.v1.AuthService/IssueToken" : "/grpc.health.v1.Health/Check",
-          // Either request is empty.
+          // Both requests are empty.
           () => Buffer.alloc(0),
           (bytes) => bytes,
           {},

@@ -1,25 +1,27 @@
-/** A way to MongoDB that sees every command, and may keep or change its answer. */
+/** A proxy for MongoDB that sees every command and may drop or replace its answer. */
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { BSON, type Document } from "mongodb";
 
-/** What becomes of an answer: it arrives, the connection is dropped in its place, or it is another one. */
+/**
+ * What happens to an answer: it is passed on, the connection is dropped instead, or it is replaced.
+ */
 export type Answer = "given" | "dropped" | Document;
 
 export interface MongoProxy {
-  /** @param options of the connection string, without which the driver would go round the proxy */
+  /** @param options of the connection string; without them the driver would bypass the proxy */
   uri(database: string, options?: string): string;
-  /** Asked before a command is passed on. */
+  /** Called before a command is passed on. */
   onCommand: (command: Document) => Answer | Promise<Answer>;
   close(): void;
 }
 
-/** The first `hello` of a connection is an old query, everything else a message. */
+/** The first `hello` of a connection is an OP_QUERY, everything else an OP_MSG. */
 const opCodes = { reply: 1, query: 2004, message: 2013 } as const;
 const headerBytes = 16;
-/** Of a message: flags, and the kind of the section that comes first. */
+/** In an OP_MSG: the flags, and the kind of the first section. */
 const messagePreludeBytes = 5;
-/** Of a reply: flags, cursor, where it starts, how many documents. */
+/** In an OP_REPLY: flags, cursor, start, number of documents. */
 const replyPreludeBytes = 20;
 
 export const commandName = (command: Document) => Object.keys(command)[0] ?? "";
@@ -88,7 +90,7 @@ function bodyOf(message: Buffer): Document | undefined {
     opCode === opCodes.message
       ? headerBytes + messagePreludeBytes
       : message.indexOf(0, headerBytes + 4) + 1 + 8;
-  // A sequence of documents may come after it.
+  // A document sequence may follow.
   const body = message.subarray(start);
   return BSON.deserialize(body.subarray(0, body.readInt32LE(0)));
 }

@@ -1,6 +1,6 @@
 /**
- * A server that speaks MongoDB's protocol, for tests: the one of `MONGODB_URI`, else a `mongod` on the
- * path, else SecantusDB from PyPI, installed once into `.cache/`.
+ * A server that speaks MongoDB's protocol, for tests: that of `MONGODB_URI`, else a `mongod` on the
+ * PATH, else SecantusDB from PyPI, which is installed once into `.cache/`.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -16,13 +16,13 @@ import { pythonPackage } from "./python.js";
 const secantusVersion = "0.7.0b3";
 
 export interface TestMongo {
-  /** A connection string with a database that is empty and nobody else's. */
+  /** A connection string with an empty database for this caller only. */
   newDatabase(): string;
-  /** Drops the databases, and stops the server if it was started for them. */
+  /** Drops the databases, and stops the server if these tests started it. */
   dispose(): Promise<void>;
 }
 
-/** A server of its own, for tests that disturb it. */
+/** A separate server, for tests that disturb it. */
 export interface MongoServer {
   uri(database: string): string;
   freeze(): void;
@@ -34,7 +34,10 @@ export interface MongoServer {
   dispose(): Promise<void>;
 }
 
-/** Undefined, with a word on stderr, where no server is to be had. @throws Error then, if `CI` is set. */
+/**
+ * Undefined, with a message on stderr, if there is no server.
+ * @throws Error instead if `CI` is set.
+ */
 export async function startTestMongo(): Promise<TestMongo | undefined> {
   const given = process.env["MONGODB_URI"];
   const server = given ? undefined : await startMongoServer();
@@ -115,7 +118,7 @@ function secantusCommand(): Command | undefined {
   ];
 }
 
-/** One that was free a moment ago, for a program that cannot choose by itself. */
+/** A port that was free a moment ago, for a program that cannot choose one itself. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
@@ -125,8 +128,8 @@ export async function freePort(): Promise<number> {
 }
 
 /**
- * Prints the server's process id and lasts as long as the server, which it kills once this process is
- * gone, however it went.
+ * Prints the server's process id and runs as long as the server. Kills the server when this process
+ * ends in any way.
  */
 const guard = `exec 3<&0; "$@" </dev/null >/dev/null 2>&1 & server=$!; echo $server
 (cat <&3; kill -KILL $server) >/dev/null 2>&1 & wait $server`;

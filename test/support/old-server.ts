@@ -1,7 +1,7 @@
 /**
- * An old server to take over from: both REST contracts in one process, as the documents that they come
- * from have them. Its users' hashes can be read by nobody, its RSA key is its own, and each fault that an
- * old server may have is a switch.
+ * An old server to take over from. It has both REST contracts in one process, as the documents of
+ * the old servers give them. Nobody else can read its hashes, its RSA key is its own, and each
+ * fault of an old server is a switch.
  */
 import { generateKeyPairSync, randomBytes, scryptSync, sign, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
@@ -17,7 +17,7 @@ export interface OldUser {
   readonly password: string;
 }
 
-/** What may be wrong with it, alone or with whom it names. */
+/** A fault that the server may have. */
 export type OldFault =
   | "hanging"
   | "status 500"
@@ -33,11 +33,11 @@ export interface OldServer {
   readonly url: string;
   readonly privateKeyPem: string;
   readonly publicKeyPem: string;
-  /** Every request that has come, in order. */
+  /** Every request so far, in order. */
   readonly requests: readonly OldRequest[];
   fault: OldFault | undefined;
   delayMs: number;
-  /** By how much its clock is ahead. */
+  /** How far its clock is ahead. */
   aheadMs: number;
   /** Sent with every answer. */
   extraHeaders: Readonly<Record<string, string | string[]>>;
@@ -46,9 +46,9 @@ export interface OldServer {
   setPassword(username: string, password: string): void;
   setDisabled(username: string, isDisabled: boolean): void;
   setId(username: string, id: string): void;
-  /** All that it keeps of its users: to see that nobody else has changed it. */
+  /** Everything that it stores of its users: shows that nobody else changed it. */
   data(): string;
-  /** Stops listening and cuts every connection; `start` listens on the same port again. */
+  /** Stops listening and cuts every connection. `start` listens on the same port again. */
   stop(): Promise<void>;
   start(): Promise<void>;
 }
@@ -59,7 +59,7 @@ export interface OldRequest {
   readonly rawHeaders: readonly string[];
   readonly headers: IncomingMessage["headers"];
   readonly body: string;
-  /** Whose login it is, as far as that can be told. */
+  /** Whose login it is, if the request tells. */
   readonly username: string | undefined;
 }
 
@@ -89,7 +89,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
   const { users = [], issuer = "NomicGameManager.Api", tls } = options;
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const foreign = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  /** By name as its database compares it: MySQL's utf8mb4_0900_ai_ci. */
+  /** By username as its database compares it: MySQL's utf8mb4_0900_ai_ci. */
   const byName = new Map<string, Stored>();
   const nameOf = (username: string) =>
     username.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
@@ -139,7 +139,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
   }
 
   function listener(req: IncomingMessage, res: ServerResponse): void {
-    // A client that goes away has its reasons.
+    // The client may have gone away.
     handle(req, res).catch(() => res.destroy());
   }
 
@@ -186,7 +186,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     else res.writeHead(404).end();
   }
 
-  /** The first old server: Spring Boot. */
+  /** The contract of the first old server, in Spring Boot. */
   function answerToken(
     { method, headers }: IncomingMessage,
     res: ServerResponse,
@@ -212,7 +212,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     json(res, 200, { isSuccess: true, token: tokenOf(user) }, "CREATED");
   }
 
-  /** The second one: ColdFusion. */
+  /** The contract of the second, in ColdFusion. */
   function answerLogin(
     { method }: IncomingMessage,
     res: ServerResponse,

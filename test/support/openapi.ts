@@ -1,4 +1,4 @@
-/** Holds an answer against the OpenAPI document that describes it. */
+/** Checks an answer against the OpenAPI document that describes it. */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { IncomingHttpHeaders } from "node:http";
 
@@ -33,7 +33,7 @@ export interface ServedAnswer {
   readonly body: string;
 }
 
-/** Headers of the connection and of the representation, of which OpenAPI does not speak. */
+/** Headers of the connection and the representation, which OpenAPI does not describe. */
 const ofHttp =
   /^(connection|keep-alive|date|transfer-encoding|content-(type|length)|vary|access-control-.*|server)$/;
 
@@ -46,7 +46,7 @@ export function createAnswerCheck(document: OpenApi) {
   };
   const escape = (part: string) => part.replaceAll("~", "~0").replaceAll("/", "~1");
 
-  /** What is not as the document says; empty where all is. */
+  /** The differences from the document; empty if there are none. */
   return function faultsOf(path: string, { status, headers, body }: ServedAnswer): string[] {
     const [[method, operation] = []] = Object.entries(document.paths[path] ?? {});
     const response = operation?.responses[status];

@@ -1,5 +1,5 @@
 /**
- * A collector of traces in a process of its own, which decodes what it gets with the classes that
+ * A collector of traces in a process of its own. It decodes what it receives with the classes that
  * OpenTelemetry publishes for Python.
  */
 import { spawn } from "node:child_process";
@@ -16,7 +16,7 @@ export interface Span {
   readonly kind: string;
   readonly traceId: string;
   readonly spanId: string;
-  /** Empty at the root. */
+  /** Empty for the root span. */
   readonly parentSpanId: string;
   readonly traceState: string;
   readonly startMs: number;
@@ -36,14 +36,17 @@ export interface Collector {
   readonly url: string;
   readonly exports: readonly Export[];
   spans(): readonly Span[];
-  /** Whether it answers 503 from now on. */
+  /** Makes it answer 503 from now on, or no longer. */
   refuse(isRefusing: boolean): void;
   freeze(): void;
-  /** Ends it; what it was sent by then is complete. */
+  /** Ends it. Everything sent by then is complete. */
   stop(): Promise<void>;
 }
 
-/** Undefined, with a word on stderr, where it is not to be had. @throws Error then, if `CI` is set. */
+/**
+ * Undefined, with a message on stderr, if it cannot be installed.
+ * @throws Error instead if `CI` is set.
+ */
 export async function startCollector(): Promise<Collector | undefined> {
   const binDir = pythonPackage("opentelemetry-proto", "1.45.2");
   if (binDir === undefined) {

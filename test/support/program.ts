@@ -40,7 +40,7 @@ function newTerminal(env: object, input: string) {
   return { terminal, output: () => ({ stdout: text(stdout), stderr: text(stderr) }) };
 }
 
-/** The commands that do something, by their words: `users add`. */
+/** The commands that act, by their words, such as `users add`. */
 export function allCommands(): [string, Command][] {
   const clock = { now: Date.now, sleep };
   return leavesOf(createProgram({ terminal: newTerminal({}, "").terminal, clock, exitCode: 0 }));
@@ -51,7 +51,7 @@ function leavesOf(command: Command, path: readonly string[] = []): [string, Comm
   return command.commands.flatMap((each) => leavesOf(each, [...path, each.name()]));
 }
 
-/** A clock whose sleeps are over at once. */
+/** A clock whose sleeps end at once. */
 export function newQuickClock(): Clock {
   let nowMs = Date.now();
   return { now: () => nowMs, sleep: (milliseconds) => Promise.resolve((nowMs += milliseconds)) };

@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 
 const signature = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
 
-/** @param address without `::`; undefined for LOCAL. */
+/** @param address without `::`; undefined for a LOCAL header. */
 export function binaryHeader(address: string | undefined, additions = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(4);
   head.writeUInt8(address === undefined ? 0x20 : 0x21, 0);

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 
 const cache = resolve(import.meta.dirname, "../../.cache");
 
-/** Under a lock that dies with its holder, so that of racing suites one installs. */
+/** Takes a lock that ends with its holder, so that only one of racing suites installs. */
 const install = `
 import fcntl, os, subprocess, sys
 folder, requirement = sys.argv[1:]
@@ -17,7 +17,9 @@ with open(folder + ".lock", "w") as lock:
         open(folder + "/installed", "w").close()
 `;
 
-/** The folder of the package's executables, `python` among them; undefined where it is not to be had. */
+/**
+ * The folder of the package's executables, including `python`; undefined if it cannot be installed.
+ */
 export function pythonPackage(name: string, version: string): string | undefined {
   const folder = join(cache, `${name.toLowerCase()}-${version}`);
   if (!existsSync(join(folder, "installed"))) {

@@ -1,4 +1,4 @@
-/** The built service as a process of its own, as an operator runs it. */
+/** The built service in a process of its own, as an operator runs it. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -11,11 +11,11 @@ export interface ServerProcess {
   readonly url: string;
   readonly managementUrl: string;
   readonly child: ChildProcess;
-  /** What it has logged so far. */
+  /** The log so far. */
   readonly lines: readonly Readonly<Record<string, unknown>>[];
   /** Resolves once `/readyz` says that it is ready. */
   ready(timeoutMs?: number): Promise<void>;
-  /** Ends it with that signal and resolves with its exit code, null where the signal killed it. */
+  /** Sends the signal. Resolves with the exit code, or null if the signal killed the process. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -24,7 +24,7 @@ function spawnLatchkey(args: readonly string[], env: Readonly<Record<string, str
   return spawn(process.execPath, [main, ...args], { env: { PATH, ...env } });
 }
 
-/** Resolves once the service says that it serves; rejects with its output if it ends first. */
+/** Resolves once the service reports that it serves. Rejects with its output if it ends before. */
 export async function startServerProcess(
   env: Readonly<Record<string, string>>,
 ): Promise<ServerProcess> {
@@ -59,7 +59,7 @@ export async function startServerProcess(
   };
 }
 
-/** Runs a command of the command line to its end, in this process. */
+/** Runs a command of the command line to its end in this process. */
 export async function runCommand(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
@@ -69,7 +69,7 @@ export async function runCommand(
   return { exitCode: code, ...output };
 }
 
-/** Calls until the answer is as wanted; rejects after the time, with what was answered last. */
+/** Calls until the answer is as wanted. Rejects after the time, with the last answer. */
 export async function eventually<T>(
   call: () => Promise<T>,
   isWanted: (value: T) => boolean,

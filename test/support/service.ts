@@ -1,4 +1,4 @@
-/** The real service on free ports, with a store of its own. */
+/** The real service on free ports, with its own store. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ export interface RunningService extends Pick<App, "url" | "managementUrl" | "clo
   readonly store: Store;
 }
 
-/** The row of the old server's users table: argon2id, m=16384, t=2, p=1, of `password`. */
+/** The row in the old server's users table: argon2id, m=16384, t=2, p=1, of `password`. */
 export const testUser: User = {
   id: { type: "int", value: "1" },
   username: "TestUser",
@@ -37,7 +37,7 @@ const silentLogs: Logs = {
   dropped: () => ({ log: 0, audit: 0 }),
 };
 
-/** Logs that keep every line, from trace on, and the audit events with them. */
+/** Logs that keep every line from trace on, including the audit events. */
 export function keptLogs(lines: string[]): Logs {
   const write = (line: string) => void lines.push(line);
   return {
@@ -57,7 +57,7 @@ export async function startService(
   const config = parseConfig({
     PORT: "0",
     MANAGEMENT_PORT: "0",
-    // A table of refusals is no attack.
+    // Tests with many refusals must not reach the throttle's limits.
     THROTTLE_FAILURES: "1000",
     THROTTLE_USER_FAILURES: "1000",
     THROTTLE_NETWORK_FAILURES: "1000",

@@ -1,4 +1,7 @@
-/** Both stores, for what must hold on either: one server for the file, a place of its own for each test. */
+/**
+ * Both stores, for tests that must hold on either. One server for the file, a place of its own for
+ * each test.
+ */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +14,7 @@ import { startTestMongo, type TestMongo } from "./mongo.js";
 export const storeNames = ["embedded", "mongodb"] as const;
 export type StoreName = (typeof storeNames)[number];
 
-/** Hands out environments of empty stores, and stores that are closed after the test. */
+/** Returns environments with empty stores, and stores that are closed after the test. */
 export function useStores() {
   let mongo: TestMongo | undefined;
   const cleanups: (() => Promise<void>)[] = [];

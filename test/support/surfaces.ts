@@ -1,4 +1,6 @@
-/** Everything that the two ports answer, as a table: for what has to hold on every path and protocol. */
+/**
+ * Everything that the two ports answer, as a table, for what must hold on every path and protocol.
+ */
 import { createMethodUrl } from "@connectrpc/connect/protocol";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
@@ -15,7 +17,7 @@ export interface Surface {
   readonly contentType: string;
   /** Whether messages have the envelope of gRPC. */
   readonly isEnveloped: boolean;
-  /** Whether it is the first of its path. */
+  /** Whether it is the first of its path in this table. */
   readonly isFirst: boolean;
 }
 
@@ -66,7 +68,7 @@ export const surfaces: readonly Surface[] = [
   ),
 ];
 
-/** A body of that many bytes that is no message, as far as its last byte can tell. */
+/** A body of this many bytes. It is no valid message, but only its last byte can show that. */
 export function bodyOf({ isEnveloped }: Surface, length: number): Buffer {
   const body = Buffer.alloc(length, " ");
   if (isEnveloped) {
@@ -76,7 +78,7 @@ export function bodyOf({ isEnveloped }: Surface, length: number): Buffer {
   return body;
 }
 
-/** The request over HTTP/1.1, its body in chunks of one byte; `isWhole` ends it. */
+/** The request over HTTP/1.1, its body in chunks of one byte. `isWhole` also sends the end. */
 export function inChunks(surface: Surface, body: Buffer, isWhole: boolean): Buffer {
   const { method, path, contentType } = surface;
   const head =

@@ -11,12 +11,12 @@ export const loginPath = "/api/v1/authentication/login";
 
 export interface OldPlace {
   readonly old: OldServer;
-  /** What Latchkey needs to know of the old server. */
+  /** Settings of Latchkey for this old server. */
   readonly env: Environment;
   remove(): Promise<void>;
 }
 
-/** A token of Latchkey's has more claims than the old server's. */
+/** Latchkey's tokens have more claims than the old server's. */
 export function isIssuedByUs(body: string): boolean {
   const token = /eyJ[\w-]+\.[\w-]+\.[\w-]+/.exec(body)?.[0];
   return token !== undefined && decodeJwt(token).jti !== undefined;

@@ -1,6 +1,6 @@
 /**
- * Tools of other ecosystems that the tests need. Where one is missing its tests are skipped, and say
- * so; where `CI` is set that is a failure.
+ * Tools of other ecosystems that tests need. If one is missing, its tests are skipped with a
+ * message; if `CI` is set, they fail.
  */
 import { execFile } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -10,9 +10,9 @@ import { promisify } from "node:util";
 import { describe, test } from "@jest/globals";
 
 export const rootDir = fileURLToPath(new URL("../../", import.meta.url));
-/** Ignored by git, kept from run to run. */
+/** Ignored by git and kept from run to run. */
 export const cacheDir = join(rootDir, ".cache");
-/** For downloads and compilers on a cold machine. */
+/** Allows for downloads and compilers on a cold machine. */
 export const setupTimeoutMs = 600_000;
 
 export interface RunOptions {
@@ -23,7 +23,10 @@ export interface RunOptions {
 
 const execute = promisify(execFile);
 
-/** Resolves with what it wrote to stdout. @throws Error with its output where it fails or takes too long. */
+/**
+ * Resolves with the command's stdout.
+ * @throws Error with its output if it fails or takes too long.
+ */
 export async function run(
   command: string,
   args: readonly string[],
@@ -41,7 +44,9 @@ export async function run(
   return stdout;
 }
 
-/** `describe` for what needs these commands. The arguments are those that make each tell its version. */
+/**
+ * `describe` for tests that need these commands. The arguments make each command print its version.
+ */
 export async function describeWith(
   commands: Readonly<Record<string, readonly string[]>>,
   name: string,
@@ -66,7 +71,7 @@ export async function describeWith(
   }
 }
 
-/** Builds a tool that test/tools/go.mod names, and returns its path. */
+/** Builds a tool of test/tools/go.mod and returns its path. */
 export async function goTool(name: string): Promise<string> {
   const binDir = join(cacheDir, "bin");
   mkdirSync(binDir, { recursive: true });
@@ -78,7 +83,7 @@ export async function goTool(name: string): Promise<string> {
   return join(binDir, name);
 }
 
-/** Calls a tool that npm installed. */
+/** Runs a tool that npm installed. */
 export function npmTool(name: string): string {
   return join(rootDir, "node_modules/.bin", name);
 }

@@ -1,5 +1,5 @@
 /**
- * Runs one of our TypeScript files in a process of its own, from the sources, as the tests do.
+ * Runs one of our TypeScript files from source in a process of its own, as the tests do.
  */
 import { spawn } from "node:child_process";
 import type { ChildProcessByStdio } from "node:child_process";
@@ -29,11 +29,11 @@ const register = dataUrl(
 );
 
 export interface ProcessOptions {
-  /** A command of the shell, ending in `exec "$@"`, that starts it. */
+  /** A shell command ending in `exec "$@"` that starts it. */
   readonly shell?: string;
 }
 
-/** Starts `file`, relative to `test/support`, with stdout to read from. */
+/** Starts `file`, relative to `test/support`; its stdout can be read. */
 export function startTypeScript(
   file: string,
   args: readonly string[],

@@ -1,7 +1,7 @@
 /** Users for tests. */
 import type { User } from "../../src/auth/users.js";
 
-/** A user like any other but for `differences`. */
+/** A default user with `differences`. */
 export function newUser(differences: Partial<User> = {}): User {
   return {
     id: { type: "int", value: "7" },
@@ -14,7 +14,7 @@ export function newUser(differences: Partial<User> = {}): User {
   };
 }
 
-/** The user of the documents that the REST paths come from, as the old server stored him. */
+/** The user in the documents of the REST paths, as the old server stored it. */
 export const seedUser = newUser({
   id: { type: "int", value: "1" },
   username: "TestUser",

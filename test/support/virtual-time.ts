@@ -1,4 +1,4 @@
-/** A clock that only moves when everything that could happen at its time has happened. */
+/** A clock that moves only when everything that can happen at its time has happened. */
 export class VirtualTime {
   nowMs: number;
   readonly #events: { atMs: number; wake: () => void }[] = [];
@@ -19,7 +19,7 @@ export class VirtualTime {
     return this.sleepUntil(this.nowMs + ms);
   }
 
-  /** Runs until that time, or rejects as soon as `failed` says why. */
+  /** Runs until that time. Rejects as soon as `failed` returns a reason. */
   async run(untilMs: number, failed: () => Error | undefined): Promise<void> {
     for (let next = this.#events.at(-1); next && next.atMs <= untilMs; next = this.#events.at(-1)) {
       this.#events.pop();
