@@ -16,8 +16,8 @@ export interface OwnVerdict {
   /** The surface that the password came by. */
   readonly surface: string;
   /**
-   * Whether the other server may be asked about a wrong password. False if only trust in the
-   * network let the attempt pass.
+   * Whether the other server may be asked about a login that our own check refuses. False if only
+   * trust in the network let the attempt pass.
    */
   readonly mayAsk: boolean;
   /** Milliseconds since the attempt began. */
