@@ -163,7 +163,7 @@ const facades: Readonly<Record<string, readonly string[]>> = {
   "src/store/mongo": ["mongo-store.ts"],
 };
 
-test.each(Object.entries(facades))("%s is entered by %j alone", (room, doors) => {
+test.each(Object.entries(facades))("%s is imported only through %j", (room, doors) => {
   const outside = files.filter((file) => !file.startsWith(`${room}/`));
   const passedBy = outside.flatMap((file) =>
     sourcesOf(file)
@@ -188,17 +188,20 @@ function dependsLine(file: string): string | undefined {
   return /Depends on (.*?)\.(?=\s|$)/.exec(words)?.[1];
 }
 
-test.each(files.filter((file) => dependsLine(file)))("the head of %s is true", (file) => {
-  const line = dependsLine(file) ?? "";
-  const imports = importsOf(file);
-  if (line === "nothing") expect(imports).toEqual([]);
-  const others = imports.filter((specifier) => !specifier.startsWith("node:"));
-  if (line === "node only") expect(others).toEqual([]);
-  const packages = others.filter((specifier) => !specifier.startsWith(".")).map(packageOf);
-  for (const name of packages) {
-    expect(line).toContain(knownAs[name.split("/")[0] ?? ""] ?? name);
-  }
-});
+test.each(files.filter((file) => dependsLine(file)))(
+  'the "Depends on" sentence of %s is true',
+  (file) => {
+    const line = dependsLine(file) ?? "";
+    const imports = importsOf(file);
+    if (line === "nothing") expect(imports).toEqual([]);
+    const others = imports.filter((specifier) => !specifier.startsWith("node:"));
+    if (line === "node only") expect(others).toEqual([]);
+    const packages = others.filter((specifier) => !specifier.startsWith(".")).map(packageOf);
+    for (const name of packages) {
+      expect(line).toContain(knownAs[name.split("/")[0] ?? ""] ?? name);
+    }
+  },
+);
 
 test("no circle of files", () => {
   const edges = new Map(files.map((file) => [file, sourcesOf(file)]));
@@ -213,7 +216,7 @@ test("no circle of files", () => {
   for (const file of files) visit(file, []);
 });
 
-test("the pages are loaded by who asks for them: nothing imports them at the start", () => {
+test("the pages are loaded by their first request: nothing imports them at the start", () => {
   const outside = files.filter((file) => !file.startsWith("src/pages/"));
   const early = outside.filter((file) =>
     /^(?:import|export) (?!type )[^;]*from "[^"]*\/pages\/[^"]+"/m.test(

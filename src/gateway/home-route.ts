@@ -41,5 +41,5 @@ export function createHomeRoute(documents: readonly string[], apiPage?: Route): 
   };
 }
 
-/** A client that accepts JSON and no text: it looks for an API. */
+/** A client that accepts JSON but no text looks for an API. */
 const wantsJson = (accept = "*/*") => /json/i.test(accept) && !/text\/|\*\/\*/i.test(accept);

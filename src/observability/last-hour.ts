@@ -1,4 +1,6 @@
-/** What the last hour's logins and renewals came to, minute by minute. Depends on auth's types. */
+/**
+ * The outcomes of the last hour's logins and renewals, minute by minute. Depends on auth's types.
+ */
 import type { AuthErrorCode } from "../auth/errors.js";
 import type { AttemptReason } from "../auth/gate/gate.js";
 
@@ -43,7 +45,7 @@ export class LastHour {
     this.#counts[at] = (this.#counts[at] ?? 0) + 1;
   }
 
-  /** @param code how a renewal failed; undefined where it did not. */
+  /** @param code why a renewal failed; undefined if it succeeded. */
   countRenewal(code: AuthErrorCode | undefined): void {
     if (code === undefined) this.count("renewed");
     else this.count(/^token_|credentials$/.test(code) ? "renewal_refused" : "renewal_failed");
@@ -62,7 +64,10 @@ export class LastHour {
     return (minute % hourMinutes) * hourWords.length;
   }
 
-  /** Empties the rows of the minutes that have passed. A clock that goes back goes on in the last minute. */
+  /**
+   * Empties the rows of the minutes that have passed. If the clock goes back, the last minute goes
+   * on.
+   */
   #advance(): void {
     const minute = Math.floor(this.#now() / 60_000);
     if (minute <= this.#minute) return;

@@ -1,10 +1,10 @@
 /**
  * Unary rpcs over Connect, gRPC and gRPC-Web: reads the request, calls the implementation, writes the answer.
- * Connect's own path does the same through streams, at half the price of a token again; `createRpcHandler({
- * fastUnary: false })` takes it. No interceptor runs here. What is not known here (GET, other content types,
- * faults of the envelope) is left to Connect.
+ * Connect's own path does the same through streams, which makes a token cost half as much again;
+ * `createRpcHandler({ fastUnary: false })` takes it. No interceptor runs here. Other requests (GET, other
+ * content types, faults of the envelope) are left to Connect.
  *
- * What Connect 2.1.2 with protobuf-es 2.13.0 answers otherwise, held by test/e2e/stock-connect.test.ts:
+ * Connect 2.1.2 with protobuf-es 2.13.0 answers differently, as test/e2e/stock-connect.test.ts shows:
  * - its errors quote what could not be parsed, an unknown compression and a malformed deadline;
  * - a malformed protobuf message is `internal`, not `invalid_argument`;
  * - gRPC and gRPC-Web with JSON get status 500 for a bad escape before an emoji, and no grpc-status.
@@ -59,7 +59,7 @@ export interface Framing {
 const contentTypeForm =
   /^application\/(?:(grpc(?:-web)?)(?:\+(?:(json)(?:; ?charset=utf-?8)?|proto))?|(json)(?:; ?charset=utf-?8)?|proto)$/i;
 
-/** Returns undefined for a content type that Connect shall refuse. */
+/** Returns undefined for a content type that Connect has to refuse. */
 export function framingOf(contentType: string | undefined): Framing | undefined {
   const text = contentType !== undefined && isText(contentType);
   const match = contentTypeForm.exec(text ? binaryTypeOf(contentType) : (contentType ?? ""));

@@ -1,7 +1,7 @@
 /**
- * Reads request bodies. Copies each piece into one buffer at once, so that a body costs its bytes
- * however it is cut, and bounds the bytes of all requests together. Depends on auth's errors and on
- * node.
+ * Reads request bodies. Copies each piece into one buffer at once, so that many small pieces cost
+ * no more memory than one large one, and bounds the bytes of all requests together. Depends on
+ * auth's errors and on node.
  */
 import type { IncomingMessage } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
@@ -116,8 +116,7 @@ export class BodyBuffer {
 
   #makeRoom(length: number): void {
     const { bytes } = this;
-    // Since the last move at least half was taken from the front, so moving costs no more than
-    // that.
+    // At least half of the bytes were taken since the last move, so moves cost no more than takes.
     const fits = length <= this.#memory.length / 2;
     const target = fits ? this.#memory : this.#grown(length);
     target.set(bytes);

@@ -16,12 +16,12 @@ type Request = Pick<NodeRequest, "headers"> & {
 };
 
 /**
- * The reader of client addresses for that set-up; undefined trusts the socket alone.
+ * Returns the reader of client addresses for these proxies; undefined trusts the socket alone.
  *
- * `X-Forwarded-For` and `Forwarded` (RFC 7239) are read from the right, each entry only if the address
- * that vouches for it is trusted. What is no address ends the walk at the one before. Where the two
- * headers differ the address is `unknown`: a proxy writes one of them and passes on what the client made
- * of the other, and no client may choose to be taken for the proxy.
+ * Reads `X-Forwarded-For` and `Forwarded` (RFC 7239) from the right, and each entry only if the
+ * address that added it is trusted. Stops before an entry that is no address. If the two headers
+ * differ, the address is `unknown`: a proxy writes only one of them and passes on the client's
+ * version of the other, and no client may make itself count as the proxy.
  */
 export function createClientAddressReader(
   trusted: TrustedProxies | undefined,
