@@ -34,8 +34,7 @@ async function answerOf({ port, method, path, headers, body }: Sent, how = {}): 
   return answer
     .replace(/^(date|x-request-id|connection|keep-alive): .*\r\n/gim, "")
     .replace(/"timestamp":"[^"]*"/, "")
-    .replace(/[\da-f]+\r\n# HELP[^]*/, "")
-    .replace(/<!doctype html>[^]*/i, "")
+    .replace(/[\da-f]+\r\n(# HELP|<!doctype html>)[^]*/i, "")
     .replace(/^etag: .*\r\n|eyJ[\w.-]+$/gm, "");
 }
 
