@@ -1,42 +1,22 @@
 /** One hash of every family, made by others, as users of a collection: doctor's count and the logins agree. */
-import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "@jest/globals";
 import { MongoClient } from "mongodb";
 import { takeCensus } from "../../src/auth/passwords/census.js";
-import * as encodings from "../../src/auth/passwords/encodings.js";
 import { families } from "../../src/auth/passwords/families.js";
 import type { Environment } from "../../src/config/config.js";
+import { hashVectors } from "../support/hash-vectors.js";
 import { createHttpClient } from "../support/http.js";
 import { startService } from "../support/service.js";
 import { useStores } from "../support/stores.js";
-
-interface Vector {
-  readonly family: string;
-  readonly password: string;
-  readonly hash?: string;
-  readonly encoding?: keyof typeof encodings;
-  readonly pieces?: readonly unknown[];
-}
-
-const folder = new URL("../vectors/", import.meta.url);
-const vectors = readdirSync(folder)
-  .filter((name) => /^hashes-.*\.json$/.test(name))
-  .flatMap((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")) as Vector[]);
-
-function storedHash({ hash, encoding, pieces = [] }: Vector): string {
-  if (hash !== undefined) return hash;
-  const encode = encodings[encoding ?? "meteorHash"] as (...parts: readonly unknown[]) => string;
-  return encode(...pieces);
-}
 
 const stores = useStores();
 
 test("of every family one user logs in, with his password and no other", async () => {
   const env: Environment = { ...(await stores.newPlace("mongodb")), THROTTLE_FAILURES: "0" };
   const users = families.map(({ name }) => {
-    const vector = vectors.find(({ family }) => family === name);
+    const vector = hashVectors.find(({ family }) => family === name);
     if (vector === undefined) throw new Error(`no vector of ${name}`);
-    return { username: name, passwordHash: storedHash(vector), password: vector.password };
+    return { username: name, passwordHash: vector.hash, password: vector.password };
   });
   const client = new MongoClient(env["MONGODB_URI"] ?? "");
   const documents = users.map(({ username, passwordHash }, i) => ({

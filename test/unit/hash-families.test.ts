@@ -1,5 +1,4 @@
 /** Every family against hashes that others made; test/vectors/README.md says who and how. */
-import { readFileSync, readdirSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import {
   decoyLike,
@@ -9,29 +8,10 @@ import {
 } from "../../src/auth/passwords/passwords.js";
 import * as encodings from "../../src/auth/passwords/encodings.js";
 import { families, familiesTable } from "../../src/auth/passwords/families.js";
-
-interface Vector {
-  readonly by: string;
-  readonly family: string;
-  readonly password: string;
-  readonly hash?: string;
-  readonly encoding?: keyof typeof encodings;
-  readonly pieces?: readonly unknown[];
-}
-
-const folder = new URL("../vectors/", import.meta.url);
-const vectors = readdirSync(folder)
-  .filter((name) => /^hashes-.*\.json$/.test(name))
-  .flatMap((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")) as Vector[])
-  .map((vector) => ({ ...vector, hash: vector.hash ?? encoded(vector) }));
-
-function encoded({ encoding, pieces = [] }: Vector): string {
-  const encode = encodings[encoding ?? "meteorHash"] as (...parts: readonly unknown[]) => string;
-  return encode(...pieces);
-}
+import { hashVectors, type HashVector } from "../support/hash-vectors.js";
 
 /** The password with one bit changed: in its last character, or the last that plain bcrypt reads. */
-function altered({ family, password }: Vector): string {
+function altered({ family, password }: HashVector): string {
   const at = password.length - (isPlainBcrypt(family) && bytesOf(password) > 72 ? 2 : 1);
   const character = String.fromCharCode(password.charCodeAt(at) ^ 1);
   return password.slice(0, at) + character + password.slice(at + 1);
@@ -41,7 +21,7 @@ const isPlainBcrypt = (family: string) => ["bcrypt", "bcrypt (AdonisJS)"].includ
 const bytesOf = (password: string) => Buffer.byteLength(password);
 
 describe.each(families.map(({ name }) => name))("%s", (name) => {
-  const ofFamily = vectors.filter(({ family }) => family === name);
+  const ofFamily = hashVectors.filter(({ family }) => family === name);
 
   test("has vectors by another's hand, of 71, 72 and 73 bytes too", () => {
     const lengths = ofFamily.map(({ password }) => bytesOf(password));
@@ -79,7 +59,7 @@ describe.each(families.map(({ name }) => name))("%s", (name) => {
 
 test("every vector is of a family in the table", () => {
   const names = families.map(({ name }) => name);
-  expect(vectors.filter(({ family }) => !names.includes(family))).toEqual([]);
+  expect(hashVectors.filter(({ family }) => !names.includes(family))).toEqual([]);
 });
 
 test("the frameworks' defaults are under the ceilings", () => {
