@@ -441,12 +441,13 @@ function verdictOf(row: Row, { code, stdout, stderr, stored }: Result, failed?: 
   const isDone = row.isDone(stored, before);
   const isUntouched = withoutRecord(stored) === withoutRecord(before);
   const isInDoubt = doubt.test(stdout + stderr);
+  const isHalfDone = stderr.includes("the change is stored, but");
   const isSaid = row.counts ? code === 0 : row.says.test(stdout);
   const isTold = row.counts
     ? stdout === ""
       ? isUntouched
       : areCounted(stdout, stored, isInDoubt)
-    : isSaid || isUntouched || isInDoubt;
+    : isSaid || isUntouched || isInDoubt || isHalfDone;
   const entry = Object.entries(stored[record] ?? {}).find(
     ([id]) => before[record]?.[id] === undefined,
   );
@@ -465,6 +466,7 @@ function verdictOf(row: Row, { code, stdout, stderr, stored }: Result, failed?: 
     "the exit code is neither 0 nor 1": code !== 0 && code !== 1,
     "the exit code does not follow what is said": (code === 0) !== isSaid,
     "said to be done, and is not stored": isSaid && !isDone,
+    "said to be stored, and is not": isHalfDone && isUntouched,
     "stored, and nothing says so": !isTold,
     "no message": code === 1 && !/^(error: |ERROR|\{"error":)/m.test(stdout + stderr),
     "done, though no majority has confirmed it": code === 0 && isUnmet,

@@ -108,7 +108,7 @@ test("everything that counts or times is there at 0 before anything has happened
 
 test("what is counted brings no new series along", async () => {
   // A gauge that comes with the next key.
-  const isComplete = (text: string) => text.includes("latchkey_key_next_step_seconds");
+  const isComplete = (text: string) => /^latchkey_key_next_step_seconds /m.test(text);
   const before = samplesOf(await eventually(page, isComplete));
   await login("TestUser", "password");
   await login("nobody", "wrong");
