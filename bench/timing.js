@@ -3,15 +3,16 @@
  * not at all, 1: always) over interleaved samples. First for the two kinds of users that differ most, with a wrong
  * password; then, for each kind of request, for existing and unknown names.
  *
- *   npm run bench:timing [-- SAMPLES]     (default: 300 of each)
+ *   npm run bench:timing [-- SAMPLES [COLLECTION]]     (default: 300 of each, all collections)
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { main, run, start } from "./process.js";
 
 const samples = Number(process.argv[2] ?? 300);
+const only = process.argv[3];
 const usersPerFamily = 20;
 const argon2 =
   "$argon2id$v=19$m=19456,t=2,p=1$P/wxjcj0dSBr3LFgjFEpdw$YItu6Y3q6Myva0A1PVhq3zfvZcWsTUPTjuP7hyWZm1Q";
@@ -25,7 +26,18 @@ const collections = {
     pbkdf2:
       "pbkdf2_sha256$100000$utFwuspS5BKQ5wiVW3cn56$HYqnf/5trZ6ANvx4GhZVZZw4FkceGTo1VYScZczAUfs=",
   },
+  "every family": familyHashes(),
 };
+
+/** One hash of each family, as others made them, of those that need no format of one's own. */
+function familyHashes() {
+  const folder = new URL("../test/vectors/", import.meta.url);
+  const vectors = readdirSync(folder)
+    .filter((name) => /^hashes-.*\.json$/.test(name))
+    .flatMap((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")))
+    .filter(({ family, hash }) => hash && family !== "custom");
+  return Object.fromEntries(vectors.map(({ family, hash }) => [family, hash]));
+}
 
 /** The share of pairs in which the value of `b` is greater; ties count half. */
 function areaUnderCurve(a, b) {
@@ -58,19 +70,21 @@ function shuffled(times) {
   );
 }
 
+const nameOf = (family) => family.replace(/\W+/g, "-");
+
 function usersOf(hashes) {
   let id = 0;
   return Object.entries(hashes).flatMap(([family, passwordHash]) =>
     Array.from({ length: usersPerFamily }, (_, i) => [
-      { _id: ++id, username: `${family}-${i}`, passwordHash },
-      { _id: ++id, username: `${family}-disabled-${i}`, passwordHash, disabled: true },
+      { _id: ++id, username: `${nameOf(family)}-${i}`, passwordHash },
+      { _id: ++id, username: `${nameOf(family)}-disabled-${i}`, passwordHash, disabled: true },
     ]).flat(),
   );
 }
 
 /** Names by class. Each class has all hash families in the same proportion. */
 function classesOf(hashes) {
-  const families = Object.keys(hashes);
+  const families = Object.keys(hashes).map(nameOf);
   const names = (form) => (i) =>
     form(families[i % families.length], Math.floor(i / families.length));
   return {
@@ -174,5 +188,6 @@ async function measure(label, hashes) {
 }
 
 for (const [label, hashes] of Object.entries(collections)) {
+  if (only !== undefined && only !== label) continue;
   process.stdout.write(`${await measure(label, hashes)}\n`);
 }

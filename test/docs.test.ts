@@ -99,6 +99,20 @@ test("the limits of the proto and of SECURITY.md are those of the code", () => {
   );
 });
 
+test("each promise of SECURITY.md has its tests there", () => {
+  const [promises = "", , tests = ""] = readFileSync(join(root, "SECURITY.md"), "utf8")
+    .split(
+      /^## (?:What Latchkey does not promise|Tests that hold this)$|^## What Latchkey promises$/m,
+    )
+    .slice(1);
+  const promised = [...promises.matchAll(/^- \*\*([^*]+?)\.?\*\*/gm)].map(([, name]) => name);
+  expect(promised.length).toBeGreaterThan(5);
+  const held = [...tests.matchAll(/^\| \*\*(.+)\*\* \| \|\n\|.*\]\(test\//gm)].map(
+    ([, name]) => name,
+  );
+  expect(held).toEqual(expect.arrayContaining(promised));
+});
+
 test("the operations guide lists the collections that the code uses", () => {
   const known: string[] = [
     ...Object.values(neededCollections),

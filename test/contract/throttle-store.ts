@@ -481,6 +481,22 @@ export function runThrottleContract(
       expect(await checkedOf(times(5, () => attempt(throttle, "wrong")))).toBe(3);
     });
 
+    test("a process that died while it checked holds up a right password for half a minute at most", async () => {
+      const store = await place.open();
+      const throttle = await newReplica({ failures: 3 }, store);
+      await attempt(throttle, "right", "alice", "203.0.113.9");
+      const dead = await Promise.all(times(3, () => newReplica({ failures: 3 }, store)));
+      await Promise.all(dead.map((replica) => admit(replica)));
+      let isIn = false;
+      const waiting = attempt(throttle, "right").then(() => (isIn = true));
+      await attempt(throttle, "right", "alice", "203.0.113.9");
+      nowMs += 29_000;
+      await attempt(throttle, "right", "alice", "203.0.113.9");
+      expect(isIn).toBe(false);
+      nowMs += 1_000;
+      await waiting;
+    });
+
     test("a clock that was hours ahead keeps nobody out", async () => {
       const throttle = await newReplica({ failures: 3, userFailures: 3, networkFailures: 3 });
       nowMs += 6 * hourMs;

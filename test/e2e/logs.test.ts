@@ -77,6 +77,16 @@ test("by default they are among the lines of the log, marked; off means off", as
   expect(server.lines.some(({ event }) => event === "attempt")).toBe(false);
 });
 
+test("a start that stores signing keys in the clear warns", async () => {
+  const warningsOf = async (env: Record<string, string>) => {
+    server = await startServerProcess({ DATA_DIR: dataDir, ...env });
+    await server.stop();
+    return server.lines.filter(({ msg }) => /stored in the clear/.test(String(msg)));
+  };
+  expect(await warningsOf({})).toHaveLength(1);
+  expect(await warningsOf({ KEY_ENCRYPTION_KEY: "c0ffee00".repeat(8) })).toEqual([]);
+});
+
 test("an audit file that cannot be opened ends the start with 78", async () => {
   const env = { DATA_DIR: dataDir, AUDIT_LOG: "/nowhere/audit.log" };
   expect(await runCommand(["serve"], env)).toMatchObject({
