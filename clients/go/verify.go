@@ -382,36 +382,56 @@ var bearer = regexp.MustCompile(`^(?i:bearer) +([\w.~+/-]+=*)$`)
 
 type claimsKey struct{}
 
-// ClaimsOf returns the claims of a request that Demand has passed on, or nil.
+// ClaimsOf returns the claims of a request that Demand or Authorize has passed on, or nil.
 func ClaimsOf(ctx context.Context) *Claims {
 	claims, _ := ctx.Value(claimsKey{}).(*Claims)
 	return claims
 }
 
+// A Denial is the answer to a request that must not pass, by RFC 6750 section 3.
+type Denial struct {
+	// Status is 401 without a valid token, 403 without the role, and 503 if the token cannot be checked.
+	Status int
+	// Header is WWW-Authenticate or Retry-After, Value its value.
+	Header, Value string
+	// Message is for people.
+	Message string
+}
+
+// Authorize verifies the token of an Authorization header and, if roles are given, that the user has one of them. It
+// returns a context with the claims, for ClaimsOf, or else a Denial.
+func (v *Verifier) Authorize(ctx context.Context, authorization string, roles ...string) (context.Context, *Denial) {
+	unauthorized := func(challenge, message string) *Denial {
+		return &Denial{http.StatusUnauthorized, "WWW-Authenticate", challenge, message}
+	}
+	found := bearer.FindStringSubmatch(authorization)
+	if found == nil {
+		return nil, unauthorized("Bearer", "a token is required")
+	}
+	claims, err := v.Verify(found[1])
+	var refusal *TokenRefused
+	switch {
+	case errors.As(err, &refusal) && refusal.Outage():
+		return nil, &Denial{http.StatusServiceUnavailable, "Retry-After", "5", "the token cannot be checked"}
+	case err != nil:
+		return nil, unauthorized(`Bearer error="invalid_token"`, "the token is refused")
+	case len(roles) > 0 && !slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(claims.Roles, role) }):
+		challenge := `Bearer error="insufficient_scope"`
+		return nil, &Denial{http.StatusForbidden, "WWW-Authenticate", challenge, "the user lacks the role"}
+	}
+	return context.WithValue(ctx, claimsKey{}, claims), nil
+}
+
 // Demand returns a handler that passes requests with a valid token on to next; if roles are given, the user must have
-// one of them. It answers all others by RFC 6750 section 3: 401, 403, and 503 if the token cannot be checked.
+// one of them. It answers all others by their Denial.
 func (v *Verifier) Demand(next http.Handler, roles ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse := func(status int, name, value string) {
-			w.Header().Set(name, value)
-			w.WriteHeader(status)
-		}
-		found := bearer.FindStringSubmatch(r.Header.Get("Authorization"))
-		if found == nil {
-			refuse(http.StatusUnauthorized, "WWW-Authenticate", "Bearer")
+		ctx, denial := v.Authorize(r.Context(), r.Header.Get("Authorization"), roles...)
+		if denial != nil {
+			w.Header().Set(denial.Header, denial.Value)
+			w.WriteHeader(denial.Status)
 			return
 		}
-		claims, err := v.Verify(found[1])
-		var refusal *TokenRefused
-		switch {
-		case errors.As(err, &refusal) && refusal.Outage():
-			refuse(http.StatusServiceUnavailable, "Retry-After", "5")
-		case err != nil:
-			refuse(http.StatusUnauthorized, "WWW-Authenticate", `Bearer error="invalid_token"`)
-		case len(roles) > 0 && !slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(claims.Roles, role) }):
-			refuse(http.StatusForbidden, "WWW-Authenticate", `Bearer error="insufficient_scope"`)
-		default:
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
-		}
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -50,7 +50,7 @@ const clients = {
     needs: { go: ["version"] },
     folder: "clients/go",
     make: 'go build -o "$FOLDER/go-service" ./example',
-    table: "go test -count=1 -v -run TestTable .",
+    table: "go test -count=1 -v -run TestTable . && (cd grpc && go test -count=1 .)",
     first: {
       file: "first.go",
       around: [
@@ -83,7 +83,7 @@ func main() {`,
     needs: { python3: ["-c", "import ensurepip, venv"] },
     folder: "clients/python",
     make: `[ -x "$CACHE/client-python/bin/python" ] || python3 -m venv "$CACHE/client-python"
-"$CACHE/client-python/bin/pip" install --quiet 'httpx[http2]>=0.28,<1' 'PyJWT[crypto]>=2.10,<3'`,
+"$CACHE/client-python/bin/pip" install --quiet 'httpx[http2]>=0.28,<1' 'PyJWT[crypto]>=2.10,<3' 'grpcio>=1.70,<2'`,
     table: '"$CACHE/client-python/bin/python" tests/cases.py',
     first: {
       file: "first.py",

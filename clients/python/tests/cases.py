@@ -14,10 +14,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -30,6 +33,7 @@ from latchkey import (  # noqa: E402
     Verifier,
     WsgiDemand,
 )
+from latchkey.grpc import CLAIMS, AsyncGrpcDemand, GrpcDemand  # noqa: E402
 
 CONTROL = os.environ["LATCHKEY_CONTROL"]
 TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
@@ -291,6 +295,10 @@ class VerifierRun(Run):
             detail = fields.get("www-authenticate", fields.get("retry-after", ""))
             text = f"{answer.status_code} {detail}".strip()
             assert text == demanded["answers"], text
+        code = GRPC_CODES[demanded["answers"][:3]]
+        for server in (GrpcServer(), AsyncGrpcServer()):
+            codes = server.ask(sent, self.verifier, roles)
+            assert codes == [code] * 4, codes
 
     def verdict(self, token: str) -> str:
         try:
@@ -298,6 +306,132 @@ class VerifierRun(Run):
         except TokenRefused as refusal:
             return refusal.code
         return "ok"
+
+
+GRPC_CODES = {
+    "200": grpc.StatusCode.OK,
+    "401": grpc.StatusCode.UNAUTHENTICATED,
+    "403": grpc.StatusCode.PERMISSION_DENIED,
+    "503": grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class GrpcServer:
+    """A gRPC server with a method of each kind, such as `unary_stream`, that answers with its message."""
+
+    kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+    def __init__(self) -> None:
+        self.is_called = self.is_read = False
+        self.has_claims = True
+
+    def handler(self) -> Any:
+        def method(kind: str) -> Any:
+            make = getattr(grpc, f"{kind}_rpc_method_handler")
+            return make(getattr(self, kind), request_deserializer=self.read)
+
+        methods = {kind: method(kind) for kind in self.kinds}
+        return grpc.method_handlers_generic_handler("test.Orders", methods)
+
+    def read(self, message: bytes) -> bytes:
+        self.is_read = True
+        return message
+
+    def seen(self) -> None:
+        self.is_called = True
+        assert (CLAIMS.get(None) is not None) == self.has_claims
+
+    def unary_unary(self, request: bytes, _: Any) -> bytes:
+        self.seen()
+        return request
+
+    def unary_stream(self, request: bytes, _: Any) -> Iterator[bytes]:
+        self.seen()
+        yield request
+
+    def stream_unary(self, requests: Iterator[bytes], _: Any) -> bytes:
+        self.seen()
+        return b"".join(requests)
+
+    def stream_stream(self, requests: Iterator[bytes], _: Any) -> Iterator[bytes]:
+        self.seen()
+        yield from requests
+
+    def ask(self, authorization: str, *demand: Any) -> list[grpc.StatusCode]:
+        """Calls each method and returns the codes."""
+        with ThreadPoolExecutor(4) as pool:
+            server = grpc.server(pool, interceptors=[GrpcDemand(*demand)])
+            server.add_generic_rpc_handlers([self.handler()])
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            try:
+                return self.codes(port, authorization)
+            finally:
+                server.stop(None).wait()
+
+    def codes(self, port: int, authorization: str) -> list[grpc.StatusCode]:
+        metadata = [("authorization", authorization)] if authorization else []
+        codes = []
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for kind in self.kinds:
+                self.is_called = self.is_read = False
+                call = getattr(channel, kind)(f"/test.Orders/{kind}")
+                message = b"one" if kind.startswith("unary") else iter([b"one"])
+                try:
+                    answer = call(message, metadata=metadata, timeout=WAIT_SECONDS)
+                    assert (answer if kind.endswith("unary") else next(answer)) == b"one"
+                    codes.append(grpc.StatusCode.OK)
+                except grpc.RpcError as error:
+                    codes.append(error.code())
+                is_ok = codes[-1] == grpc.StatusCode.OK
+                assert (self.is_called, self.is_read) == (is_ok, is_ok), f"{kind}: {codes[-1]}"
+        return codes
+
+
+class AsyncGrpcServer(GrpcServer):
+    async def unary_unary(self, request: bytes, _: Any) -> bytes:
+        self.seen()
+        return request
+
+    async def unary_stream(self, request: bytes, _: Any) -> AsyncIterator[bytes]:
+        self.seen()
+        yield request
+
+    async def stream_unary(self, requests: AsyncIterator[bytes], _: Any) -> bytes:
+        self.seen()
+        return b"".join([request async for request in requests])
+
+    async def stream_stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
+        self.seen()
+        async for request in requests:
+            yield request
+
+    def ask(self, authorization: str, *demand: Any) -> list[grpc.StatusCode]:
+        async def serve() -> list[grpc.StatusCode]:
+            server = grpc.aio.server(interceptors=[AsyncGrpcDemand(*demand)])
+            server.add_generic_rpc_handlers([self.handler()])
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            try:
+                return await asyncio.to_thread(self.codes, port, authorization)
+            finally:
+                await server.stop(None)
+
+        return asyncio.run(serve())
+
+
+def check_open_methods() -> None:
+    """Calls a gRPC server without a token."""
+    verifier = Verifier("nobody", "http://127.0.0.1:1")
+    for is_open in ([True, False, False, False], [True] * 4):
+        methods = ["/test.Orders/" if all(is_open) else "/test.Orders/unary_unary"]
+        wanted = [
+            grpc.StatusCode.OK if each else grpc.StatusCode.UNAUTHENTICATED for each in is_open
+        ]
+        for server in (GrpcServer(), AsyncGrpcServer()):
+            server.has_claims = False
+            codes = server.ask("", verifier, (), methods)
+            assert codes == wanted, codes
 
 
 def run_case(kind: Any, case: dict[str, Any]) -> str | None:
@@ -315,6 +449,7 @@ def run_case(kind: Any, case: dict[str, Any]) -> str | None:
 
 
 def main() -> int:
+    check_open_methods()
     failed = passed = 0
     for kind, cases in ((ClientRun, TABLE["clients"]), (VerifierRun, TABLE["verifiers"])):
         for case in cases:
