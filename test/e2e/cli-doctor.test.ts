@@ -1,6 +1,6 @@
 /** `latchkey doctor` as the operator runs it, on a MongoDB with everything that can be wrong. */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { Long, MongoClient, type Db } from "mongodb";
+import { Long, MongoClient, ObjectId, type Db } from "mongodb";
 import { createCli, type Cli } from "../support/cli.js";
 import { useStores } from "../support/stores.js";
 
@@ -206,6 +206,27 @@ describe("doctor", () => {
       }
     },
   );
+
+  test("the validator of a collection of hashes beside the users' refuses a new hash, and doctor says so", async () => {
+    env = { ...env, USERS_PRESET: "better-auth" };
+    const _id = new ObjectId();
+    await db.collection("user").insertOne({ _id, email: "alice@example.com" });
+    await db.collection("user").createIndex({ email: 1 }, { unique: true }, undefined);
+    await db.createCollection("account", { validator: { password: /^\$2b\$/ } });
+    const account = { providerId: "credential", userId: _id, password: bcrypt };
+    await db.collection("account").insertOne(account);
+    expect((await doctor()).of("validator", "error")).toEqual([
+      expect.objectContaining({ message: expect.stringMatching(/ the writes of users passwd$/) }),
+    ]);
+    for (const command of ["revoke", "disable", "passwd"]) {
+      const options = command === "passwd" ? ["--password-stdin"] : [];
+      const input = "a password of some length";
+      const argv = ["users", command, "alice@example.com", ...options];
+      const { code } = await cli.run(argv, { env, input });
+      expect([command, code]).toEqual([command, Number(command === "passwd")]);
+    }
+    expect(await db.collection("account").findOne({})).toMatchObject(account);
+  });
 
   test("a wrong encryption key, a store that is away and a bad configuration are told apart", async () => {
     const started = cli.start(["serve"], { ...env, PORT: "0", MANAGEMENT_PORT: "0" });
