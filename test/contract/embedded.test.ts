@@ -1,5 +1,13 @@
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +15,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { open } from "lmdb";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { faultOfFile, noteWhole } from "../../src/store/embedded/file.js";
 import { startTypeScript } from "../support/typescript-process.js";
 import type { ProcessOptions } from "../support/typescript-process.js";
 import { newUser } from "../support/users.js";
@@ -144,6 +153,23 @@ describe("embedded: the file", () => {
       message: expect.stringContaining(path()) as unknown,
     });
     expect(readFileSync(path()).equals(damaged)).toBe(true);
+  });
+
+  test("is read in full at a start unless its note says that nothing has changed since it was closed", async () => {
+    await fill(2000);
+    const note = `${path()}-whole`;
+    expect(statSync(note).mode & 0o777).toBe(0o600);
+    const damaged = readFileSync(path()).fill(0xaa, 8192);
+    writeFileSync(path(), damaged);
+    expect(faultOfFile(path())).toBe("is damaged");
+    noteWhole(path());
+    expect(faultOfFile(path())).toBeUndefined();
+    utimesSync(path(), 0, 0);
+    expect(faultOfFile(path())).toBe("is damaged");
+    rmSync(note);
+    mkdirSync(note);
+    expect(() => noteWhole(path())).not.toThrow();
+    expect(faultOfFile(path())).toBe("is damaged");
   });
 
   test("may be shorter than its last page if that one is free", async () => {

@@ -21,7 +21,7 @@ import { storeDeadlineMs } from "../unavailable.js";
 import { accessWarnings } from "./access.js";
 import { EmbeddedAudit } from "./audit.js";
 import { EmbeddedStoreError, StoreFile } from "./databases.js";
-import { faultOfFile, notOurs } from "./file.js";
+import { faultOfFile, noteWhole, notOurs } from "./file.js";
 import { EmbeddedKeys } from "./keys.js";
 import { EmbeddedRevocations } from "./revocations.js";
 import { EmbeddedTakeover } from "./takeover.js";
@@ -92,7 +92,10 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       ping: () => file.read(() => void file.meta.get("format")),
       probe: () => file.probe(),
       warnings: () => Promise.resolve(accessWarnings(path)),
-      close,
+      close: async () => {
+        await close();
+        noteWhole(path);
+      },
     };
   } catch (error) {
     await close();

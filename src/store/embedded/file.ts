@@ -2,7 +2,16 @@
  * Checks the embedded store's file before LMDB opens it, because LMDB ends the process on a file that it cannot
  * read. Depends on node:fs. The layout is that of `mdb.c` in lmdb 3.5.6, data version 2, little-endian.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 
 export const notOurs = "is not an embedded store of Latchkey";
 
@@ -23,6 +32,39 @@ type ReadPage = (page: bigint, bytes: number) => Buffer;
  * file is a new store.
  */
 export function faultOfFile(path: string): string | undefined {
+  return isNotedWhole(path) ? undefined : faultOfPages(path);
+}
+
+/**
+ * Notes beside the file that all of its pages can be read as it is now, so that the next start does not read them
+ * all: call it after LMDB has closed the file. Any later change of the file makes the note void.
+ */
+export function noteWhole(path: string): void {
+  try {
+    // It may be the file of another user, who ran a command.
+    rmSync(noteOf(path), { force: true });
+    writeFileSync(noteOf(path), stateOf(path), { mode: 0o600 });
+  } catch {
+    // Without a note, for example in a folder without rights, the next start reads all pages.
+  }
+}
+
+const noteOf = (path: string) => `${path}-whole`;
+
+function isNotedWhole(path: string): boolean {
+  try {
+    return readFileSync(noteOf(path), "utf8") === stateOf(path);
+  } catch {
+    return false;
+  }
+}
+
+function stateOf(path: string): string {
+  const { dev, ino, size, ctimeNs } = statSync(path, { bigint: true });
+  return [dev, ino, size, ctimeNs].join(" ");
+}
+
+function faultOfPages(path: string): string | undefined {
   const file = openSync(path, "r");
   try {
     for (;;) {
