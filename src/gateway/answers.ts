@@ -4,14 +4,17 @@ import type { Answer } from "../server/exchange.js";
 
 /** The reason phrases of RFC 9110 section 15. Node still says `Payload Too Large`. */
 export const reasonPhrases: Readonly<Record<number, string>> = {
+  400: "Bad Request",
   404: "Not Found",
   405: "Method Not Allowed",
   408: "Request Timeout",
   413: "Content Too Large",
   415: "Unsupported Media Type",
+  417: "Expectation Failed",
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
+  501: "Not Implemented",
   503: "Service Unavailable",
 };
 

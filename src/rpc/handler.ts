@@ -34,6 +34,7 @@ import type { AuthService as Service } from "../auth/service.js";
 import { BodyTooLarge, ClientGone } from "../server/body.js";
 import { send, type Answer, type Exchange, type OnFault } from "../server/exchange.js";
 import type { CorsHeaders } from "../server/handler.js";
+import type { ListenerRefusal } from "../server/route.js";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { createAuthServiceImpl } from "./auth-service.js";
@@ -60,7 +61,11 @@ export interface RpcHandler {
   handle(exchange: Exchange, path: string): Promise<void>;
   readonly corsHeaders: CorsHeaders;
   /** The answer to a request that the listener refuses; undefined if it is not for an rpc. */
-  refuse(path: string, contentType: string | undefined, status: number): Answer | undefined;
+  refuse(
+    path: string,
+    contentType: string | undefined,
+    status: ListenerRefusal,
+  ): Answer | undefined;
   /**
    * Ends the present streaming rpcs, and later ones at once, so that a shutdown does not wait for
    * them.
@@ -115,11 +120,9 @@ export function createRpcHandler(options: RpcOptions): RpcHandler {
       if (!handlers.has(path) && framing === undefined) return undefined;
       // Headers that are too large on this path mean an over-long credential.
       if (status === 431 && path === issueTokenPath) return refusal(framing, badCredential, 401);
-      return refusal(
-        framing,
-        isListed(status) ? listenerRefusals[status] : listenerRefusals[413],
-        status,
-      );
+      const answer = refusal(framing, listenerRefusals[status], status);
+      // RFC 9112 demands the status for what is no HTTP, from gRPC clients as well.
+      return status === 400 || status === 417 || status === 501 ? { ...answer, status } : answer;
     },
     endStreams: () => shutdown.abort(new ConnectError("the server shuts down", Code.Unavailable)),
     async handle(exchange, path) {
@@ -333,14 +336,14 @@ const badCredential = toConnectError(new AuthError("invalid_credentials", "over-
 
 /** The errors of the listener's refusals, by their HTTP status. */
 const listenerRefusals = {
+  400: new ConnectError("the request is malformed", Code.InvalidArgument),
   408: new ConnectError("the request took too long to come", Code.DeadlineExceeded),
   413: new ConnectError("the request is too large", Code.ResourceExhausted),
+  417: new ConnectError("the expectation cannot be met", Code.InvalidArgument),
   429: new ConnectError("too many requests were given up, try again later", Code.ResourceExhausted),
   431: new ConnectError("the headers are too large", Code.ResourceExhausted),
-} as const;
-
-const isListed = (status: number): status is keyof typeof listenerRefusals =>
-  status in listenerRefusals;
+  501: new ConnectError("the transfer coding is not supported", Code.Unimplemented),
+} as const satisfies Record<ListenerRefusal, ConnectError>;
 
 /**
  * Example answers for the OpenAPI document: a domain error, and a body that is too large, in
@@ -350,8 +353,7 @@ export const connectAnswers = {
   toError: (error: AuthError) => plainAnswer(toConnectError(error, exampleRequestId)),
   toLargeMessage: () => plainAnswer(tooLarge()),
   /** The answer of the listener's refusal. */
-  toRefusal: (status: keyof typeof listenerRefusals) =>
-    refusal(undefined, listenerRefusals[status], status),
+  toRefusal: (status: ListenerRefusal) => refusal(undefined, listenerRefusals[status], status),
 };
 const exampleRequestId = "0b0a7d0e-1b7c-4a53-9b1f-6d2f6f3a5c11";
 

@@ -14,7 +14,8 @@ import type { Socket } from "node:net";
 import { headerBytesMax } from "../auth/limits.js";
 import type { Answer } from "./exchange.js";
 import { FrameWatch } from "./frame-watch.js";
-import { refusalOf } from "./request-rules.js";
+import { pathOf, refusalOf } from "./request-rules.js";
+import type { ListenerRefusal } from "./route.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -87,6 +88,7 @@ export type NetworkOf = (remoteAddress: string) => string | undefined;
 
 /** The known parts of a refused request. */
 export interface RefusedRequest {
+  readonly method?: string | undefined;
   readonly url?: string | undefined;
   readonly headers: { readonly "content-type"?: string | undefined };
 }
@@ -100,7 +102,7 @@ export interface ConnectionHooks {
   /** The network of the client that the proxy names. */
   readonly clientOf: (req: Request) => string;
   /** The refusal in the shape of the path; undefined for an empty body. */
-  readonly refusalOf: (request: RefusedRequest, status: number) => Answer | undefined;
+  readonly refusalOf: (request: RefusedRequest, status: ListenerRefusal) => Answer | undefined;
 }
 
 /** Counts the frames that serve no request: see `overheadFramesMax`. */
@@ -142,8 +144,8 @@ export interface Connection extends Account {
   idleSince: number;
   /** A shared connection is never cut for what one of its clients does. */
   readonly isShared: boolean;
-  /** The first bytes of its first request, until the request has arrived. */
-  head?: string;
+  /** On HTTP/1.1 the beginning of a request whose headers have not all arrived. */
+  head?: string | undefined;
 }
 
 interface Network {
@@ -152,7 +154,7 @@ interface Network {
   streams: number;
 }
 
-const statusOfClientError: Readonly<Record<string, number>> = {
+const statusOfClientError: Readonly<Record<string, ListenerRefusal>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   ERR_HTTP_REQUEST_TIMEOUT: 408,
@@ -262,6 +264,14 @@ export class Connections {
     });
   }
 
+  /** Keeps the beginning of each HTTP/1.1 request. Call it with every chunk before it is parsed. */
+  keepHead(connection: Connection, chunk: Buffer): void {
+    for (const { req } of connection.exchanges) if (!req.complete) return;
+    const { head = "" } = connection;
+    if (head.length === headCharsMax) return;
+    connection.head = head + chunk.toString("latin1", 0, headCharsMax - head.length);
+  }
+
   /** Registers a request. Returns false if a limit is passed: then it is not handled. */
   begin(connection: Connection, req: Request, res: Response): boolean {
     if (connection.cut) return false;
@@ -274,7 +284,7 @@ export class Connections {
       this.answer(connection, res, status);
       return false;
     }
-    delete connection.head;
+    connection.head = restOf(connection.head, req);
     const client = connection.isShared ? this.#client(req) : undefined;
     if (client && (this.#isOverdrawn(client) || client.streams >= streamsPerNetworkMax)) {
       this.answer(connection, res, 429);
@@ -417,16 +427,12 @@ export class Connections {
     else if (isForeign(error)) {
       this.report("malformed", connection.remoteAddress);
       socket.destroy();
-    } else
-      this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400, error.rawPacket);
+    } else this.answerRaw(connection, statusOfClientError[error.code ?? ""] ?? 400);
   }
 
-  /**
-   * Answers on a socket without a response object, and closes it.
-   * @param packet the bytes that were read last
-   */
-  answerRaw(connection: Connection, status: number, packet?: Buffer): void {
-    const request = requestOf(connection, packet);
+  /** Answers on a socket without a response object, and closes it. */
+  answerRaw(connection: Connection, status: ListenerRefusal): void {
+    const request = requestOf(connection);
     const { status: shown, headers, body } = this.#refusal(connection, request, status);
     connection.deadline = this.#linger();
     const lines = Object.entries({
@@ -435,13 +441,15 @@ export class Connections {
       connection: "close",
     }).map(([name, value]) => `${name}: ${String(value)}\r\n`);
     const head = `HTTP/1.1 ${shown} ${STATUS_CODES[shown] ?? ""}\r\n${lines.join("")}\r\n`;
-    connection.socket.end(Buffer.concat([Buffer.from(head), Buffer.from(body)]));
+    const content = request?.method === "HEAD" ? "" : body;
+    connection.socket.end(Buffer.concat([Buffer.from(head), Buffer.from(content)]));
   }
 
   /** The refusal to send, reported. */
-  #refusal(connection: Connection, request: RefusedRequest | undefined, status: number) {
+  #refusal(connection: Connection, request: RefusedRequest | undefined, status: ListenerRefusal) {
     const requestId = this.#reportAnswer(connection, status);
-    const refusal = request && this.#hooks.refusalOf(request, status);
+    const { url, headers: sent = {} } = request ?? {};
+    const refusal = this.#hooks.refusalOf({ url: pathOf(url), headers: sent }, status);
     const { body = "", headers, status: shown } = refusal ?? { status };
     const length = String(Buffer.byteLength(body));
     const all = { ...headers, "x-request-id": requestId, "content-length": length };
@@ -449,7 +457,7 @@ export class Connections {
   }
 
   /** Answers a request; on HTTP/1.1 closes the connection. */
-  answer(connection: Connection, res: Response, status: number): void {
+  answer(connection: Connection, res: Response, status: ListenerRefusal): void {
     const { status: shown, headers, body } = this.#refusal(connection, res.req, status);
     if (!("stream" in res)) {
       res.writeHead(shown, { ...headers, connection: "close" }).end(body);
@@ -509,7 +517,7 @@ export class Connections {
     return { at: performance.now() + this.#limits.lingerMs };
   }
 
-  #reportAnswer({ remoteAddress }: Connection, status: number): string {
+  #reportAnswer({ remoteAddress }: Connection, status: ListenerRefusal): string {
     const requestId = randomUUID();
     const reason = reasonOfStatus[status] ?? "malformed";
     this.#hooks.onRefused({ reason, remoteAddress, status, requestId });
@@ -534,19 +542,23 @@ function closeAfterLast({ session, exchanges }: Connection): void {
 const endCodes = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ERR_HTTP2_SESSION_ERROR"]);
 
 /** The known parts of a request that the HTTP/1.1 parser has given up. */
-function requestOf({ exchanges, head }: Connection, packet?: Buffer): RefusedRequest | undefined {
+function requestOf({ exchanges, head = "" }: Connection): RefusedRequest | undefined {
   const [exchange] = exchanges;
   if (exchange) return exchange.req;
-  for (const text of [packet?.toString("latin1", 0, headCharsKept), head]) {
-    const [, url] = /^[A-Z]+ (\S+) HTTP\/1\.[01]\r\n/.exec(text ?? "") ?? [];
-    const [, type] = /\r\ncontent-type: *([^\r\n]*)\r\n/i.exec(text ?? "") ?? [];
-    if (url !== undefined) return { url, headers: { "content-type": type } };
-  }
-  return undefined;
+  const [, method, url] = /^(?:\r\n)*(\S+) (\S+)\s/.exec(head) ?? [];
+  const [, type] = /\r\ncontent-type: *([^\r\n]*)\r\n/i.exec(head) ?? [];
+  return { method, url, headers: { "content-type": type } };
+}
+
+/** The beginning of a pipelined request in what was kept, if the body before has a known length. */
+function restOf(head: string | undefined, { headers }: Request): string | undefined {
+  const end = head?.indexOf("\r\n\r\n") ?? -1;
+  if (end === -1 || headers["transfer-encoding"] !== undefined) return undefined;
+  return head?.slice(end + 4 + Number(headers["content-length"] ?? 0)) || undefined;
 }
 
 /** Characters of a request's beginning that are kept, to find its path. */
-export const headCharsKept = 1024;
+const headCharsMax = 1024;
 
 /** Node's error for bytes that are no HTTP/1.1 request. */
 export type ClientError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };

@@ -15,7 +15,7 @@ import {
   type OnFault,
 } from "./exchange.js";
 import type { RefusedRequest } from "./connections.js";
-import type { Route } from "./route.js";
+import type { ListenerRefusal, Route } from "./route.js";
 import type { TraceIds } from "./trace-context.js";
 
 /** One line of the access log. It holds no free text of the client. */
@@ -55,11 +55,14 @@ export interface CorsHeaders {
 /** Puts the listener's refusals into the shape of each path: see Connections. */
 export function createRefusals(
   routes: readonly Route[],
-  refuseRpc: (path: string, contentType: string | undefined, status: number) => Answer | undefined,
-): (request: RefusedRequest, status: number) => Answer | undefined {
+  refuseRpc: (
+    path: string,
+    contentType: string | undefined,
+    status: ListenerRefusal,
+  ) => Answer | undefined,
+): (request: RefusedRequest, status: ListenerRefusal) => Answer | undefined {
   const byPath = new Map(routes.map((route) => [route.path, route]));
   return ({ url = "", headers }, status) => {
-    if (status !== 408 && status !== 413 && status !== 429 && status !== 431) return undefined;
     const path = url.split("?", 1)[0] ?? "";
     const route = byPath.get(path);
     const answer = route?.refuse(status) ?? refuseRpc(path, headers["content-type"], status);

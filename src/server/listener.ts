@@ -23,7 +23,6 @@ import type { TLSSocket } from "node:tls";
 import {
   Connections,
   defaultLimits,
-  headCharsKept,
   type ClientError,
   type Connection,
   type ConnectionHooks,
@@ -34,6 +33,7 @@ import {
 import { watchHalfClosed } from "./half-close.js";
 import { readProxyHeader } from "./proxy-protocol.js";
 import { pathOf } from "./request-rules.js";
+import type { ListenerRefusal } from "./route.js";
 import { secureContextOptions, type TlsMaterial } from "./tls.js";
 
 /**
@@ -242,7 +242,7 @@ class PortListener implements Listener {
     this.#options.handler(req, res);
   }
 
-  #answer(key: object | undefined, res: Response, status: number): void {
+  #answer(key: object | undefined, res: Response, status: ListenerRefusal): void {
     const connection = this.#connections.find(key);
     if (connection) this.#connections.answer(connection, res, status);
   }
@@ -317,7 +317,6 @@ class PortListener implements Listener {
       if (isPreface && length < prefaceLine.length) return;
       socket.off("readable", read).off("end", hangUp);
       socket.unshift(head);
-      connection.head = head.toString("latin1", 0, headCharsKept);
       // With TLS, HTTP/2 is agreed on by ALPN only (RFC 9113 section 3.2).
       if (isPreface && this.#options.tls === undefined) this.#startHttp2(connection);
       else this.#startHttp1(connection);
@@ -327,9 +326,15 @@ class PortListener implements Listener {
   }
 
   #startHttp1(connection: Connection): void {
+    const { socket } = connection;
     delete connection.deadline;
     watchHalfClosed(connection, this.#limits.answerTimeoutMs);
-    this.#acceptHttp1(connection.socket);
+    this.#acceptHttp1(socket);
+    // First, because node's listener parses. A further listener makes node read by the socket's
+    // events; otherwise it reads the handle, and no event occurs.
+    socket.prependListener("data", (chunk: Buffer) =>
+      this.#connections.keepHead(connection, chunk),
+    );
   }
 
   #startHttp2(connection: Connection): void {

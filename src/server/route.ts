@@ -14,7 +14,9 @@ export interface RouteRequest {
 }
 
 /** Refusals of the HTTP layer, which each route puts into its own shape. */
-export type HttpRefusal = 405 | 408 | 413 | 415 | 429 | 431;
+export type HttpRefusal = ListenerRefusal | 405 | 415;
+/** Refusals of the listener, before a route sees the request. */
+export type ListenerRefusal = 400 | 408 | 413 | 417 | 429 | 431 | 501;
 
 export interface Route {
   readonly path: string;

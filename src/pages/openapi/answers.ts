@@ -44,7 +44,9 @@ const faultMeanings: Readonly<Record<ArgumentFault, string>> = {
 };
 
 const { headerBytesMax, requestTimeoutMs } = defaultLimits;
-const refusalMeanings: Readonly<Record<HttpRefusal, string>> = {
+/** The others are answers to what is no HTTP. */
+type Documented = Exclude<HttpRefusal, 400 | 417 | 501>;
+const refusalMeanings: Readonly<Record<Documented, string>> = {
   405: "another method than POST",
   408: `the request took more than ${requestTimeoutMs / 1000} seconds to come`,
   413: `the body has more than ${requestBytesMax} bytes`,
@@ -76,7 +78,7 @@ const failures = (codes: readonly AuthErrorCode[], faults: readonly ArgumentFaul
   ...codes.map((code) => ({ name: code, when: codeMeanings[code], error: errorOf(code) })),
 ];
 
-const refusals = <T extends HttpRefusal>(
+const refusals = <T extends Documented>(
   statuses: readonly T[],
   answerOf: (status: T) => Answer,
 ): Case[] =>
@@ -86,7 +88,7 @@ const refusals = <T extends HttpRefusal>(
     answer: answerOf(status),
   }));
 
-function refuse(route: Route, status: HttpRefusal): Answer {
+function refuse(route: Route, status: Documented): Answer {
   const { headers, ...answer } = route.refuse(status);
   const more = {
     ...(status === 405 && { allow: route.methods.join(", ") }),
@@ -140,7 +142,7 @@ export async function answersOf(issuer: string, policy: AnswerPolicy): Promise<O
   async function ofRoute(
     route: Route,
     failed: readonly Failure[],
-    refused: readonly HttpRefusal[],
+    refused: readonly Documented[],
     when: string,
   ): Promise<Case[]> {
     return [
