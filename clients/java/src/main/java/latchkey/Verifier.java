@@ -1,10 +1,13 @@
 package latchkey;
 
-import com.nimbusds.jose.JWSObject;
 import com.nimbusds.jose.JOSEException;
+import com.nimbusds.jose.JWSObject;
+import com.nimbusds.jose.RemoteKeySourceException;
 import com.nimbusds.jose.crypto.RSASSAVerifier;
 import com.nimbusds.jose.jwk.JWKSet;
 import com.nimbusds.jose.jwk.KeyType;
+import com.nimbusds.jose.jwk.source.JWKSource;
+import com.nimbusds.jose.proc.SecurityContext;
 import com.nimbusds.jose.util.JSONObjectUtils;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -41,7 +44,7 @@ public final class Verifier {
   private static final Duration REVOCATIONS_AGE = Duration.ofSeconds(5);
 
   private final Builder options;
-  private final CachedDocument<Map<String, RSAPublicKey>> keys;
+  private final CachedDocument<Keys> keys;
   private final CachedDocument<Revocations> revocations;
 
   private Verifier(Builder options) {
@@ -189,6 +192,24 @@ public final class Verifier {
     return claims;
   }
 
+  /**
+   * For Nimbus JOSE+JWT, and Spring Security by a {@code NimbusJwtDecoder}: the keys of this verifier, with its cache.
+   * The rest is then up to Nimbus: claims, {@code typ} and revocations are not checked.
+   */
+  public <C extends SecurityContext> JWKSource<C> jwkSource() {
+    return (selector, context) -> {
+      try {
+        var found = selector.select(keys.value().set);
+        if (found.isEmpty() && keys.refresh(options.unknownKeyPause)) {
+          found = selector.select(keys.value().set);
+        }
+        return found;
+      } catch (Exception error) {
+        throw new RemoteKeySourceException("the key set cannot be read", error);
+      }
+    };
+  }
+
   private Map<String, Object> verifySignature(String token, Object kid) throws TokenRefused {
     var candidates = candidates(kid);
     // The key may be newer than the cached set. Limited, so that a flood of made-up ids causes no requests.
@@ -212,7 +233,7 @@ public final class Verifier {
   private Collection<RSAPublicKey> candidates(Object kid) throws TokenRefused {
     Map<String, RSAPublicKey> known;
     try {
-      known = keys.value();
+      known = keys.value().byId;
     } catch (Exception error) {
       throw new TokenRefused(TokenRefused.Code.KEYS_UNAVAILABLE);
     }
@@ -312,15 +333,18 @@ public final class Verifier {
     return new Revocations(salt, users, revokedKeys);
   }
 
-  private static Map<String, RSAPublicKey> readKeys(String body) throws ParseException, JOSEException {
+  private record Keys(JWKSet set, Map<String, RSAPublicKey> byId) {}
+
+  private static Keys readKeys(String body) throws ParseException, JOSEException {
+    var set = JWKSet.parse(body);
     var found = new LinkedHashMap<String, RSAPublicKey>();
-    for (var jwk : JWKSet.parse(body).getKeys()) {
+    for (var jwk : set.getKeys()) {
       var use = jwk.getKeyUse() == null ? "sig" : jwk.getKeyUse().identifier();
       if (jwk.getKeyType() == KeyType.RSA && use.equals("sig")) {
         found.put(jwk.getKeyID(), jwk.toRSAKey().toRSAPublicKey());
       }
     }
-    return found;
+    return new Keys(set, found);
   }
 
   /** The header, which is NOT verified yet. */

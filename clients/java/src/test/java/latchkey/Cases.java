@@ -1,11 +1,18 @@
 package latchkey;
 
+import com.nimbusds.jose.JWSAlgorithm;
+import com.nimbusds.jose.RemoteKeySourceException;
+import com.nimbusds.jose.proc.BadJOSEException;
+import com.nimbusds.jose.proc.BadJWSException;
+import com.nimbusds.jose.proc.JWSVerificationKeySelector;
+import com.nimbusds.jose.proc.SecurityContext;
 import com.nimbusds.jose.shaded.gson.Gson;
 import com.nimbusds.jose.shaded.gson.GsonBuilder;
 import com.nimbusds.jose.shaded.gson.JsonElement;
 import com.nimbusds.jose.shaded.gson.JsonObject;
 import com.nimbusds.jose.shaded.gson.JsonParser;
 import com.nimbusds.jose.shaded.gson.JsonPrimitive;
+import com.nimbusds.jwt.proc.DefaultJWTProcessor;
 import com.sun.net.httpserver.HttpServer;
 import io.grpc.CallOptions;
 import io.grpc.ClientInterceptors;
@@ -86,10 +93,14 @@ public final class Cases {
     var kinds = new HashMap<String, NewRun>();
     kinds.put("clients", ClientRun::new);
     kinds.put("verifiers", VerifierRun::new);
+    kinds.put("nimbus", NimbusRun::new);
     int passed = 0;
     int failed = 0;
-    for (var kind : List.of("clients", "verifiers")) {
-      for (var each : table.getAsJsonArray(kind)) {
+    for (var kind : List.of("clients", "verifiers", "nimbus")) {
+      for (var each : table.getAsJsonArray(kind.equals("clients") ? kind : "verifiers")) {
+        // Keys are all that Nimbus has from the verifier.
+        var isOfKeys = each.toString().contains("\"keys\"") && !each.toString().contains("revocations");
+        if (kind.equals("nimbus") && !isOfKeys) continue;
         var fault = play(kinds.get(kind), each.getAsJsonObject());
         if (fault == null) passed++;
         else {
@@ -380,10 +391,10 @@ public final class Cases {
     }
   }
 
-  private static final class VerifierRun implements Run {
+  private static class VerifierRun implements Run {
     private final MovedClock clock;
-    private final Verifier verifier;
-    private String token = "";
+    protected final Verifier verifier;
+    protected String token = "";
 
     VerifierRun(JsonObject start, JsonObject options) {
       clock = clockOf(start);
@@ -416,14 +427,16 @@ public final class Cases {
             command(
                 "fault",
                 Map.of("on", "revocations", "status", 200, "headers", Map.of(), "body", token));
-        case "verify" -> {
-          var verdict = verdict(token);
-          require(verdict.equals(value.getAsString()), verdict);
-        }
+        case "verify" -> verify(value.getAsString());
         case "flood" -> flood(value.getAsInt());
         case "demand" -> demand(value.getAsJsonObject());
         default -> throw new AssertionError("no such step");
       }
+    }
+
+    protected void verify(String wanted) throws Exception {
+      var verdict = verdict(token);
+      require(verdict.equals(wanted), verdict);
     }
 
     private static final Map<String, Status.Code> GRPC_CODES =
@@ -539,6 +552,33 @@ public final class Cases {
       } catch (TokenRefused refusal) {
         return refusal.code().name().toLowerCase(Locale.ROOT);
       }
+    }
+  }
+
+  /** Verifies with Nimbus, which has the verifier's keys. */
+  private static final class NimbusRun extends VerifierRun {
+    private final DefaultJWTProcessor<SecurityContext> processor = new DefaultJWTProcessor<>();
+
+    NimbusRun(JsonObject start, JsonObject options) {
+      super(start, options);
+      processor.setJWSKeySelector(
+          new JWSVerificationKeySelector<>(JWSAlgorithm.RS256, verifier.jwkSource()));
+      processor.setJWTClaimsSetVerifier(null);
+    }
+
+    @Override
+    protected void verify(String wanted) throws Exception {
+      var found = "ok";
+      try {
+        processor.process(token, null);
+      } catch (BadJWSException error) {
+        found = "signature";
+      } catch (BadJOSEException error) {
+        found = "unknown_key";
+      } catch (RemoteKeySourceException error) {
+        found = "keys_unavailable";
+      }
+      require(found.equals(wanted), found);
     }
   }
 }
