@@ -101,7 +101,7 @@ export function createApp(deps: AppDeps): App {
         sample: domain.families.look,
         hashLimits: { running: domain.hashesMax, waiting: config.HASH_QUEUE_MAX },
         throttle: { isOn: config.THROTTLE_FAILURES > 0 },
-        takeover: () => takeover?.state(),
+        takeover: () => takeover?.status(),
       },
       startedAt,
     );

@@ -1,6 +1,6 @@
 /**
  * Adds the take-over to the app, and loads its room if there is an old server. Depends on auth,
- * config, gateway, the server's types and the store's port.
+ * config, gateway, the server's and the pages' types and the store's port.
  */
 import { METHODS } from "node:http";
 import { AuthError, type AuthErrorCode } from "../auth/errors.js";
@@ -20,6 +20,7 @@ import type { UserStore } from "../auth/users.js";
 import type { Config } from "../config/config.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
+import type { StatusTakeover, TakeoverProgress } from "../pages/status.js";
 import type { Route } from "../server/route.js";
 import type { Store } from "../store/store.js";
 import type {
@@ -55,6 +56,8 @@ export interface TakeoverParts {
   stop(): Promise<void>;
   /** Undefined until the room is loaded. */
   state(): ReturnType<Takeover["state"]> | undefined;
+  /** As {@link state}, with the last progress. Starts to count anew, if the last count is old. */
+  status(): StatusTakeover | undefined;
 }
 
 /** Returns undefined if there is no old server. The first request loads the room. */
@@ -72,6 +75,7 @@ export function createTakeover(deps: TakeoverDependencies): TakeoverParts | unde
     findBySubject: async (subject) => (await load()).users.findBySubject(subject),
     sampleHashes: async (size) => (await load()).users.sampleHashes(size),
   };
+  const progress = createProgressReader(deps);
   return {
     users,
     secondOpinion: { decide: async (...given) => (await load()).opinion.decide(...given) },
@@ -90,6 +94,36 @@ export function createTakeover(deps: TakeoverDependencies): TakeoverParts | unde
     start: async () => (await load()).start(),
     stop: async () => takeover?.stop(),
     state: () => takeover?.state(),
+    status: () => takeover && { ...takeover.state(), progress: progress() },
+  };
+}
+
+const progressAgeMs = 5000;
+/** Counting reads every user: the pause after it is this many times as long as it took. */
+const pauseFactor = 100;
+const recentMs = 7 * 86_400_000;
+
+/** Returns a function that gives the last progress, and reads it again in the background. */
+function createProgressReader({ store, clock }: TakeoverDependencies) {
+  let last: TakeoverProgress | undefined;
+  let nextAt = -Infinity;
+  const read = async (): Promise<void> => {
+    const { readProgress } = await import("../takeover/progress.js");
+    const [at, start] = [clock.now(), clock.monotonic()];
+    const progress = await readProgress(store.takeover, store.users, at);
+    const { users, learnt, unknown, forecast } = progress;
+    const recent = progress.differences.filter(({ lastAtMs }) => lastAtMs > at - recentMs);
+    last = { at, users, learnt, unknown, forecast, differences: recent.length };
+    const end = clock.monotonic();
+    nextAt = end + Math.max(progressAgeMs, pauseFactor * (end - start));
+  };
+  return (): TakeoverProgress | undefined => {
+    if (clock.monotonic() >= nextAt) {
+      nextAt = Infinity;
+      // The page shows when the users were counted last.
+      read().catch(() => (nextAt = clock.monotonic() + progressAgeMs));
+    }
+    return last;
   };
 }
 

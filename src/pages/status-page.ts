@@ -1,7 +1,7 @@
 /** The status page, rendered on the server: state, traffic and keys. Depends on its neighbours and observability. */
 import { hourMinutes, hourWords, type HourWord } from "../observability/last-hour.js";
 import { html, Html } from "./html.js";
-import type { ProcessStatus, Status, StatusKey } from "./status.js";
+import type { ProcessStatus, Status, StatusKey, StatusTakeover } from "./status.js";
 
 export function renderStatusPage({ version, problems, now, processes, status }: Status): Html {
   const isReady = Object.keys(problems).length === 0;
@@ -69,23 +69,11 @@ function cards(status: ProcessStatus, now: number): Html {
     ${chartCard("logins", "Logins", loginSeries, status)}
     ${chartCard("renewals", "Renewals", renewalSeries, status)} ${gateCard(status)}
     ${throttleCard(status)} ${keysCard(status, now)} ${familiesCard(status, now)}
-    ${
-      takeover &&
-      html`<section class="card" id="takeover" aria-labelledby="takeover-title">
-        <h2 id="takeover-title">Take-over</h2>
-        <dl>
-          ${entry(
-            "Usernames that Latchkey answers",
-            takeover.lead === undefined ? "not known" : `${takeover.lead} %`,
-          )}
-          ${entry("Circuit breaker to the old server", takeover.breaker)}
-        </dl>
-      </section>`
-    }
+    ${takeover && takeoverCard(takeover, now)}
   </div>`;
 }
 
-const entry = (name: string, value: string | number) =>
+const entry = (name: string, value: string | number | Html) =>
   html`<dt>${name}</dt>
     <dd>${value}</dd>`;
 
@@ -308,12 +296,7 @@ function familiesCard({ sample }: ProcessStatus, now: number): Html {
   return html`<section class="card" id="families" aria-labelledby="families-title">
     <header>
       <h2 id="families-title">Users by hash family</h2>
-      ${
-        sample &&
-        html`<span class="muted"
-          >a sample, ${Math.round((now - sample.at) / 60_000)} minutes ago</span
-        >`
-      }
+      ${sample && html`<span class="muted">a sample, ${minutesAgo(sample.at, now)}</span>`}
     </header>
     ${sample === undefined && html`<p>Not known yet: the store has not answered since the start.</p>`}
     ${sample !== undefined && all === 0 && html`<p>There is no user with a hash.</p>`}
@@ -323,4 +306,51 @@ function familiesCard({ sample }: ProcessStatus, now: number): Html {
           ${meter(users / all, "good")}`,
     )}
   </section>`;
+}
+
+const minutesAgo = (at: number, now: number) => `${Math.round((now - at) / 60_000)} minutes ago`;
+
+const breakerTones = { closed: "good", trying: "warn", open: "bad" } as const;
+
+function takeoverCard({ lead, breaker, progress }: StatusTakeover, now: number): Html {
+  return html`<section class="card" id="takeover" aria-labelledby="takeover-title">
+    <header>
+      <h2 id="takeover-title">Take-over</h2>
+      ${progress && html`<span class="muted">counted ${minutesAgo(progress.at, now)}</span>`}
+    </header>
+    <p>${leadText(lead)}</p>
+    ${meter((lead ?? 0) / 100, "good")}
+    <dl>
+      ${entry(
+        "Circuit breaker to the old server",
+        html`<span class="badge ${breakerTones[breaker]}">${breaker}</span>`,
+      )}
+    </dl>
+    ${breaker !== "closed" && html`<p>The old server counts as down.</p>`}
+    ${progress === undefined ? html`<p>The users are being counted.</p>` : progressEntries(progress)}
+  </section>`;
+}
+
+function leadText(lead: number | undefined): string {
+  if (lead === undefined) return "Who leads is not known: the store has not answered yet.";
+  if (lead === 0) return "The old server leads (0 %).";
+  return lead === 100
+    ? "Latchkey leads (100 %)."
+    : `Latchkey leads for ${lead} % of the names, the old server for the others.`;
+}
+
+function progressEntries(progress: NonNullable<StatusTakeover["progress"]>): Html {
+  const { users, learnt, unknown, differences, forecast } = progress;
+  const known = users - unknown;
+  return html`<dl>
+      ${entry("Users whose password is known", `${count(known)} of ${count(users)}`)}
+    </dl>
+    ${meter(known / Math.max(1, users), "good")}
+    <dl>
+      ${entry("Learnt from the old server", count(learnt))}
+      ${entry("Kinds of difference, last 7 days", count(differences))}
+      ${(["95", "99"] as const).map((percent) =>
+        entry(`${percent} % of those who log in known by`, forecast[percent] ?? "not in sight"),
+      )}
+    </dl>`;
 }

@@ -25,7 +25,22 @@ export interface StatusKey {
 export interface StatusTakeover {
   /** Per cent of the usernames; undefined if the store has not answered yet. */
   readonly lead: number | undefined;
-  readonly breaker: string;
+  /** Of several processes, the worst. */
+  readonly breaker: "closed" | "trying" | "open";
+  /** The last count, which may have been some time ago; undefined before the first one. */
+  readonly progress: TakeoverProgress | undefined;
+}
+
+export interface TakeoverProgress {
+  readonly at: number;
+  readonly users: number;
+  readonly learnt: number;
+  /** Users without a usable and without a learnt hash. */
+  readonly unknown: number;
+  /** Kinds of difference that were seen within the last seven days. */
+  readonly differences: number;
+  /** The days by which 95 and 99 per cent of the users who log in are known; null if not foreseeable. */
+  readonly forecast: { readonly "95": string | null; readonly "99": string | null };
 }
 
 export interface Status {
@@ -53,5 +68,22 @@ export function mergeStatuses(all: readonly ProcessStatus[]): ProcessStatus | un
     hashLimits: sum(({ hashLimits }) => hashLimits),
     keys: all.find(({ keys }) => keys.length > 0)?.keys ?? [],
     sample: all.find(({ sample }) => sample !== undefined)?.sample,
+    takeover: mergeTakeovers(all.flatMap(({ takeover }) => takeover ?? [])),
+  };
+}
+
+function mergeTakeovers(all: readonly StatusTakeover[]): StatusTakeover | undefined {
+  const [first] = all;
+  if (first === undefined) return undefined;
+  const breakers = all.map(({ breaker }) => breaker);
+  return {
+    lead: all.find(({ lead }) => lead !== undefined)?.lead,
+    breaker: (["open", "trying"] as const).find((each) => breakers.includes(each)) ?? "closed",
+    progress: all
+      .flatMap(({ progress }) => progress ?? [])
+      .reduce<TakeoverProgress | undefined>(
+        (last, each) => (last && last.at >= each.at ? last : each),
+        undefined,
+      ),
   };
 }

@@ -1,4 +1,5 @@
 /** The progress of a take-over, for operators. Depends on auth's passwords and users, and the port. */
+import { setImmediate } from "node:timers/promises";
 import { inspectHash } from "../auth/passwords/passwords.js";
 import type { UserStore } from "../auth/users.js";
 import type { DayCounts, StoredBreaker, StoredDifference, TakeoverStore } from "./store.js";
@@ -74,6 +75,8 @@ async function countUsers(store: TakeoverStore, users: Pick<UserStore, "list">) 
       else if (!learnt.has(subject)) counts.unknown++;
     }
     page = [];
+    // The embedded store never waits: without this, a server could answer nobody until all users are counted.
+    await setImmediate();
   };
   for await (const { id, passwordHash } of users.list()) {
     const isUsable = passwordHash !== undefined && inspectHash(passwordHash).verdict === "ok";

@@ -5,11 +5,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { MongoClient } from "mongodb";
 import type { Browser } from "playwright-core";
+import { mergeStatuses, type ProcessStatus, type StatusTakeover } from "../../src/pages/status.js";
 import { chromiumPath, openPage, seriousFindings, startBrowser } from "../support/browser.js";
 import { basic } from "../support/http.js";
 import { startMongoServer, type MongoServer } from "../support/mongo.js";
 import { eventually, startServerProcess, type ServerProcess } from "../support/server-process.js";
 import { startService, testUser, type RunningService } from "../support/service.js";
+import { isIssuedByUs, startOldPlace } from "../support/takeover.js";
 import { describeWith } from "../support/toolchain.js";
 
 jest.setTimeout(120_000);
@@ -23,6 +25,8 @@ async function login(url: string, pair: object = right): Promise<string> {
 }
 const renew = (url: string, authorization: string) =>
   fetch(`${url}/api/auth/token`, { method: "POST", headers: { authorization } });
+
+const sinceNow = () => ({ firstAtMs: Date.now(), lastAtMs: Date.now() });
 
 /** The page's text: markup is gone, blanks are one. */
 async function textOf(managementUrl: string): Promise<string> {
@@ -85,7 +89,9 @@ describe("one process", () => {
     const other = await startService(env);
     const text = await textOf(other.managementUrl);
     expect(text).toContain("off Passwords can be guessed without limit.");
-    expect(text).toMatch(/Take-over Usernames that Latchkey answers 25 % .* closed/);
+    expect(text).toMatch(
+      /Take-over Latchkey leads for 25 % of the names, the old server for the others\. .* closed/,
+    );
     await other.close();
   });
 });
@@ -108,6 +114,22 @@ test("several processes: the sum of all", async () => {
     await server.stop();
     await rm(folder, { recursive: true });
   }
+});
+
+test("several processes: the breaker is the worst of them, the count the latest", () => {
+  const one = (breaker: StatusTakeover["breaker"], at?: number): ProcessStatus => ({
+    ...{ startedAt: 0, hour: { minute: 0, rows: [] }, keys: [], sample: undefined },
+    ...{ hashes: none, hashLimits: none, throttle: { isOn: true } },
+    takeover: {
+      ...{ lead: at === undefined ? undefined : 50, breaker },
+      progress: at === undefined ? undefined : { ...counted, at },
+    },
+  });
+  const none = { running: 0, waiting: 0 };
+  const forecast = { "95": null, "99": null };
+  const counted = { users: 1, learnt: 0, unknown: 1, differences: 0, forecast };
+  const merged = mergeStatuses([one("closed"), one("open", 1), one("trying", 3), one("open", 2)]);
+  expect(merged?.takeover).toEqual({ lead: 50, breaker: "open", progress: { ...counted, at: 3 } });
 });
 
 describe("with the store at fault it tells the truth within two refreshes", () => {
@@ -198,6 +220,47 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
       .getByText(/^No answer since/)
       .waitFor();
     await opened.close();
+  });
+
+  test("a take-over: who leads, who is known and by when, the breaker; and no name", async () => {
+    const password = "correct horse";
+    const place = await startOldPlace([{ id: "7", username: "Ann", password }]);
+    const service = await startService({ ...place.env, UPSTREAM_LEAD: "0" });
+    const dayMs = 86_400_000;
+    for (const [day, first] of [40, 20].entries()) {
+      await service.store.takeover.add({
+        day: new Date(Date.now() + (day - 2) * dayMs).toISOString().slice(0, 10),
+        counts: { first, known: 100 - first },
+        differences: [{ ...{ kind: "token status", count: 1 }, ...sinceNow(), examples: ["Ann"] }],
+      });
+    }
+    await says(
+      service.managementUrl,
+      /Take-over counted 0 minutes ago The old server leads \(0 %\)\. .* closed Users whose password is known 1 of 1 Learnt from the old server 0 Kinds of difference, last 7 days 1 95 % of those who log in known by \d{4}-\d\d-\d\d 99 % of those who log in known by \d{4}-/,
+    );
+    const narrow = { viewport: { width: 360, height: 740 } } as const;
+    const opened = await openPage(browser, service.managementUrl, narrow);
+    const { page, faults } = opened;
+
+    await service.store.takeover.setLead({ percent: 100, variable: 0 });
+    // Only the old server knows her.
+    await eventually(
+      () => login(service.url, { username: "Ann", password }),
+      (token) => isIssuedByUs(token),
+    );
+    await place.old.stop();
+    for (let i = 0; i < 5; i++) await login(service.url, { username: `nobody${i}`, password });
+    const card = page.locator("#takeover");
+    for (const text of ["Latchkey leads (100 %)", "2 of 2", "The old server counts as down"]) {
+      await card.getByText(text).waitFor();
+    }
+    expect(await page.content()).not.toMatch(/Ann|nobody|TestUser/);
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(360);
+    expect(await seriousFindings(page)).toEqual([]);
+    expect(faults).toEqual([]);
+    await opened.close();
+    await service.close();
+    await place.remove();
   });
 
   test("fits 360 pixels in the dark, and its table is reached with the keyboard", async () => {

@@ -1,6 +1,11 @@
-/** The day by which enough of the users who log in are known beforehand. */
+/** The progress of a take-over: the forecast, and what counting costs others. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { forecastOf } from "../../src/takeover/progress.js";
+import { forecastOf, readProgress } from "../../src/takeover/progress.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { newUser } from "../support/users.js";
 
 const nowMs = Date.parse("2026-11-28T12:00:00Z");
 /** Of 100 logins on each of the last days, how many were the user's first. */
@@ -23,4 +28,21 @@ test.each([
   ["no day", [], null, null],
 ])("%s", (_, first, in95, in99) => {
   expect(forecastFor(...first)).toEqual({ "95": in95, "99": in99 });
+});
+
+test("others get their turn while the users of the embedded store are counted", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "latchkey-"));
+  const store = await openEmbeddedStore({ dataDir });
+  const users = {
+    async *list() {
+      for (let i = 0; i < 2000; i++) yield await Promise.resolve(newUser());
+    },
+  };
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  expect((await readProgress(store.takeover, users, nowMs)).users).toBe(2000);
+  clearInterval(timer);
+  expect(turns).toBeGreaterThan(1);
+  await store.close();
+  rmSync(dataDir, { recursive: true });
 });
