@@ -76,7 +76,10 @@ async function doctor(session: Session, options: DoctorOptions): Promise<void> {
     for await (const finding of keyFindings(config, keyMaterial, store, clock))
       await report(finding);
     if (config.UPSTREAM_URL !== undefined) {
-      const { takeoverFindings } = await import("./takeover/doctor.js");
+      const { oldServerFindings, takeoverFindings } = await import("./takeover/doctor.js");
+      const { UPSTREAM_URL: url } = config;
+      for await (const finding of oldServerFindings(url, config, keyMaterial.upstreamCa))
+        await report(finding);
       for await (const finding of takeoverFindings(keyMaterial, store)) await report(finding);
     }
     for await (const finding of store.inspect({ fix: options.fix, now: () => clock.now() })) {

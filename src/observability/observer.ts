@@ -46,6 +46,7 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
   const { logger, access, audit, dropped } = logs;
   let early: Observation[] = [];
   let metrics: Metrics | undefined;
+  let outage: string | undefined;
   const hour = new LastHour(Date.now);
   function record(observation: Observation): void {
     if (metrics === undefined) early.push(observation);
@@ -93,7 +94,17 @@ export function createObserver(logs: Logs, tracing?: Tracing): Observer {
           audit({ event: "takeover_learnt", userId: event.subject });
           break;
         case "breaker":
-          logger.warn({ event: "takeover_breaker", state: event.state }, breakerTexts[event.state]);
+          logger.warn(
+            { event: "takeover_breaker", state: event.state, cause: event.cause },
+            breakerTexts[event.state],
+          );
+          break;
+        case "question":
+          // A cause that lasts is told once.
+          if (event.cause !== undefined && event.cause !== outage) {
+            logger.warn({ event: "takeover_unavailable", cause: event.cause });
+          }
+          outage = event.cause;
           break;
         case "failed":
           logger.warn({ event: "takeover_failed", err: event.error }, "tried again later");

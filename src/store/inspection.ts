@@ -13,6 +13,7 @@ export interface Finding {
     | "uniqueness"
     | "validator"
     | "keys"
+    | "old server"
     | "users";
   readonly message: string;
   /** What to do about it. */

@@ -7,12 +7,8 @@ import { createHmac, randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import type { PasswordCredentials } from "../auth/credentials.js";
 import { parseJson } from "../auth/json.js";
-import {
-  upstreamFault,
-  type Upstream,
-  type UpstreamAnswer,
-  type UpstreamRequest,
-} from "./upstream.js";
+import { outageOf, upstreamFault } from "./outages.js";
+import type { Upstream, UpstreamAnswer, UpstreamRequest } from "./upstream.js";
 
 /** The names of the two REST paths in `UPSTREAM_PATHS`. */
 export type PathName = "token" | "login";
@@ -33,7 +29,8 @@ export interface QuestionsOptions {
   readonly verify: (token: string) => Promise<string>;
   readonly fold: (username: string) => string;
   readonly now: () => number;
-  readonly onWord: (says: Word["says"] | "unavailable") => void;
+  /** `cause` says in words why there is none. */
+  readonly onWord: (says: Word["says"] | "unavailable", cause?: string) => void;
 }
 
 export const paths = {
@@ -104,7 +101,7 @@ export class Questions {
       onWord(word.says);
       return word;
     } catch (error) {
-      onWord("unavailable");
+      onWord("unavailable", outageOf(error).message);
       throw error;
     } finally {
       const left = (this.#flights.get(name) ?? []).filter((each) => each !== flight);

@@ -10,9 +10,10 @@ import { credentialsOf, subjectOf } from "./credentials.js";
 import { answerHeaders, requestHeaders } from "./headers.js";
 import type { KnownUsers } from "./known-users.js";
 import type { Lead, Leader } from "./lead.js";
+import { upstreamFault } from "./outages.js";
 import type { PathName } from "./questions.js";
 import type { Review } from "./review.js";
-import { upstreamFault, type Upstream, type UpstreamAnswer } from "./upstream.js";
+import type { Upstream, UpstreamAnswer } from "./upstream.js";
 
 export interface TakeoverRouteOptions {
   /** The path as Latchkey alone serves it. */

@@ -10,6 +10,8 @@ export interface StoredLead {
 export interface StoredBreaker {
   readonly state: string;
   readonly atMs: number;
+  /** Why it is not closed. */
+  readonly cause: string | undefined;
 }
 
 /** The old server's last verdict on a user's password, and what was learnt from it. */

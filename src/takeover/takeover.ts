@@ -23,9 +23,19 @@ export type { PathName, AnswerAlone, BreakerState };
 
 export type TakeoverEvent =
   | { readonly type: "lead"; readonly percent: number }
-  | { readonly type: "question"; readonly outcome: Word["says"] | "unavailable" }
+  | {
+      readonly type: "question";
+      readonly outcome: Word["says"] | "unavailable";
+      /** Why it is unavailable, in words. */
+      readonly cause?: string | undefined;
+    }
   | { readonly type: "learnt"; readonly subject: string }
-  | { readonly type: "breaker"; readonly state: BreakerState }
+  /** `cause` says in words why it is not closed. */
+  | {
+      readonly type: "breaker";
+      readonly state: BreakerState;
+      readonly cause: string | undefined;
+    }
   /** Work in the background failed; the next login tries it again. */
   | { readonly type: "failed"; readonly error: unknown };
 
@@ -63,6 +73,7 @@ export class Takeover {
   readonly #lead: Lead;
   readonly #review: Review;
   readonly #tally: Tally;
+  #written = Promise.resolve();
 
   constructor(options: TakeoverOptions) {
     const { url, ca, timeoutMs, store, usernameKey, verify, now, onEvent } = options;
@@ -71,9 +82,11 @@ export class Takeover {
     this.#options = options;
     this.#upstream = new Upstream({
       ...{ url, ca, timeoutMs },
-      onBreaker: (state) => {
-        onEvent({ type: "breaker", state });
-        store.setBreaker({ state, atMs: now() }).catch(onError);
+      onBreaker: (state, cause) => {
+        onEvent({ type: "breaker", state, cause });
+        const breaker = { state, atMs: now(), cause };
+        // One write after the other, so that the last change is the one that stays.
+        this.#written = this.#written.then(() => store.setBreaker(breaker)).catch(onError);
       },
     });
     this.users = new KnownUsers({ users: options.users, learned: store, usernameKey });
@@ -90,7 +103,7 @@ export class Takeover {
     const questions = new Questions({
       ...{ upstream: this.#upstream, verify, fold, now },
       ...{ paths: options.paths, concurrency: options.concurrency },
-      onWord: (outcome) => onEvent({ type: "question", outcome }),
+      onWord: (outcome, cause) => onEvent({ type: "question", outcome, cause }),
     });
     const parts = { users: this.users, learner, tally: this.#tally };
     this.opinion = new OldServersOpinion({ ...parts, questions });
@@ -121,6 +134,7 @@ export class Takeover {
     await this.#review.settled();
     await this.#tally.flush();
     await this.#upstream.close();
+    await this.#written;
   }
 
   state(): { readonly lead: number | undefined; readonly breaker: BreakerState } {

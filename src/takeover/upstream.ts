@@ -1,17 +1,18 @@
 /**
  * HTTP exchanges with the old server, bounded in time and size, behind a circuit breaker. Depends on undici,
- * cockatiel, auth's errors and the server's body buffer.
+ * cockatiel, the server's body buffer and a neighbour.
  */
 import {
   CircuitState,
   circuitBreaker,
   ConsecutiveBreaker,
   handleAll,
+  isBrokenCircuitError,
   type CircuitBreakerPolicy,
 } from "cockatiel";
 import { Pool, type Dispatcher } from "undici";
-import { AuthError } from "../auth/errors.js";
 import { BodyBuffer, Room, Share } from "../server/body.js";
+import { outageOf, upstreamFault } from "./outages.js";
 
 export interface UpstreamRequest {
   readonly method: string;
@@ -37,7 +38,8 @@ export interface UpstreamOptions {
   readonly timeoutMs: number;
   /** Certificate authorities, PEM. Default: those of Node.js. */
   readonly ca?: string | undefined;
-  readonly onBreaker: (state: BreakerState) => void;
+  /** `cause` is the last failure in words, unless the breaker closes. */
+  readonly onBreaker: (state: BreakerState, cause: string | undefined) => void;
 }
 
 /** `trying`: one exchange is running to check whether the old server is back. */
@@ -62,16 +64,14 @@ const stateNames = {
   [CircuitState.Isolated]: "open",
 } as const satisfies Record<CircuitState, BreakerState>;
 
-/** The error if there is no usable answer; the message appears in the logs only. */
-export const upstreamFault = (message: string, cause?: unknown) =>
-  new AuthError("store_unavailable", `the old server ${message}`, { retryAfterSeconds: 1, cause });
-
 export class Upstream {
   readonly timeoutMs: number;
   readonly #pool: Pool;
   readonly #basePath: string;
   readonly #breaker: CircuitBreakerPolicy;
   readonly #room = new Room(roomBytesMax);
+  /** The last failure; an exchange that the breaker refuses fails for the same cause. */
+  #outage = upstreamFault("gives no answer");
 
   constructor({ url, timeoutMs, ca, onBreaker }: UpstreamOptions) {
     const { origin, pathname } = new URL(url);
@@ -92,7 +92,15 @@ export class Upstream {
       halfOpenAfter: pauseMs,
       breaker: new ConsecutiveBreaker(failuresMax),
     });
-    this.#breaker.onStateChange((state) => onBreaker(stateNames[state]));
+    this.#breaker.onFailure(({ reason }) => {
+      if ("error" in reason) this.#outage = outageOf(reason.error);
+    });
+    this.#breaker.onStateChange((state) =>
+      onBreaker(
+        stateNames[state],
+        state === CircuitState.Closed ? undefined : this.#outage.message,
+      ),
+    );
   }
 
   get breakerState(): BreakerState {
@@ -113,13 +121,13 @@ export class Upstream {
     onLate?: (answer: UpstreamAnswer) => void,
   ): Promise<T> {
     // The library would make other exchanges wait for the one that tries.
-    if (this.#breaker.state === CircuitState.HalfOpen) throw upstreamFault("is being tried");
+    if (this.#breaker.state === CircuitState.HalfOpen) throw this.#outage;
     try {
       return await this.#breaker.execute(async () =>
         read(await this.#send(request, waitMs, onLate)),
       );
     } catch (error) {
-      throw error instanceof AuthError ? error : upstreamFault("gives no answer", error);
+      throw isBrokenCircuitError(error) ? this.#outage : outageOf(error);
     }
   }
 

@@ -25,8 +25,10 @@ describe.each(storeNames)("%s", (name) => {
     await other.setLead({ percent: 100, variable: 0 });
     expect(await one.lead()).toEqual({ percent: 100, variable: 0 });
     expect(await one.breaker()).toBeUndefined();
-    await one.setBreaker({ state: "open", atMs: 7 });
-    expect(await other.breaker()).toEqual({ state: "open", atMs: 7 });
+    await one.setBreaker({ state: "open", atMs: 7, cause: "it is slow" });
+    expect(await other.breaker()).toEqual({ state: "open", atMs: 7, cause: "it is slow" });
+    await other.setBreaker({ state: "closed", atMs: 8, cause: undefined });
+    expect(await one.breaker()).toEqual({ state: "closed", atMs: 8 });
   });
 
   test("of two words the later holds, whoever writes first", async () => {

@@ -2,10 +2,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import type { Environment } from "../../src/config/config.js";
 import { createCli, finished, type Cli } from "../support/cli.js";
 import { basic, createHttpClient, type HttpClient } from "../support/http.js";
+import type { OldFault } from "../support/old-server.js";
 import { eventually } from "../support/server-process.js";
-import { startService, type RunningService } from "../support/service.js";
+import { keptLogs, startService, type RunningService } from "../support/service.js";
 import { storeNames, useStores } from "../support/stores.js";
 import { isIssuedByUs, startOldPlace, tokenPath, type OldPlace } from "../support/takeover.js";
 import { newUser } from "../support/users.js";
@@ -189,3 +191,87 @@ test("doctor says whether the old server would renew our tokens", async () => {
     "it is not known yet whether SIGNING_KEY_FILE is the old server's key",
   );
 }, 60_000);
+
+describe("the log, takeover status and doctor tell in plain words why the old server cannot be asked", () => {
+  let env: Environment;
+  let service: RunningService;
+  let client: HttpClient;
+  let tls: OldPlace;
+  const lines: string[] = [];
+  beforeAll(async () => {
+    tls = await startOldPlace([{ id: "1", username: "user1", password }], { tls: true });
+    // The embedded store hangs when one process opens it twice and writes.
+    env = { ...tls.env, ...(await newPlace("mongodb")), UPSTREAM_LEAD: "100" };
+    service = await startService(env, [], { logs: keptLogs(lines) });
+    client = createHttpClient(service.url);
+  });
+  afterAll(async () => {
+    client.close();
+    await service.close();
+    await tls.remove();
+  });
+
+  test.each<[OldFault, string]>([
+    ["certificate expired", "has a certificate that has expired"],
+    [
+      "certificate of a foreign authority",
+      "has a certificate of an authority that is not trusted here: see UPSTREAM_CA_FILE",
+    ],
+    ["status 500", "answers 500"],
+    ["html", "gives an answer that is not JSON"],
+    ["half an answer", "cuts the connection"],
+    ["foreign token", "gives a token that cannot be verified"],
+  ])("%s", async (fault, words) => {
+    const stored = async () => (await service.store.takeover.breaker()) ?? { state: "closed" };
+    tls.old.fault = fault;
+    lines.length = 0;
+    for (let count = 0; count < 6; count++) {
+      expect((await login(client, "user1")).status).toBe(500);
+    }
+    const cause = `the old server ${words}`;
+    const told = lines.filter((line) => line.includes("takeover_unavailable"));
+    expect(told.map((line) => (JSON.parse(line) as { cause: string }).cause)).toEqual([cause]);
+    if (fault !== "foreign token") {
+      const opened = lines.find((line) => line.includes('"state":"open"')) ?? "{}";
+      expect(JSON.parse(opened)).toMatchObject({ cause });
+      await eventually(stored, ({ state }) => state === "open");
+      const { stdout } = await cli.run(["takeover", "status"], { env });
+      expect(stdout).toMatch(new RegExp(`breaker +open since [^\\n]+: ${cause}\n`));
+      const json = (await cli.run(["takeover", "status", "--json"], { env })).stdout;
+      expect(JSON.parse(json)).toMatchObject({ breaker: "open", cause });
+    }
+    if (fault.startsWith("certificate") || fault === "half an answer") {
+      const { code, stdout } = await cli.run(["doctor"], { env });
+      expect([code, stdout]).toEqual([1, expect.stringContaining(`ERROR    old server: ${cause}`)]);
+    }
+    tls.old.fault = undefined;
+    await eventually(
+      () => login(client, "nobody", "x"),
+      ({ status }) => status === 403,
+    );
+    await eventually(stored, ({ state }) => state === "closed");
+    const { stdout } = await cli.run(["takeover", "status", "--json"], { env });
+    expect(JSON.parse(stdout)).toMatchObject({ breaker: "closed", cause: null });
+  });
+
+  test.each([
+    ["http://nowhere.invalid", "has a host name that cannot be resolved"],
+    ["http://127.0.0.1:1", "refuses connections"],
+    ["plain", "does not speak TLS on that port"],
+  ])("doctor at %s", async (given, words) => {
+    const url = given === "plain" ? place.old.url.replace("http", "https") : given;
+    const { code, stdout } = await cli.run(["doctor"], { env: { ...env, UPSTREAM_URL: url } });
+    expect([code, stdout]).toEqual([1, expect.stringContaining(`the old server ${words}`)]);
+  });
+
+  test("doctor says that it answers", async () => {
+    const { stdout } = await cli.run(["doctor"], { env });
+    expect(stdout).toContain(
+      `ok       old server: the old server answers 405 to HEAD ${tokenPath}`,
+    );
+    const { stdout: wrong } = await cli.run(["doctor"], {
+      env: { ...env, UPSTREAM_URL: `${tls.old.url}/elsewhere` },
+    });
+    expect(wrong).toContain("WARNING  old server: the old server answers 404");
+  });
+});

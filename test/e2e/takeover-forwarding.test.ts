@@ -19,10 +19,10 @@ let ours: HttpClient;
 let theirs: HttpClient;
 
 beforeAll(async () => {
-  place = await startOldPlace([user]);
+  place = await startOldPlace([user], { tls: true });
   service = await startService({ ...place.env, UPSTREAM_TIMEOUT: "500ms" }, []);
   ours = createHttpClient(service.url);
-  theirs = createHttpClient(place.old.url);
+  theirs = createHttpClient(place.old.url, place.old.ca);
 });
 afterAll(async () => {
   ours.close();
@@ -137,7 +137,10 @@ test("the request arrives whole, without what is of one hop, and with the client
 });
 
 describe("no whole answer in time is store_unavailable of that path", () => {
-  test.each<OldFault>(["hanging", "half an answer", "reset", "flood"])("%s", async (fault) => {
+  test.each<OldFault>([
+    ...(["hanging", "half an answer", "reset", "flood", "certificate expired"] as const),
+    "certificate of a foreign authority",
+  ])("%s", async (fault) => {
     place.old.fault = fault;
     const token = await ours.call(tokenPath, right);
     expect([token.status, JSON.parse(token.body)]).toMatchObject([500, { path: tokenPath }]);

@@ -24,7 +24,7 @@ let client: HttpClient;
 let names = 0;
 
 beforeAll(async () => {
-  place = await startOldPlace([]);
+  place = await startOldPlace([], { tls: true });
   service = await startLeading({});
   client = createHttpClient(service.url);
 });
@@ -165,7 +165,8 @@ describe("a password that only the old server knows", () => {
 describe("whatever is no documented answer is store_unavailable, locks nobody and learns nothing", () => {
   test.each<OldFault>([
     ...(["hanging", "status 500", "html", "redirect", "foreign token", "half an answer"] as const),
-    ...(["reset", "flood", "no token"] as const),
+    ...(["reset", "flood", "no token", "certificate expired"] as const),
+    "certificate of a foreign authority",
   ])("%s", async (fault) => {
     const [known, unknown] = [newOldUser(), newOldUser()];
     await login(known.username);

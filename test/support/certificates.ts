@@ -16,7 +16,7 @@ const newEcKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 export const newRsaKey = ["-newkey", "rsa:2048"];
 
 /**
- * A certificate for `localhost` with this common name, self-signed or issued by an authority.
+ * A certificate for `localhost` and 127.0.0.1 with this common name, self-signed or issued by an authority.
  * @param key how to make a new key, or a certificate whose key gets another certificate.
  */
 export function makeCertificate(
@@ -32,7 +32,7 @@ export function makeCertificate(
   try {
     const [cert, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
     const args = ["req", "-x509", "-nodes", "-days", "1", "-subj", `/CN=${commonName}`];
-    args.push("-addext", "subjectAltName=DNS:localhost", "-out", cert);
+    args.push("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", cert);
     if ("key" in key) args.push("-key", file("key.pem", key.key));
     else args.push(...key, "-keyout", keyFile);
     if (issuer) {
@@ -40,6 +40,23 @@ export function makeCertificate(
     }
     execFileSync("openssl", args, { stdio: "pipe" });
     return { cert: readFileSync(cert, "utf8"), key: readFileSync(keyFile, "utf8") };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** A self-signed certificate, as the authority would have issued it for the day before. */
+export function expired({ cert, key }: Certificate, issuer: Certificate): Certificate {
+  const folder = mkdtempSync(join(tmpdir(), "latchkey-certificate-"));
+  try {
+    const args = ["x509", "-days", "-1", "-CAcreateserial"];
+    const files = { "-in": cert, "-CA": issuer.cert, "-CAkey": issuer.key };
+    for (const [option, content] of Object.entries(files)) {
+      const file = join(folder, `${option}.pem`);
+      writeFileSync(file, content);
+      args.push(option, file);
+    }
+    return { cert: execFileSync("openssl", args, { stdio: "pipe", encoding: "utf8" }), key };
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,5 +1,7 @@
-/** Plain HTTP/1.1 calls over one kept-alive connection. Every byte of the answer can be seen. */
-import { Agent, request, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http";
+/** HTTP/1.1 calls over one kept-alive connection. Every byte of the answer can be seen. */
+import * as http from "node:http";
+import * as https from "node:https";
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http";
 
 export interface Call {
   readonly method?: string;
@@ -21,9 +23,13 @@ export interface HttpClient {
   close(): void;
 }
 
-/** A client that uses one connection at a time. */
-export function createHttpClient(baseUrl: string): HttpClient {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+/**
+ * A client that uses one connection at a time.
+ * @param ca the authority of the server's certificate, PEM
+ */
+export function createHttpClient(baseUrl: string, ca?: string): HttpClient {
+  const { Agent, request } = baseUrl.startsWith("https:") ? https : http;
+  const agent = new Agent({ keepAlive: true, maxSockets: 1, ...(ca !== undefined && { ca }) });
   return {
     call: (path, { method = "POST", headers = {}, body } = {}) =>
       new Promise((resolve, reject) => {

@@ -6,10 +6,11 @@
 import { generateKeyPairSync, randomBytes, scryptSync, sign, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer as createTlsServer, Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeJwt } from "jose";
+import { expired, makeCertificate, type Certificate } from "./certificates.js";
 
 export interface OldUser {
   readonly id: string;
@@ -27,12 +28,16 @@ export type OldFault =
   | "half an answer"
   | "reset"
   | "flood"
-  | "no token";
+  | "no token"
+  | "certificate expired"
+  | "certificate of a foreign authority";
 
 export interface OldServer {
   readonly url: string;
   readonly privateKeyPem: string;
   readonly publicKeyPem: string;
+  /** The authority of its certificate, PEM; undefined without TLS. */
+  readonly ca: string | undefined;
   /** Every request so far, in order. */
   readonly requests: readonly OldRequest[];
   fault: OldFault | undefined;
@@ -66,8 +71,8 @@ export interface OldRequest {
 interface Options {
   readonly users?: readonly OldUser[];
   readonly issuer?: string;
-  /** Certificate and key, PEM. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  /** Whether it speaks TLS. Without it, it cannot have the faults of a certificate. */
+  readonly tls?: boolean;
 }
 
 interface Stored {
@@ -86,7 +91,7 @@ const months =
   "January February March April May June July August September October November December";
 
 export async function startOldServer(options: Options = {}): Promise<OldServer> {
-  const { users = [], issuer = "NomicGameManager.Api", tls } = options;
+  const { users = [], issuer = "NomicGameManager.Api", tls = false } = options;
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const foreign = generateKeyPairSync("rsa", { modulusLength: 2048 });
   /** By username as its database compares it: MySQL's utf8mb4_0900_ai_ci. */
@@ -94,6 +99,8 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
   const nameOf = (username: string) =>
     username.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const requests: OldRequest[] = [];
+  const certificates = tls ? makeCertificates() : undefined;
+  let fault: OldFault | undefined;
   let server: Server | undefined;
   let port = 0;
 
@@ -103,8 +110,19 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     },
     privateKeyPem: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
     publicKeyPem: publicKey.export({ type: "spki", format: "pem" }).toString(),
+    ca: certificates?.ca,
     requests,
-    fault: undefined,
+    get fault() {
+      return fault;
+    },
+    set fault(next) {
+      const before = certificates?.of(fault);
+      fault = next;
+      const now = certificates?.of(fault);
+      if (now === before || now === undefined || !(server instanceof TlsServer)) return;
+      server.setSecureContext(now);
+      server.closeAllConnections();
+    },
     delayMs: 0,
     aheadMs: 0,
     extraHeaders: {},
@@ -122,7 +140,8 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
       if (server?.listening) await once(server, "close");
     },
     async start() {
-      server = tls ? createTlsServer(tls, listener) : createServer(listener);
+      const certificate = certificates?.of(fault);
+      server = certificate ? createTlsServer(certificate, listener) : createServer(listener);
       server.listen(port, "127.0.0.1");
       await once(server, "listening");
       ({ port } = server.address() as AddressInfo);
@@ -179,6 +198,8 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
       }
       case "status 500":
       case "foreign token":
+      case "certificate expired":
+      case "certificate of a foreign authority":
       case undefined:
     }
     if (path === tokenPath) answerToken(req, res, username, password);
@@ -278,6 +299,16 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     const key = old.fault === "foreign token" ? foreign.privateKey : privateKey;
     return `${input}.${sign("sha256", Buffer.from(input), key).toString("base64url")}`;
   }
+}
+
+function makeCertificates() {
+  const [authority, stranger] = [makeCertificate("authority"), makeCertificate("authority")];
+  const good = makeCertificate("old", authority);
+  const bad: Partial<Record<OldFault, Certificate>> = {
+    "certificate expired": expired(makeCertificate("old"), authority),
+    "certificate of a foreign authority": makeCertificate("old", stranger),
+  };
+  return { ca: authority.cert, of: (fault: OldFault | undefined) => (fault && bad[fault]) ?? good };
 }
 
 function hashed(password: string, salt: Uint8Array = randomBytes(8)) {

@@ -30,9 +30,14 @@ export async function startOldPlace(
   const folder = mkdtempSync(join(tmpdir(), "latchkey-old-"));
   const keyFile = join(folder, "old.pem");
   writeFileSync(keyFile, old.publicKeyPem);
+  const caFile = join(folder, "ca.pem");
+  if (old.ca !== undefined) writeFileSync(caFile, old.ca);
   return {
     old,
-    env: { UPSTREAM_URL: old.url, TRUSTED_KEYS_FILE: keyFile, UPSTREAM_PATHS: "token,login" },
+    env: {
+      ...{ UPSTREAM_URL: old.url, TRUSTED_KEYS_FILE: keyFile, UPSTREAM_PATHS: "token,login" },
+      ...(old.ca !== undefined && { UPSTREAM_CA_FILE: caFile }),
+    },
     async remove() {
       await old.stop();
       rmSync(folder, { recursive: true });

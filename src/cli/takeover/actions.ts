@@ -42,6 +42,7 @@ function describe({ lead, breaker, days, differences, ...progress }: Progress) {
     lead: lead ?? null,
     ...progress,
     breaker: breaker?.state ?? "closed",
+    cause: breaker?.cause ?? null,
     days: days.map(({ day, counts }) => ({ day, ...counts })),
     differences: differences.map(({ kind, count, firstAtMs, lastAtMs, examples }) => ({
       ...{ kind, count, first: time(firstAtMs), last: time(lastAtMs), examples },
@@ -53,7 +54,7 @@ async function* statusLines(progress: Progress): AsyncGenerator<string> {
   const { lead, users, usable, learnt, unknown, breaker, forecast, days, differences } = progress;
   yield `leads        ${leadText(lead)}`;
   yield `users        ${users} in all: ${usable} with a usable hash, ${learnt} learnt, ${unknown} unknown`;
-  yield `breaker      ${breaker ? `${breaker.state} since ${minute(breaker.atMs)}` : "closed"}`;
+  yield `breaker      ${breakerText(breaker)}`;
   yield `forecast     95% of those who log in are known by ${forecast["95"] ?? "(not in sight)"}, 99% by ${forecast["99"] ?? "(not in sight)"}`;
   yield "";
   yield `logins by who answered them${days.length === 0 ? ": none yet" : ""}`;
@@ -76,6 +77,12 @@ async function* statusLines(progress: Progress): AsyncGenerator<string> {
 }
 
 const minute = (timeMs: number) => new Date(timeMs).toISOString().slice(0, 16).replace("T", " ");
+
+function breakerText(breaker: Progress["breaker"]): string {
+  if (breaker === undefined) return "closed";
+  const { state, atMs, cause } = breaker;
+  return `${state} since ${minute(atMs)}${cause === undefined ? "" : `: ${safe(cause)}`}`;
+}
 
 function leadText(lead: number | undefined): string {
   if (lead === undefined) return "not started: Latchkey has not run with UPSTREAM_URL yet";

@@ -27,6 +27,7 @@ export interface TakeoverDocument {
   readonly variable?: number;
   readonly counts?: Readonly<Record<string, number>>;
   readonly state?: string;
+  readonly cause?: string;
   readonly count?: number;
   readonly firstAt?: Date;
   readonly lastAt?: Date;
@@ -73,13 +74,16 @@ export class MongoTakeover implements TakeoverStore {
 
   async breaker(): Promise<StoredBreaker | undefined> {
     const stored = await this.#mongo.call(() => this.#others.findOne({ _id: "breaker" }));
-    const { state, lastAt } = stored ?? {};
-    return state === undefined || !lastAt ? undefined : { state, atMs: lastAt.getTime() };
+    const { state, lastAt, cause } = stored ?? {};
+    return state === undefined || !lastAt ? undefined : { state, atMs: lastAt.getTime(), cause };
   }
 
-  async setBreaker({ state, atMs }: StoredBreaker): Promise<void> {
-    const $set = { state, lastAt: new Date(atMs) };
-    await this.#mongo.call(() => this.#others.updateOne({ _id: "breaker" }, { $set }, upsert));
+  async setBreaker({ state, atMs, cause }: StoredBreaker): Promise<void> {
+    const update = {
+      $set: { state, lastAt: new Date(atMs), ...(cause !== undefined && { cause }) },
+      ...(cause === undefined && { $unset: { cause: "" as const } }),
+    };
+    await this.#mongo.call(() => this.#others.updateOne({ _id: "breaker" }, update, upsert));
   }
 
   async findByName(name: string): Promise<LearnedUser | undefined> {
