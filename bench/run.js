@@ -5,11 +5,12 @@
  *   npm run bench -- --rounds 5 --json new.json
  *   npm run bench -- --compare old.json
  *   npm run bench -- --only renewal --users 1000000
+ *   npm run bench -- --only "REST renewal" --rounds 1 --seconds 300
  *   BENCH_MONGODB_URI=mongodb://127.0.0.1/bench npm run bench -- --only MongoDB
  */
 import { generateKeyPairSync } from "node:crypto";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { hash } from "@node-rs/argon2";
@@ -22,6 +23,7 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
     requests: { type: "string", default: "5000" },
+    seconds: { type: "string", default: "1" },
     users: { type: "string" },
     only: { type: "string", default: "" },
     json: { type: "string" },
@@ -32,8 +34,8 @@ const concurrency = 16;
 /** Requests before the measured ones, until V8's compiler has finished. */
 const warmup = 15_000;
 const requests = Number(options.requests);
-/** The least CPU time of a measurement, because the kernel counts in steps of 10 ms. */
-const measuredCpuMicros = 1_000_000;
+/** The least CPU time of a measurement; it is a second or more, because the kernel counts in steps of 10 ms. */
+const measuredCpuMicros = Number(options.seconds) * 1e6;
 const loginsPerWindow = 150;
 
 const here = import.meta.dirname;
@@ -309,7 +311,9 @@ try {
     );
   }
   if (options.json) {
-    writeFileSync(options.json, JSON.stringify({ limit, table, login, start: start0 }, null, 2));
+    const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length };
+    const result = { ...machine, date: new Date(), limit, table, login, start: start0 };
+    writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
