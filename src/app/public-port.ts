@@ -73,6 +73,7 @@ export function createPublicPort(options: PublicPortOptions) {
     ...documents,
     ...pages,
   ];
+  const corsOrigins = config.CORS_ORIGINS ?? [];
   const clientAddressOf = createClientAddressReader(config.TRUST_PROXY);
   const handler = createRequestHandler({
     routes,
@@ -81,7 +82,7 @@ export function createPublicPort(options: PublicPortOptions) {
       handle: (exchange, path) =>
         rpc ? rpc.handle(exchange, path) : loadRpc().then((rpc) => rpc.handle(exchange, path)),
     },
-    corsOrigins: config.CORS_ORIGINS ?? [],
+    corsOrigins,
     cors: async () => (await loadRpc()).corsHeaders,
     clientAddressOf,
     onAccess: observer.onAccess,
@@ -98,7 +99,12 @@ export function createPublicPort(options: PublicPortOptions) {
     isShared: proxyMatcher(config),
     clientOf: (req) => networkOf(clientAddressOf(req)),
     isProxied: createNetworkMatcher(config.TRUST_PROXY_PROTOCOL ?? []),
-    refusalOf: createRefusals(routes, (...request) => rpc?.refuse(...request)),
+    refusalOf: createRefusals({
+      routes,
+      corsOrigins,
+      refuseRpc: (...request) => rpc?.refuse(...request),
+      exposedHeaders: () => rpc?.corsHeaders.exposedHeaders ?? [],
+    }),
     onRefused: observer.onRefused,
   });
 

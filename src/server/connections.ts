@@ -90,7 +90,10 @@ export type NetworkOf = (remoteAddress: string) => string | undefined;
 export interface RefusedRequest {
   readonly method?: string | undefined;
   readonly url?: string | undefined;
-  readonly headers: { readonly "content-type"?: string | undefined };
+  readonly headers: {
+    readonly "content-type"?: string | undefined;
+    readonly origin?: string | undefined;
+  };
 }
 
 /** What the connections ask of other rooms. */
@@ -547,7 +550,8 @@ function requestOf({ exchanges, head = "" }: Connection): RefusedRequest | undef
   if (exchange) return exchange.req;
   const [, method, url] = /^(?:\r\n)*(\S+) (\S+)\s/.exec(head) ?? [];
   const [, type] = /\r\ncontent-type: *([^\r\n]*)\r\n/i.exec(head) ?? [];
-  return { method, url, headers: { "content-type": type } };
+  const [, origin] = /\r\norigin: *([^\r\n]*)\r\n/i.exec(head) ?? [];
+  return { method, url, headers: { "content-type": type, origin } };
 }
 
 /** The beginning of a pipelined request in what was kept, if the body before has a known length. */

@@ -52,24 +52,42 @@ export interface CorsHeaders {
   readonly exposedHeaders: readonly string[];
 }
 
-/** Puts the listener's refusals into the shape of each path: see Connections. */
-export function createRefusals(
-  routes: readonly Route[],
-  refuseRpc: (
+export interface RefusalOptions extends Pick<HandlerOptions, "routes" | "corsOrigins"> {
+  readonly refuseRpc: (
     path: string,
     contentType: string | undefined,
     status: ListenerRefusal,
-  ) => Answer | undefined,
+  ) => Answer | undefined;
+  readonly exposedHeaders: () => readonly string[];
+}
+
+/** Puts the listener's refusals into the shape of each path: see Connections. */
+export function createRefusals(
+  options: RefusalOptions,
 ): (request: RefusedRequest, status: ListenerRefusal) => Answer | undefined {
-  const byPath = new Map(routes.map((route) => [route.path, route]));
-  return ({ url = "", headers }, status) => {
+  const routes = new Map(options.routes.map((route) => [route.path, route]));
+  return ({ url = "", headers: { origin = "", "content-type": contentType } }, status) => {
     const path = url.split("?", 1)[0] ?? "";
-    const route = byPath.get(path);
-    const answer = route?.refuse(status) ?? refuseRpc(path, headers["content-type"], status);
-    if (answer === undefined || status !== 429) return answer;
-    return { ...answer, headers: { ...answer.headers, "retry-after": "1" } };
+    const route = routes.get(path);
+    const answer = route?.refuse(status) ?? options.refuseRpc(path, contentType, status);
+    if (answer === undefined) return undefined;
+    const headers = {
+      ...answer.headers,
+      ...(status === 429 && { "retry-after": "1" }),
+      ...(route?.isPublic
+        ? publicCors
+        : options.corsOrigins.includes(origin) && corsOf(origin, options.exposedHeaders())),
+    };
+    return { ...answer, headers };
   };
 }
+
+/** What lets a page of an origin read an answer. */
+const corsOf = (origin: string, exposedHeaders: readonly string[]) => ({
+  "access-control-allow-origin": origin,
+  "access-control-expose-headers": exposedHeaders.join(", "),
+});
+const publicCors = corsOf("*", ["ETag", "X-Request-Id"]);
 
 export function createRequestHandler(
   options: HandlerOptions,
@@ -192,7 +210,7 @@ async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<
   const { origin } = req.headers;
   if (origin === undefined || !options.corsOrigins.includes(origin)) return false;
   const { allowedHeaders, exposedHeaders } = await options.cors();
-  headers["access-control-allow-origin"] = origin;
+  Object.assign(headers, corsOf(origin, exposedHeaders));
   if (isPreflight(req)) {
     send(exchange, {
       status: 204,
@@ -204,15 +222,13 @@ async function answerCors(exchange: Exchange, options: HandlerOptions): Promise<
     });
     return true;
   }
-  headers["access-control-expose-headers"] = exposedHeaders.join(", ");
   return false;
 }
 
 /** The same for documents that every origin may read. */
 function answerPublicCors(exchange: Exchange, { methods }: Route): boolean {
   const { req, headers } = exchange;
-  headers["access-control-allow-origin"] = "*";
-  headers["access-control-expose-headers"] = "ETag, X-Request-Id";
+  Object.assign(headers, publicCors);
   if (!isPreflight(req)) return false;
   const allowed = {
     "access-control-allow-methods": methods.join(", "),

@@ -56,6 +56,16 @@ describe.each(called)("%s", (path) => {
     );
   });
 
+  test("a listed origin may read what the listener refuses", async () => {
+    const long = { "x-long": "a".repeat(20_000) };
+    const { status, headers } = await client.call(path, { headers: { origin, ...long } });
+    expect([status, headers["access-control-allow-origin"]]).toEqual([431, origin]);
+    expect(names(headers["access-control-expose-headers"])).toContain("x-request-id");
+    const other = { origin: "https://other.example", ...long };
+    const { headers: answer } = await client.call(path, { headers: other });
+    expect(answer).not.toHaveProperty("access-control-allow-origin");
+  });
+
   test("another origin may not", async () => {
     const { headers } = await preflight(path, "https://other.example", "POST");
     expect(headers).not.toHaveProperty("access-control-allow-origin");
