@@ -2,6 +2,8 @@
  * HTTP clients of other languages, each as a program: a JSON array of calls on standard input (`method`, `url`,
  * `headers`, `body` in base64), a JSON array of their statuses on standard output.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 
 export interface Program {
   /** What tells its version, to see whether it is there. */
@@ -62,3 +64,22 @@ export const programs: Readonly<Record<string, Program>> = {
   "Ruby's net/http": { probe: ["--version"], command: "ruby", args: ["-e", ruby] },
   "PHP's streams": { probe: ["--version"], command: "php", args: ["-r", php] },
 };
+
+/**
+ * What a program writes to standard output for what it gets on standard input.
+ * @throws Error with its errors if it fails
+ */
+export async function pipe(
+  command: string,
+  args: readonly string[],
+  input: string,
+): Promise<string> {
+  const child = spawn(command, args);
+  let [output, errors] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  child.stdin.end(input);
+  await once(child, "close");
+  if (child.exitCode !== 0) throw new Error(`${command} failed: ${errors}`);
+  return output;
+}

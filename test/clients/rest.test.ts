@@ -2,8 +2,6 @@
  * HTTP clients of other languages through one table. They come from Debian: `apt-get update && apt-get install
  * --no-install-recommends curl perl ruby php-cli`.
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { delimiter, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -11,7 +9,7 @@ import { basic } from "../support/http.js";
 import { fetchJars } from "../support/maven.js";
 import { startService, type RunningService } from "../support/service.js";
 import { describeWith, setupTimeoutMs } from "../support/toolchain.js";
-import { programs } from "./programs.js";
+import { pipe, programs } from "./programs.js";
 
 const tokenPath = "/api/auth/token";
 const loginPath = "/api/v1/authentication/login";
@@ -77,7 +75,7 @@ for (const [name, { command, args, probe }] of Object.entries(programs)) {
         headers,
         body: Buffer.from(body).toString("base64"),
       }));
-      expectStatuses(await statusesOf(command, args, JSON.stringify(calls)));
+      expectStatuses(JSON.parse(await pipe(command, args, JSON.stringify(calls))) as number[]);
     });
   });
 }
@@ -102,7 +100,8 @@ await describeWith({ javac: ["--version"] }, "Java", () => {
       const program = join(import.meta.dirname, "Calls.java");
       const classPath = (await fetchJars(okHttp)).join(delimiter);
       const args = ["-cp", classPath, program, client];
-      expectStatuses(await statusesOf("java", args, calls.join("\n")), exceptions[client]);
+      const statuses = JSON.parse(await pipe("java", args, calls.join("\n"))) as number[];
+      expectStatuses(statuses, exceptions[client]);
     },
     setupTimeoutMs,
   );
@@ -130,32 +129,19 @@ for (const version of ["--http1.0", "--http1.1", "--http2-prior-knowledge"]) {
         ];
         const command = ["-c", `base64 -d | curl "$@"`, "sh", ...head];
         if (method !== "GET") command.push("--data-binary", "@-");
-        statuses.push(Number(await pipe("sh", [...command, service.url + path], body)));
+        statuses.push(
+          Number(
+            await pipe(
+              "sh",
+              [...command, service.url + path],
+              Buffer.from(body).toString("base64"),
+            ),
+          ),
+        );
       }
       expectStatuses(statuses);
     });
   });
-}
-
-/** What a program answers on standard output to what it gets on standard input. */
-async function statusesOf(command: string, args: readonly string[], calls: string) {
-  const child = spawn(command, args);
-  let [output, errors] = ["", ""];
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
-  child.stdin.end(calls);
-  await once(child, "close");
-  expect({ errors: output === "" ? errors : "" }).toEqual({ errors: "" });
-  return JSON.parse(output) as number[];
-}
-
-async function pipe(command: string, args: readonly string[], body: string | Uint8Array) {
-  const child = spawn(command, args);
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  child.stdin.end(Buffer.from(body).toString("base64"));
-  await once(child, "close");
-  return output;
 }
 
 function expectStatuses(
