@@ -143,6 +143,17 @@ describe("a gate", () => {
     expect(events.map(({ reason }) => reason)).toEqual(["store_unavailable", "store_unavailable"]);
   });
 
+  test("tells once of a wrong password that is over the limit by the time it is counted", async () => {
+    const refusal = new Throttled("username_and_network", 1);
+    const settle = () => Promise.resolve(refusal);
+    const { gate, events } = setUp({
+      admit: () => Promise.resolve({ isException: false, settle }),
+    });
+    const check = gate.check({ username: "alice", password: "wrong" }, attempt);
+    await expect(check).rejects.toBe(refusal);
+    expect(events.map(({ reason }) => reason)).toEqual(["wrong_password"]);
+  });
+
   test("never computes for a caller who has left, and does not count the attempt", async () => {
     const { gate, events, settled, queue } = setUp();
     const other = queue.enter("other", undefined);

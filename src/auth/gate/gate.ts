@@ -117,8 +117,12 @@ export class Gate {
     const { queue, rehasher, now } = this.#deps;
     const startMs = now();
     let turnMs: number | undefined;
-    const tell = (reason: AttemptReason) =>
+    let isTold = false;
+    const tell = (reason: AttemptReason) => {
+      if (isTold) return;
+      isTold = true;
       this.#tell(credentials, attempt, reason, turnMs === undefined ? undefined : turnMs - startMs);
+    };
     let place: HashPlace | undefined;
     try {
       place = queue.enter(attempt.clientNetwork, attempt.signal);
@@ -133,7 +137,7 @@ export class Gate {
       if (refusal?.isLifted) await this.#untilTold(turnMs ?? startMs, place.signal);
       if (refusal) throw refusal;
     } catch (error) {
-      if (turnMs === undefined || !isLifted(error)) tell(reasonOfError(error, attempt.signal));
+      tell(reasonOfError(error, attempt.signal));
       if (turnMs === undefined && place && isLifted(error)) {
         const turn = await place.run(() => Promise.resolve(now()));
         await this.#untilTold(turn, place.signal);
