@@ -154,7 +154,13 @@ function card({ path, method, operation }: Described, demoUser: DemoUser | undef
         ])
       }
       ${(takesCredentials || takesPair) && pairFields(operationId, demoUser)}
-      <button>${method === "get" ? "Read" : "Send"}<span class="hidden"> ${path}</span></button>
+      <div class="actions">
+        <button>${method === "get" ? "Read" : "Send"}<span class="hidden"> ${path}</span></button>
+        <button type="button" class="quiet copy">
+          Copy as curl<span class="hidden">: ${path}</span>
+        </button>
+        <output class="muted"></output>
+      </div>
     </form>
     <div class="answer" role="region" aria-label="Answer of ${path}" aria-live="polite"></div>
     <details class="documented">

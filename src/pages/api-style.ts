@@ -35,6 +35,8 @@ button {
   font: inherit; font-weight: 600; min-height: 2.75rem; padding: .5rem 1.25rem; border-radius: .5rem; cursor: pointer;
   border: 1px solid var(--accent); background: var(--accent); color: var(--on-accent); justify-self: start;
 }
+.actions { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .75rem; }
+.actions output { font-size: .875rem; min-width: 0; }
 button.quiet { background: transparent; color: var(--accent); }
 button:disabled { opacity: .6; cursor: progress; }
 .answer { background: var(--sunken); border-radius: .5rem; padding: 1rem; display: grid; gap: .75rem; min-width: 0; }

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Browser, Locator, Page } from "playwright-core";
-import { describeWith } from "../support/toolchain.js";
+import { hashPassword } from "../../src/auth/passwords/passwords.js";
+import { describeWith, run } from "../support/toolchain.js";
 import {
   chromiumPath,
   openPage,
@@ -15,9 +16,11 @@ import {
   type WatchedPage,
 } from "../support/browser.js";
 import { createHttpClient } from "../support/http.js";
-import { startService, type RunningService } from "../support/service.js";
+import { eventually } from "../support/server-process.js";
+import { startService, testUser, type RunningService } from "../support/service.js";
 
 const demoUser = { username: "TestUser", password: "password" };
+const awkwardPassword = `it's "$PATH" \\ \`id\` pässwörd!`;
 const issuer = "https://auth.example";
 
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -30,7 +33,13 @@ beforeAll(async () => {
   const pem = privateKey.export({ type: "pkcs8", format: "pem" });
   await writeFile(keyFile, pem, { mode: 0o600 });
   const env = { API_PAGE: "on", TOKEN_ISSUER: issuer, SIGNING_KEY_FILE: keyFile };
-  service = await startService(env, undefined, { demoUser });
+  const awkward = {
+    ...testUser,
+    id: { type: "int", value: "2" },
+    username: "O'Neil $HOME",
+  } as const;
+  const users = [testUser, { ...awkward, passwordHash: await hashPassword(awkwardPassword) }];
+  service = await startService(env, users, { demoUser });
 });
 afterAll(async () => {
   await service.close();
@@ -97,7 +106,7 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     const path = (await card.locator("form").getAttribute("data-path")) ?? "";
     const shown = JSON.stringify(`form[data-path="${path}"] + .answer`);
     await page.evaluate(`document.querySelector(${shown}).replaceChildren()`);
-    await card.getByRole("button").click();
+    await card.getByRole("button", { name: /^(Send|Read) / }).click();
     return answer.locator(".badge").innerText();
   }
 
@@ -146,6 +155,73 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
       expect(opened.faults).toEqual([]);
     },
   );
+
+  test("every form is copied as a command of curl, which gets the same answer", async () => {
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    const copied = async (card: Locator) => {
+      await page.evaluate("navigator.clipboard.writeText('')");
+      await card.getByRole("button", { name: /^Copy as curl/ }).click();
+      return eventually(
+        () => page.evaluate<string>("navigator.clipboard.readText()"),
+        (text) => text !== "",
+      );
+    };
+    const paths = await page.evaluate<string[]>(
+      "[...document.forms].map((form) => form.dataset.path)",
+    );
+    expect(paths.length).toBeGreaterThan(6);
+    for (const path of paths) {
+      const card = form(path);
+      const choices = await card.getByRole("radio").count();
+      const [connect, grpcWeb] = ["Connect", "gRPC-Web"].map((name) =>
+        card.getByLabel(name, { exact: true }),
+      ) as [Locator, Locator];
+      const isRpc = (await connect.count()) > 0;
+      if (isRpc) await connect.check();
+      const pairs = [
+        ["O'Neil $HOME", awkwardPassword],
+        ["O'Neil $HOME", "wrong'"],
+      ] as const;
+      for (const [username, password] of choices > 0 || /login/i.test(path) ? pairs : [pairs[0]]) {
+        if ((await card.locator("input[type=password]").count()) > 0) {
+          await card.getByLabel("Username", { exact: true }).fill(username);
+          await card.locator("input[type=password]").fill(password);
+        }
+        const badge = await send(card);
+        const shown = await card.locator(".answer").innerText();
+        const command = await copied(card);
+        expect(command).toContain(`'${service.url}${path}'`);
+        const output = await shell(command);
+        const [head = "", body = ""] = output.split("\r\n\r\n");
+        expect([path, head]).toEqual([path, expect.stringMatching(`^HTTP/1.1 ${badge}`)]);
+        const withoutToken = (text: string) =>
+          text.replaceAll(/eyJ[\w.-]+|\d\d:\d\d:\d\d|\s+/g, "");
+        expect(withoutToken(shown)).toContain(withoutToken(body));
+        if (!isRpc) continue;
+        await grpcWeb.check();
+        expect(await copied(card)).toBe(command);
+        await card.getByText(/^Copied.*, over Connect\.$/).waitFor();
+        await connect.check();
+      }
+    }
+    const renewal = form("/api/auth/token");
+    await page.getByLabel("The last token").fill(await tokenOf());
+    await renewal.getByLabel("The token of this page").check();
+    expect(await shell(await copied(renewal))).toMatch(/^HTTP\/1.1 200 /m);
+    await renewal.getByText("Copied with the token.").waitFor();
+    await renewal.getByLabel("Username and password").check();
+    expect(opened.faults).toEqual([]);
+  });
+
+  test("a page that may not write to the clipboard shows the command", async () => {
+    const bare = await openPage(browser, service.url);
+    await bare.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })");
+    const card = bare.page.locator('article:has(form[data-path="/.well-known/jwks.json"])');
+    await card.getByRole("button", { name: /^Copy as curl/ }).click();
+    const command = `curl -i '${service.url}/.well-known/jwks.json'`;
+    await card.getByText(command).waitFor();
+    await bare.close();
+  });
 
   test.each(["/api/auth/token", "/auth.v1.AuthService/IssueToken"])(
     "%s renews the token of the page",
@@ -249,11 +325,14 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     const other = await openPage(browser, short.url);
     await short.close();
     const card = other.page.locator('article:has(form[data-path="/api/auth/token"])');
-    await card.getByRole("button").click();
+    await card.getByRole("button", { name: /^(Send|Read) / }).click();
     await card.getByText("The server does not answer.").waitFor();
     await other.close();
   });
 });
+
+/** Runs a command of curl as if it was pasted. */
+const shell = (command: string) => run("sh", ["-c", command], { timeoutMs: 20_000 });
 
 async function tokenOf(url = service.url): Promise<string> {
   const response = await fetch(`${url}/api/v1/authentication/login`, {

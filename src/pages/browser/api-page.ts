@@ -1,5 +1,5 @@
 /** Sends the forms of the API page, and verifies tokens in its panel. Runs in a browser; depends on its neighbours. */
-import { basicOf, callApi, type ApiAnswer, type ApiCall } from "./calls.js";
+import { callApi, curlOf, type ApiAnswer, type ApiCall } from "./calls.js";
 import { decodeToken, meaningOf, verifyToken, type PublishedKey, type Verdict } from "./token.js";
 
 function elementOf<T extends Element>(
@@ -35,6 +35,10 @@ for (const form of document.forms) {
     event.preventDefault();
     void send(form);
   });
+  elementOf("button.copy", HTMLButtonElement, form).addEventListener(
+    "click",
+    () => void copyCurl(form),
+  );
 }
 tokenText.addEventListener("input", () => void showToken());
 
@@ -71,14 +75,32 @@ function callOf(form: HTMLFormElement): ApiCall {
   return {
     ...{ method, path },
     protocol: data.has("protocol") ? (read("protocol") as ApiCall["protocol"]) : "plain",
-    authorization:
+    credentials:
       credentials === "basic"
-        ? basicOf(username, password)
+        ? { scheme: "basic", username, password }
         : credentials === "bearer"
-          ? `Bearer ${tokenText.value.trim()}`
+          ? { scheme: "bearer", token: tokenText.value.trim() }
           : undefined,
     message: body === "pair" ? { username, password } : body === "empty" ? {} : undefined,
   };
+}
+
+/** Copies the form's call as a command. A page that may not write to the clipboard shows it instead. */
+async function copyCurl(form: HTMLFormElement): Promise<void> {
+  const call = callOf(form);
+  const command = curlOf(call, document.baseURI);
+  const output = elementOf("output", HTMLOutputElement, form);
+  const secret =
+    call.credentials?.scheme === "bearer"
+      ? " with the token"
+      : form.querySelector("[type=password]") && " with the password";
+  const protocol = call.protocol === "grpc-web" ? ", over Connect" : "";
+  try {
+    await navigator.clipboard.writeText(command);
+    output.replaceChildren(`Copied${secret ?? ""}${protocol}.`);
+  } catch {
+    output.replaceChildren(element("pre", command));
+  }
 }
 
 const tokenIn = ({ isAccepted, body }: ApiAnswer) =>

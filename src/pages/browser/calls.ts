@@ -4,9 +4,13 @@ export interface ApiCall {
   readonly method: string;
   readonly path: string;
   readonly protocol: "plain" | "connect" | "grpc-web";
-  readonly authorization: string | undefined;
+  readonly credentials: Credentials | undefined;
   readonly message: object | undefined;
 }
+
+export type Credentials =
+  | { readonly scheme: "basic"; readonly username: string; readonly password: string }
+  | { readonly scheme: "bearer"; readonly token: string };
 
 export interface ApiAnswer {
   readonly status: string;
@@ -37,9 +41,9 @@ export async function callApi(call: ApiCall): Promise<ApiAnswer> {
   return { status, isAccepted: response.ok, headers, body, ms };
 }
 
-function requestOf({ method, protocol, authorization, message }: ApiCall): RequestInit {
+function requestOf({ method, protocol, credentials, message }: ApiCall): RequestInit {
   const headers = new Headers();
-  if (authorization !== undefined) headers.set("authorization", authorization);
+  if (credentials !== undefined) headers.set("authorization", headerOf(credentials));
   const init = { method, headers, cache: "no-store", credentials: "omit" } as const;
   if (message === undefined) return init;
   const body = new TextEncoder().encode(JSON.stringify(message));
@@ -86,8 +90,29 @@ const linesOf = (text: string) =>
       return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
     });
 
-/** The user-id and password of RFC 7617, in UTF-8. */
-export function basicOf(username: string, password: string): string {
-  const bytes = new TextEncoder().encode(`${username}:${password}`);
+function headerOf(credentials: Credentials): string {
+  if (credentials.scheme === "bearer") return `Bearer ${credentials.token}`;
+  // RFC 7617, in UTF-8.
+  const bytes = new TextEncoder().encode(`${credentials.username}:${credentials.password}`);
   return `Basic ${btoa(String.fromCharCode(...bytes))}`;
 }
+
+/** The command of a POSIX shell that makes the call; a call over gRPC-Web is made over Connect. */
+export function curlOf({ method, path, credentials, message }: ApiCall, baseUrl: string): string {
+  const options =
+    credentials === undefined
+      ? []
+      : credentials.scheme === "basic"
+        ? ["-u", quoted(`${credentials.username}:${credentials.password}`)]
+        : ["-H", quoted(`Authorization: ${headerOf(credentials)}`)];
+  const body =
+    message === undefined
+      ? method === "GET"
+        ? []
+        : ["-X", method]
+      : ["-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(message))];
+  const url = new URL(path.slice(1), baseUrl).href;
+  return ["curl", "-i", ...options, ...body, quoted(url)].join(" ");
+}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
