@@ -5,7 +5,7 @@ import { ConnectError, createClient, type Transport } from "@connectrpc/connect"
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { AuthService } from "../../gen/auth/v1/auth_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
-import type { RpcCall } from "./rpcs.js";
+import type { RpcCall } from "./rpc-calls.js";
 
 const transports = {
   "Connect in JSON": (baseUrl: string) => createConnectTransport({ baseUrl }),

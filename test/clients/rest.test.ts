@@ -3,53 +3,12 @@
  * --no-install-recommends curl perl ruby php-cli`.
  */
 import { delimiter, join } from "node:path";
-import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { basic } from "../support/http.js";
+import { afterAll, beforeAll, test } from "@jest/globals";
 import { fetchJars } from "../support/maven.js";
 import { startService, type RunningService } from "../support/service.js";
 import { describeWith, setupTimeoutMs } from "../support/toolchain.js";
 import { pipe, programs } from "./programs.js";
-
-const tokenPath = "/api/auth/token";
-const loginPath = "/api/v1/authentication/login";
-const json = { "content-type": "application/json" };
-const authorized = (authorization: string) => ({ authorization });
-
-interface Call {
-  readonly method: string;
-  readonly path: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array;
-}
-
-const login = (body: string | Uint8Array, headers = {}): Call => ({
-  method: "POST",
-  path: loginPath,
-  headers: { ...json, ...headers },
-  body,
-});
-const token = (headers = {}, method = "POST"): Call => ({ method, path: tokenPath, headers });
-const right = '{"username":"TestUser","password":"password"}';
-const latin1 = `Basic ${Buffer.from("TestUsér:password", "latin1").toString("base64")}`;
-
-const table: readonly (readonly [string, Call, number])[] = [
-  ["a login", login(right), 200],
-  ["a login in upper case", login('{"USERNAME":"TestUser","PASSWORD":"password"}'), 200],
-  ["a compressed login", login(gzipSync(right), { "content-encoding": "gzip" }), 200],
-  ["a wrong password", login('{"username":"TestUser","password":"no"}'), 401],
-  ["a login without a body", login(""), 400],
-  ["a login that is too large", login(`{"a":"${"a".repeat(70_000)}"}`), 413],
-  ["a login in an unknown encoding", login("{}", { "content-encoding": "br" }), 415],
-  ["a token by Basic", token(authorized(basic("TestUser", "password"))), 200],
-  ["a token without credentials", token(), 403],
-  ["a token by Latin-1", token(authorized(latin1)), 403],
-  ["an over-long token", token(authorized(`Bearer ${"a".repeat(9000)}`)), 403],
-  ["headers that are too large", token(authorized(`Bearer ${"a".repeat(20_000)}`)), 431],
-  ["a wrong method", token({}, "PUT"), 405],
-  ["the key set", { method: "GET", path: "/.well-known/jwks.json" }, 200],
-  ["the root", { method: "GET", path: "/" }, 200],
-];
+import { expectStatuses, restCalls } from "./rest-calls.js";
 
 const okHttp = {
   "com/squareup/okhttp3/okhttp/4.12.0/okhttp-4.12.0.jar":
@@ -69,7 +28,7 @@ afterAll(() => service.close());
 for (const [name, { command, args, probe }] of Object.entries(programs)) {
   await describeWith({ [command]: probe }, name, () => {
     test("is answered as the table says", async () => {
-      const calls = table.map(([, { method, path, headers = {}, body = "" }]) => ({
+      const calls = restCalls.map(({ method, path, headers = {}, body = "" }) => ({
         method,
         url: service.url + path,
         headers,
@@ -92,7 +51,7 @@ await describeWith({ javac: ["--version"] }, "Java", () => {
   test.each(["HttpURLConnection", "HttpClient", "OkHttp", "OkHttp over HTTP/2"])(
     "%s is answered as the table says",
     async (client) => {
-      const calls = table.map(([, { method, path, headers = {}, body = "" }]) => {
+      const calls = restCalls.map(({ method, path, headers = {}, body = "" }) => {
         const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
         const content = Buffer.from(body).toString("base64");
         return [method, service.url + path, content, ...fields].join("\t");
@@ -111,7 +70,7 @@ for (const version of ["--http1.0", "--http1.1", "--http2-prior-knowledge"]) {
   await describeWith({ curl: ["--version"] }, `curl ${version}`, () => {
     test("is answered as the table says", async () => {
       const statuses: number[] = [];
-      for (const [, { method, path, headers = {}, body = "" }] of table) {
+      for (const { method, path, headers = {}, body = "" } of restCalls) {
         const fields = Object.entries(headers).flatMap(([field, value]) => [
           "-H",
           `${field}: ${value}`,
@@ -142,13 +101,4 @@ for (const version of ["--http1.0", "--http1.1", "--http2-prior-knowledge"]) {
       expectStatuses(statuses);
     });
   });
-}
-
-function expectStatuses(
-  statuses: readonly number[],
-  exceptions: Record<string, number> = {},
-): void {
-  const named = (values: readonly number[]) => table.map(([row], i) => `${row}: ${values[i]}`);
-  const expected = table.map(([row, , status]) => exceptions[row] ?? status);
-  expect(named(statuses)).toEqual(named(expected));
 }

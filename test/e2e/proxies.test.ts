@@ -11,9 +11,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { codesOfGrpcJs, expectCodes } from "../clients/rpc-calls.js";
+import { expectStatuses, restCalls } from "../clients/rest-calls.js";
 import { freePort } from "../support/mongo.js";
 import { makeCertificate } from "../support/certificates.js";
-import { callGrpc, envelope } from "../support/grpc.js";
 import { basic } from "../support/http.js";
 import {
   fetchHttp1,
@@ -216,12 +217,17 @@ async function certificateFiles() {
 }
 
 /** The configuration that the guide shows for a program, for these ports. */
-async function guideConfig(program: string, port: number, upstream: number): Promise<string> {
+async function guideConfig(
+  program: string,
+  ports: Record<"rest" | "grpc", number>,
+  upstream: number,
+): Promise<string> {
   const guide = await readFile(new URL("../../docs/operations.md", import.meta.url), "utf8");
   const [, config] = new RegExp(`\`\`\`${program}\n([^]*?)\`\`\``).exec(guide) ?? [];
   if (config === undefined) throw new Error(`the guide shows no configuration of ${program}`);
   return config
-    .replaceAll("*:80", `127.0.0.1:${port}`)
+    .replaceAll(/\*:80\b|auth\.example/g, `127.0.0.1:${ports.rest}`)
+    .replaceAll(/\*:81\b/g, `127.0.0.1:${ports.grpc}`)
     .replaceAll("127.0.0.1:8080", `127.0.0.1:${upstream}`);
 }
 
@@ -254,101 +260,114 @@ async function startProxy(
   );
 }
 
+/**
+ * Starts a proxy in front of the service, configured as the guide shows it.
+ * @param around what the program needs besides, with the guide's text for `GUIDE`
+ */
+async function startGuideProxy(
+  { service }: Kept,
+  { program, guide = program, args, around = "GUIDE" }: Proxy,
+): Promise<Record<"rest" | "grpc", number>> {
+  const ports = { rest: await freePort(), grpc: await freePort() };
+  const config = await guideConfig(guide, ports, Number(new URL(service.url).port));
+  await startProxy(
+    program,
+    args,
+    around.replace("GUIDE", () => config),
+    ports.rest,
+  );
+  return { ...ports, ...(!config.includes(String(ports.grpc)) && { grpc: ports.rest }) };
+}
+
+interface Proxy {
+  readonly program: string;
+  /** The name of its configuration in the guide, if it is not that of the program. */
+  readonly guide?: string;
+  readonly probe: readonly string[];
+  readonly args: (file: string) => string[];
+  readonly around?: string;
+}
+
+const apacheModules = ["mpm_event", "authz_core", "headers", "http2", "proxy", "proxy_http2"].map(
+  (name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`,
+);
+const proxies: Readonly<Record<string, Proxy>> = {
+  HAProxy: {
+    program: "haproxy",
+    probe: ["-v"],
+    args: (file) => ["-db", "-f", file],
+  },
+  nginx: {
+    program: "nginx",
+    probe: ["-v"],
+    args: (file) => ["-c", file],
+    around: `daemon off; pid /FOLDER/pid; error_log stderr; events {}
+http {
+  access_log off;
+  client_body_temp_path /FOLDER/a; proxy_temp_path /FOLDER/b;
+  fastcgi_temp_path /FOLDER/c; uwsgi_temp_path /FOLDER/d; scgi_temp_path /FOLDER/e;
+GUIDE
+}`,
+  },
+  Caddy: {
+    program: "caddy",
+    probe: ["version"],
+    args: (file) => ["run", "--adapter", "caddyfile", "--config", file],
+    around:
+      "{\n  admin off\n  servers {\n    protocols h1 h2c\n  }\n  storage file_system /FOLDER\n}\nGUIDE\n",
+  },
+  Apache: {
+    program: "apache2",
+    guide: "apache",
+    probe: ["-v"],
+    args: (file) => ["-X", "-f", file],
+    around: `${apacheModules.join("\n")}
+ServerName localhost
+DefaultRuntimeDir /FOLDER
+PidFile /FOLDER/pid
+ErrorLog /FOLDER/log
+User nobody
+Group nogroup
+GUIDE
+`,
+  },
+};
+
+for (const [name, proxy] of Object.entries(proxies)) {
+  await describeWith(
+    { [proxy.program]: proxy.probe },
+    `${name}, as the guide configures it`,
+    () => {
+      test("REST and gRPC, and the address of the client", async () => {
+        const kept = await start({ TRUST_PROXY: "127.0.0.1" });
+        const { rest, grpc } = await startGuideProxy(kept, proxy);
+        const statuses: number[] = [];
+        for (const { method, path, headers, body } of restCalls) {
+          const forged = { "x-forwarded-for": "192.0.2.9", forwarded: "for=192.0.2.9" };
+          const call = { port: rest, method, path, headers: { ...headers, ...forged } };
+          statuses.push((await fetchHttp1(call, body)).status);
+        }
+        expectStatuses(statuses);
+        expectCodes(await codesOfGrpcJs(`http://127.0.0.1:${grpc}`));
+        expect(new Set(seenAs(kept))).toEqual(new Set(["127.0.0.1"]));
+      });
+    },
+  );
+}
+
 await describeWith({ haproxy: ["-v"] }, "HAProxy, as the guide configures it", () => {
   test("connections that its clients share", async () => {
     const kept = await start({ TRUST_PROXY: "127.0.0.1" });
-    const port = await freePort();
-    const config = await guideConfig("haproxy", port, Number(new URL(kept.service.url).port));
-    await startProxy("haproxy", (file) => ["-db", "-f", file], config, port);
-    const url = `http://127.0.0.1:${port}`;
+    const { rest } = await startGuideProxy(kept, proxies["HAProxy"] as Proxy);
+    const url = `http://127.0.0.1:${rest}`;
     const abuser = open(url);
     const other = open(url, "127.0.0.2");
     for (let round = 0; round < 8; round++) {
       await abortMany(abuser, "ignored", 100);
       expect((await post(other, "ignored", tokenPath, { authorization: right })).status).toBe(200);
     }
-    expect(
-      (await fetchHttp1({ port, path: tokenPath, method: "POST", localAddress: "127.0.0.2" }))
-        .status,
-    ).toBe(403);
-    const rpc = await post(other, "ignored", "/auth.v1.AuthService/Nope", {
-      "content-type": "application/grpc",
-      te: "trailers",
-    });
-    expect(rpc.headers["grpc-status"]).toBe("12");
+    const call = { port: rest, path: tokenPath, method: "POST", localAddress: "127.0.0.2" };
+    expect((await fetchHttp1(call)).status).toBe(403);
     expect(kept.events("refused").filter(({ status }) => status === undefined)).toEqual([]);
-  });
-});
-
-await describeWith({ nginx: ["-v"] }, "nginx, as the guide configures it", () => {
-  test("REST and a long token", async () => {
-    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
-    const port = await freePort();
-    const server = await guideConfig("nginx", port, Number(new URL(kept.service.url).port));
-    const config = `daemon off; pid /FOLDER/pid; error_log stderr; events {}\nhttp { access_log off; client_body_temp_path /FOLDER/a; proxy_temp_path /FOLDER/b; fastcgi_temp_path /FOLDER/c; uwsgi_temp_path /FOLDER/d; scgi_temp_path /FOLDER/e;\n${server}}`;
-    await startProxy("nginx", (file) => ["-c", file], config, port);
-    const call = (authorization: string) =>
-      fetchHttp1({ port, path: tokenPath, method: "POST", headers: { authorization } });
-    expect((await call(right)).status).toBe(200);
-    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
-    expect(seenAs(kept)).toEqual(["127.0.0.1"]);
-  });
-});
-
-await describeWith({ caddy: ["version"] }, "Caddy, as the guide configures it", () => {
-  test("REST, a long token and gRPC", async () => {
-    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
-    const port = await freePort();
-    const site = await guideConfig("caddy", port, Number(new URL(kept.service.url).port));
-    const config = site.replace("http://auth.example", `http://127.0.0.1:${port}`);
-    const options =
-      "{\n  admin off\n  servers {\n    protocols h1 h2c\n  }\n  storage file_system /FOLDER\n}\n";
-    const args = (file: string) => ["run", "--adapter", "caddyfile", "--config", file];
-    await startProxy("caddy", args, options + config, port);
-    const call = (authorization: string) =>
-      fetchHttp1({ port, path: tokenPath, method: "POST", headers: { authorization } });
-    expect((await call(right)).status).toBe(200);
-    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
-    const rpc = await post(
-      open(`http://127.0.0.1:${port}`),
-      "ignored",
-      "/auth.v1.AuthService/Nope",
-      {
-        "content-type": "application/grpc",
-        te: "trailers",
-      },
-    );
-    expect(rpc.headers["grpc-status"]).toBe("12");
-  });
-});
-
-await describeWith({ apache2: ["-v"] }, "Apache, as the guide configures it", () => {
-  test("REST, a long token and gRPC", async () => {
-    const kept = await start({ TRUST_PROXY: "127.0.0.1" });
-    const port = await freePort();
-    const site = await guideConfig("apache", port, Number(new URL(kept.service.url).port));
-    const modules = ["mpm_event", "authz_core", "headers", "http2", "proxy", "proxy_http2"]
-      .map((name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so\n`)
-      .join("");
-    const config = `${modules}Listen 127.0.0.1:${port}\nServerName localhost\nDefaultRuntimeDir /FOLDER\nPidFile /FOLDER/pid\nErrorLog /FOLDER/log\nUser nobody\nGroup nogroup\n${site}`;
-    await startProxy("apache2", (file) => ["-X", "-f", file], config, port);
-    const call = (authorization: string) =>
-      fetchHttp1({
-        port,
-        path: tokenPath,
-        method: "POST",
-        headers: { authorization, "x-forwarded-for": "192.0.2.9", forwarded: "for=192.0.2.9" },
-      });
-    expect((await call(right)).status).toBe(200);
-    expect((await call(`Bearer ${"a".repeat(8192)}`)).status).toBe(403);
-    const url = `http://127.0.0.1:${port}`;
-    const login = (password: string) => {
-      const body = { username: "TestUser", password };
-      const headers = { "content-type": "application/grpc+json" };
-      return callGrpc(url, "/auth.v1.AuthService/Login", envelope(JSON.stringify(body)), headers);
-    };
-    expect((await login("password")).trailers["grpc-status"]).toBe("0");
-    expect((await login("no")).headers["grpc-status"]).toBe("16");
-    expect(new Set(seenAs(kept))).toEqual(new Set(["127.0.0.1"]));
   });
 });

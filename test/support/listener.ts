@@ -69,7 +69,10 @@ export interface Answer {
 }
 
 /** Makes one HTTP/1.1 request. */
-export function fetchHttp1(options: RequestOptions, body = ""): Promise<Answer> {
+export function fetchHttp1(
+  options: RequestOptions,
+  body: string | Uint8Array = "",
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = httpRequest({ host: "127.0.0.1", ...options }, (res) => {
       let text = "";
