@@ -7,8 +7,13 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { Client as GrpcClient, credentials, Metadata, status } from "@grpc/grpc-js";
+import { LoginRequestSchema } from "../../gen/auth/v1/auth_pb.js";
+import { startBalancer, type Balancer } from "../support/balancer.js";
 import { KitHarness } from "../support/kit-harness.js";
 import { freePort } from "../support/mongo.js";
 import {
@@ -36,6 +41,8 @@ interface Client {
   };
   /** Runs its example, a service that calls others. */
   readonly serve: string;
+  /** Logs in with the language's gRPC library until it is killed. A line `login: CODE` tells of each. */
+  readonly logins?: string;
 }
 
 const clients = {
@@ -49,7 +56,7 @@ const clients = {
   go: {
     needs: { go: ["version"] },
     folder: "clients/go",
-    make: 'go build -o "$FOLDER/go-service" ./example',
+    make: 'go build -o "$FOLDER/go-service" ./example; cd grpc; go test -c -o "$FOLDER/go-logins" .',
     table: "go test -count=1 -v -run TestTable . && (cd grpc && go test -count=1 .)",
     first: {
       file: "first.go",
@@ -63,6 +70,7 @@ func main() {`,
       run: 'go run "$FOLDER/first.go"',
     },
     serve: '"$FOLDER/go-service"',
+    logins: 'exec "$FOLDER/go-logins" -test.run TestLogins -test.timeout 0',
   },
   java: {
     needs: { javac: ["--version"], mvn: ["--version"] },
@@ -78,6 +86,7 @@ func main() {`,
       run: 'java -cp "target/classes:$(find "$CACHE/m2/com/nimbusds" -name "*.jar" | tr "\\n" :)" "$FOLDER/First.java"',
     },
     serve: "mvn --quiet --batch-mode exec:java -Dexec.mainClass=example.Service",
+    logins: "exec mvn --quiet --batch-mode exec:java -Dexec.mainClass=latchkey.Logins",
   },
   python: {
     needs: { python3: ["-c", "import ensurepip, venv"] },
@@ -90,6 +99,7 @@ func main() {`,
       run: 'PYTHONPATH=. "$CACHE/client-python/bin/python" "$FOLDER/first.py"',
     },
     serve: 'env PYTHONPATH=. "$CACHE/client-python/bin/python" example/service.py',
+    logins: 'exec "$CACHE/client-python/bin/python" tests/logins.py',
   },
 } as const satisfies Record<string, Client>;
 
@@ -106,6 +116,14 @@ const shell = (client: Client, script: string, env: Readonly<Record<string, stri
     env: { ...toolEnv, ...env },
   });
 
+const making = new Map<Client, Promise<unknown>>();
+/** Makes a client, once for all tests. */
+function make(client: Client): Promise<unknown> {
+  const made = making.get(client) ?? shell(client, client.make);
+  making.set(client, made);
+  return made;
+}
+
 const guide = readFileSync(join(rootDir, "docs/clients.md"), "utf8");
 let harness: KitHarness;
 let service: RunningService;
@@ -115,26 +133,31 @@ beforeAll(async () => {
 afterAll(() => Promise.all([harness.stop(), service.close()]));
 
 for (const [name, client] of Object.entries<Client>(clients)) {
-  const { needs, make, table, first } = client;
+  const { needs, table, first } = client;
   if (table === undefined || first === undefined) continue;
   await describeWith(needs, `the client in ${name}`, () => {
     test(
       "keeps to the table",
       async () => {
-        await shell(client, make);
+        await make(client);
         const output = await shell(client, table, { LATCHKEY_CONTROL: harness.controlUrl });
         expect(output).toMatch(/\d{3,} passed, 0 failed/);
       },
       setupTimeoutMs,
     );
 
-    test("has a first use of under ten lines", async () => {
-      const block = new RegExp(`\`\`\`${name}\n([^]*?)\`\`\``).exec(guide)?.[1] ?? "";
-      expect(block.trim().split("\n").length).toBeLessThan(10);
-      const { file, around = ["", ""], run } = first;
-      writeFileSync(join(folder, file), around.join(`\n${block}`));
-      expect(await shell(client, run, { LATCHKEY_URL: service.url })).toBe("hello 1\n");
-    });
+    test(
+      "has a first use of under ten lines",
+      async () => {
+        await make(client);
+        const block = new RegExp(`\`\`\`${name}\n([^]*?)\`\`\``).exec(guide)?.[1] ?? "";
+        expect(block.trim().split("\n").length).toBeLessThan(10);
+        const { file, around = ["", ""], run } = first;
+        writeFileSync(join(folder, file), around.join(`\n${block}`));
+        expect(await shell(client, run, { LATCHKEY_URL: service.url })).toBe("hello 1\n");
+      },
+      setupTimeoutMs,
+    );
   });
 }
 
@@ -269,7 +292,7 @@ await describeWith(allNeeds, "services in four languages that call each other", 
   };
 
   beforeAll(async () => {
-    for (const client of Object.values<Client>(clients)) await shell(client, client.make);
+    for (const client of Object.values<Client>(clients)) await make(client);
     serving = { ...env, PORT: String(await freePort()) };
     latchkey = await startServerProcess(serving);
     let id = 0;
@@ -341,4 +364,118 @@ await describeWith(allNeeds, "services in four languages that call each other", 
     );
     expect(Math.max(userMs, keyMs)).toBeLessThan(revokedWithinMs);
   });
+});
+
+/** Programs that log in again and again with the gRPC library of their language. */
+class Logins {
+  /** The codes of the logins, by language. */
+  readonly codes: Record<string, string[]> = { typescript: [] };
+  readonly #children: ChildProcess[] = [];
+  readonly #grpcJs: GrpcClient;
+  #isOver = false;
+
+  constructor(target: string, serviceConfig: string, user: { username: string; password: string }) {
+    const message = toBinary(LoginRequestSchema, create(LoginRequestSchema, user));
+    for (const [name, client] of Object.entries<Client>(clients)) {
+      if (client.logins === undefined) continue;
+      const codes: string[] = (this.codes[name] = []);
+      const child = spawn("sh", ["-ec", client.logins], {
+        cwd: join(rootDir, client.folder),
+        env: {
+          ...{ ...process.env, ...toolEnv, TARGET: target, SERVICE_CONFIG: serviceConfig },
+          LOGIN: Buffer.from(message).toString("base64"),
+        },
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      createInterface({ input: child.stdout }).on("line", (line) => {
+        const code = /login: (.*)/.exec(line)?.[1];
+        if (code !== undefined) codes.push(code.trim());
+      });
+      this.#children.push(child);
+    }
+    const options = { "grpc.service_config": serviceConfig };
+    this.#grpcJs = new GrpcClient(target, credentials.createInsecure(), options);
+    void this.#logInByGrpcJs(message);
+  }
+
+  async #logInByGrpcJs(message: Uint8Array): Promise<void> {
+    const bytes = (value: Buffer) => value;
+    while (!this.#isOver) {
+      const metadata = new Metadata({ waitForReady: true });
+      const code = await new Promise<string>((resolve) => {
+        const path = "/auth.v1.AuthService/Login";
+        this.#grpcJs.makeUnaryRequest(path, bytes, bytes, Buffer.from(message), metadata, (error) =>
+          resolve(error ? `${status[error.code]} ${error.details}` : "OK"),
+        );
+      });
+      this.codes["typescript"]?.push(code);
+      await sleep(100);
+    }
+  }
+
+  /** Resolves once each has logged in so many times more. */
+  async more(count: number): Promise<void> {
+    const before = Object.values(this.codes).map(({ length }) => length);
+    const grown = () =>
+      Object.values(this.codes).map((codes, i) => codes.length - (before[i] ?? 0));
+    await eventually(
+      () => Promise.resolve(grown()),
+      (counts) => counts.every((more) => more >= count),
+    );
+  }
+
+  stop(): void {
+    this.#isOver = true;
+    this.#grpcJs.close();
+    for (const child of this.#children) child.kill("SIGKILL");
+  }
+}
+
+await describeWith(allNeeds, "gRPC clients with the service config of the guide", () => {
+  // Without a delay the balancer still sends connections to a replica that takes no more.
+  const env = { DATA_DIR: join(folder, "replicas"), SHUTDOWN_DELAY: "0s" };
+  const user = { username: "orders", password };
+  const serviceConfig = /```json\n([^]*?)```/.exec(guide)?.[1] ?? "";
+  let balancer: Balancer | undefined;
+  let logins: Logins | undefined;
+  const replicas: ServerProcess[] = [];
+  const addReplica = async (to: Balancer) => {
+    const replica = await startServerProcess(env);
+    replicas.push(replica);
+    await to.add(replica);
+    return replica;
+  };
+
+  beforeAll(async () => {
+    for (const client of Object.values<Client>(clients)) await make(client);
+  }, setupTimeoutMs);
+  afterAll(async () => {
+    logins?.stop();
+    balancer?.close();
+    await Promise.all(replicas.map((replica) => replica.stop("SIGKILL")));
+  });
+
+  test(
+    "no login fails while one replica after the other is replaced",
+    async () => {
+      balancer = await startBalancer();
+      const older = await addReplica(balancer);
+      const args = ["users", "add", user.username, "--id", "1", "--password-stdin"];
+      expect(await runCommand(args, env, password)).toMatchObject({ exitCode: 0 });
+      logins = new Logins(`127.0.0.1:${balancer.port}`, serviceConfig, user);
+      await logins.more(10);
+      const newer = await addReplica(balancer);
+      expect(await older.stop()).toBe(0);
+      await logins.more(10);
+      await addReplica(balancer);
+      expect(await newer.stop()).toBe(0);
+      await logins.more(10);
+      const counts = Object.entries(logins.codes).map(([name, { length }]) => `${name} ${length}`);
+      process.stderr.write(`logins through two restarts: ${counts.join(", ")}\n`);
+      expect(Object.values(logins.codes).map((codes) => [...new Set(codes)])).toEqual(
+        counts.map(() => ["OK"]),
+      );
+    },
+    setupTimeoutMs,
+  );
 });

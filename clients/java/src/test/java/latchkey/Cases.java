@@ -16,13 +16,13 @@ import com.nimbusds.jwt.proc.DefaultJWTProcessor;
 import com.sun.net.httpserver.HttpServer;
 import io.grpc.CallOptions;
 import io.grpc.ClientInterceptors;
+import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.ServerServiceDefinition;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
-import io.grpc.inprocess.InProcessChannelBuilder;
-import io.grpc.inprocess.InProcessServerBuilder;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.stub.ClientCalls;
 import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.ServerCalls;
@@ -143,6 +143,20 @@ public final class Cases {
   private static void require(boolean isSo, Object message) {
     if (!isSo) throw new AssertionError(message);
   }
+
+  /** Sends messages as they are, and does not read any. */
+  static final MethodDescriptor.Marshaller<byte[]> BYTES =
+      new MethodDescriptor.Marshaller<>() {
+        @Override
+        public InputStream stream(byte[] value) {
+          return new ByteArrayInputStream(value);
+        }
+
+        @Override
+        public byte[] parse(InputStream stream) {
+          return new byte[0];
+        }
+      };
 
   /** A clock that only the test moves. */
   private static final class MovedClock implements Clock {
@@ -485,19 +499,6 @@ public final class Cases {
       }
     }
 
-    private static final MethodDescriptor.Marshaller<byte[]> BYTES =
-        new MethodDescriptor.Marshaller<>() {
-          @Override
-          public InputStream stream(byte[] value) {
-            return new ByteArrayInputStream(value);
-          }
-
-          @Override
-          public byte[] parse(InputStream stream) {
-            return new byte[0];
-          }
-        };
-
     private static Status.Code askGrpc(String authorization, GrpcDemand demand) throws Exception {
       var method =
           MethodDescriptor.newBuilder(BYTES, BYTES)
@@ -510,14 +511,14 @@ public final class Cases {
                 observer.onNext(GrpcDemand.CLAIMS.get().subject().getBytes());
                 observer.onCompleted();
               });
-      var name = InProcessServerBuilder.generateName();
       var server =
-          InProcessServerBuilder.forName(name)
+          NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0))
               .addService(ServerServiceDefinition.builder("test.Orders").addMethod(method, handler).build())
               .intercept(demand)
               .build()
               .start();
-      var channel = InProcessChannelBuilder.forName(name).build();
+      var channel =
+          ManagedChannelBuilder.forAddress("127.0.0.1", server.getPort()).usePlaintext().build();
       try {
         var headers = new Metadata();
         if (!authorization.isEmpty()) headers.put(GrpcCredentials.AUTHORIZATION, authorization);
