@@ -26,6 +26,11 @@ import { hasUpdate } from "./written.js";
 const listPageUsers = 500;
 /** More than two, because documents that are not users may have the name in a list. */
 const namesakesMax = 50;
+/**
+ * Without a change there is something to confirm nevertheless: that the primary is still the one, as only a write
+ * does.
+ */
+const changesNothing: Document = { $unset: { latchkey_unchanged: 1 } };
 /** An `_id` that no user has. */
 const nobody = new ObjectId();
 
@@ -207,11 +212,7 @@ export class MongoUsers implements UserStore {
       this.#mapping.update(change, flags),
       hash === undefined ? undefined : this.#mapping.hashUpdate(hash),
     );
-    if (update !== undefined)
-      return this.#updateOne(this.#collection, this.#identified(id), update);
-    return this.#mongo.call(
-      async () => (await this.#collection.findOne(this.#identified(id))) !== null,
-    );
+    return this.#updateOne(this.#collection, this.#identified(id), update ?? changesNothing);
   }
 
   /** Resolves with whether there was a document to update. */
@@ -234,7 +235,10 @@ export class MongoUsers implements UserStore {
   #flagsOf(id: UserId, change: UserChange): Promise<Document | null> {
     if (!this.#mapping.needsDocument(change)) return Promise.resolve({});
     const { flagProjection: projection } = this.#mapping;
-    return this.#mongo.call(() => this.#collection.findOne(this.#identified(id), { projection }));
+    // What only the primary has may be an earlier attempt of this change, and an election may take it back.
+    return this.#mongo.call(() =>
+      this.#collection.findOne(this.#identified(id), { projection, ...proven }),
+    );
   }
 
   async replacePasswordHash(
