@@ -227,8 +227,19 @@ describe("while the store is down", () => {
     clock.pass(2000);
     await keys.published();
     const { loads } = store;
-    await Promise.all([keys.published(), keys.verificationKeys("unknown"), keys.published()]);
+    const unknown = codeOf(keys.verificationKeys("unknown"));
+    await Promise.all([keys.published(), unknown, keys.published()]);
     expect(store.loads).toBe(loads);
+  });
+
+  test("a key that is not known may be a new one", async () => {
+    const { replica, clock, store } = fleet();
+    const keys = replica();
+    store.down = true;
+    expect(await codeOf(keys.verificationKeys("new"))).toBe("store_unavailable");
+    store.down = false;
+    clock.pass(11_000);
+    expect(await keys.verificationKeys("new")).toEqual([]);
   });
 
   test("its loss and return are told once each", async () => {

@@ -31,6 +31,8 @@ export interface KeySet {
   signingKey(): Promise<SigningKey>;
   /**
    * The keys that may have signed a token: those with that `kid`; without one, every legacy key.
+   *
+   * @throws AuthError `store_unavailable` if there is none and the keys could not be loaded.
    */
   verificationKeys(kid: string | undefined): Promise<readonly VerificationKey[]>;
   /**

@@ -134,7 +134,10 @@ export class ManagedKeys implements KeySet {
       // Another replica may have begun to sign with a key that was never published before.
       await this.#replica.tryFreshen(unknownKidAgeMs);
     }
-    return this.#verificationKeys.filter(fits);
+    const found = this.#verificationKeys.filter(fits);
+    if (found.length === 0 && this.#replica.ageMs > freshnessMs)
+      throw unavailable("the key ring cannot be loaded, so the key may be a new one");
+    return found;
   }
 
   async published(): Promise<PublishedKeySet | undefined> {
