@@ -5,7 +5,6 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { hashPassword } from "../../auth/passwords/passwords.js";
 import { CliError, type Terminal } from "../terminal.js";
-import { findGuess } from "./common-passwords.js";
 import { checkNewPassword, FieldFault } from "./fields.js";
 
 /**
@@ -26,6 +25,8 @@ export async function hashNewPassword(
     if (!(error instanceof FieldFault)) throw error;
     throw new CliError("password_refused", `the ${error.message}`);
   }
+  // The list takes time and memory, so commands that set no password do without it.
+  const { findGuess } = await import("./common-passwords.js");
   const guess = findGuess(password, username);
   if (guess) throw new CliError("password_refused", `the password ${guess}`);
   return hashPassword(password);
