@@ -7,7 +7,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** A store that has looked, or written, and answers only when it is let. */
 class SlowStore extends MemoryKeyStore {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: ((error?: Error) => void)[] = [];
   isSlow = false;
 
   override async load() {
@@ -23,14 +23,17 @@ class SlowStore extends MemoryKeyStore {
   }
 
   #turn(): Promise<void> {
-    return this.isSlow ? new Promise((go) => this.#waiting.push(go)) : Promise.resolve();
+    if (!this.isSlow) return Promise.resolve();
+    return new Promise((go, fail) => {
+      this.#waiting.push((error) => (error ? fail(error) : go()));
+    });
   }
 
-  /** Lets the call go on that began as that one. */
-  async let(index: number): Promise<void> {
+  /** Lets the call go on, or fail, that began as that one. */
+  async let(index: number, error?: Error): Promise<void> {
     await settled();
     expect(this.#waiting.length).toBeGreaterThan(index);
-    this.#waiting[index]?.();
+    this.#waiting[index]?.(error);
     await settled();
   }
 }
@@ -46,7 +49,7 @@ function startReplica(store: SlowStore) {
     clock: { now: () => ++nowMs, monotonic: () => ++nowMs },
     onRing: (ring) => seen.push(revoked(ring)),
   });
-  return { replica, seen };
+  return { replica, seen, pass: (ms: number) => (nowMs += ms) };
 }
 
 const revoke = (kid: string) => (ring: Ring) => ({
@@ -82,4 +85,26 @@ test("a store that was set back to a backup is believed", async () => {
   await replica.load();
   Object.assign(store, { document: backup, version: 1 });
   expect(revoked(await replica.load())).toEqual(["a"]);
+});
+
+test("nobody waits for a load that a lost server has not answered, and its failure is an old one", async () => {
+  const store = new SlowStore();
+  const { replica, pass } = startReplica(store);
+  await replica.load();
+  pass(2000);
+  store.isSlow = true;
+  const lost = replica.load();
+  pass(50);
+  const shared = replica.load();
+  const ended = Promise.allSettled([lost, shared]);
+  pass(500);
+  const loading = replica.load();
+  await store.let(1);
+  expect(revoked(await loading)).toEqual([]);
+  await store.let(0, new Error("gone"));
+  expect((await ended).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  // After a failed load it would go on with the older view.
+  pass(2000);
+  store.isSlow = false;
+  expect(await replica.tryFreshen()).toBe(true);
 });

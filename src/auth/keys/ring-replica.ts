@@ -53,6 +53,11 @@ const attemptsMax = 50;
  * a store's deadline plus the pause between two polls.
  */
 const outageMs = 10_000;
+/**
+ * For this long a load is shared by all who ask. Later the server that was asked may be lost, and the next load finds
+ * another one.
+ */
+const sharedMs = 250;
 
 export class RingReplica {
   readonly #store: KeyStore;
@@ -63,7 +68,7 @@ export class RingReplica {
   #view: View | undefined;
   #failedAt: Instant | undefined;
   #steadySince: Instant | undefined;
-  #loading: Promise<View> | undefined;
+  #loading: { readonly view: Promise<View>; readonly askedAt: Instant } | undefined;
   /**
    * The document of this replica's last write. A load may return it before the write is confirmed.
    */
@@ -162,12 +167,16 @@ export class RingReplica {
   }
 
   #load(): Promise<View> {
-    this.#loading ??= this.#read().finally(() => (this.#loading = undefined));
-    return this.#loading;
+    if (this.#loading && this.#since(this.#loading.askedAt) < sharedMs) return this.#loading.view;
+    const askedAt = this.#instant();
+    const view = this.#read(askedAt).finally(() => {
+      if (this.#loading?.view === view) this.#loading = undefined;
+    });
+    this.#loading = { view, askedAt };
+    return view;
   }
 
-  async #read(): Promise<View> {
-    const askedAt = this.#instant();
+  async #read(askedAt: Instant): Promise<View> {
     try {
       const { version, document } = await this.#store.load();
       const last = this.#view;
@@ -179,7 +188,8 @@ export class RingReplica {
       this.#failedAt = undefined;
       return view;
     } catch (error) {
-      this.#failedAt = this.#instant();
+      const isOld = this.#view && askedAt.monotonic < this.#view.askedAt.monotonic;
+      if (!isOld) this.#failedAt = this.#instant();
       throw error;
     }
   }
