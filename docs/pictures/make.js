@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -16,6 +16,7 @@ import { chromium } from "playwright-core";
 const here = fileURLToPath(new URL("./", import.meta.url));
 const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
 const { PATH = "", CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url)));
 const user = { username: "TestUser", password: "password" };
 
 const folder = mkdtempSync(join(tmpdir(), "latchkey-pictures-"));
@@ -72,6 +73,8 @@ try {
   }
   commandLine("doctor.svg", ["doctor"], { env, shown: "latchkey doctor" });
   if (token === undefined) throw new Error("the demo issues no token");
+  // A test compares it with the version of the package.
+  writeFileSync(join(here, "made.json"), `{ "version": "${version}" }\n`);
 } finally {
   demo.kill();
   rmSync(folder, { recursive: true });

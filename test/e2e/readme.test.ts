@@ -77,3 +77,13 @@ test("its pictures are there, and small", () => {
     expect(readFileSync(join(rootDir, file)).length).toBeLessThan(250_000);
   }
 });
+
+test("its pictures are of this release or the one before", () => {
+  const [{ version: made }, { version }] = ["docs/pictures/made.json", "package.json"].map(
+    (file) => JSON.parse(readFileSync(join(rootDir, file), "utf8")) as { version: string },
+  ) as [{ version: string }, { version: string }];
+  const changelog = readFileSync(join(rootDir, "CHANGELOG.md"), "utf8");
+  const releases = [...changelog.matchAll(/^## (\d\S*) - /gm)].map(([, release]) => release);
+  const before = releases[releases.indexOf(version) + 1];
+  expect([version, before]).toContain(made);
+});
