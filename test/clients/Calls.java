@@ -25,7 +25,9 @@ public class Calls {
   public static void main(String[] args) throws Exception {
     Caller caller = switch (args[0]) {
       case "HttpURLConnection" -> Calls::connection;
-      case "HttpClient" -> httpClient();
+      case "HttpClient" -> httpClient(HttpClient.newHttpClient());
+      case "HttpClient of HTTP/1.1" ->
+          httpClient(HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build());
       case "OkHttp" -> okHttp(List.of(Protocol.HTTP_1_1));
       default -> okHttp(List.of(Protocol.H2_PRIOR_KNOWLEDGE));
     };
@@ -55,9 +57,7 @@ public class Calls {
     return connection.getResponseCode();
   }
 
-  /** Offers an upgrade to HTTP/2 with its first request, as it does by default. */
-  static Caller httpClient() {
-    var client = HttpClient.newHttpClient();
+  static Caller httpClient(HttpClient client) {
     return (method, url, body, headers) -> {
       var publisher = HttpRequest.BodyPublishers.ofByteArray(body);
       var request = HttpRequest.newBuilder(url).method(method, publisher);

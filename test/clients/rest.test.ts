@@ -41,14 +41,17 @@ for (const [name, { command, args, probe }] of Object.entries(programs)) {
 
 await describeWith({ javac: ["--version"] }, "Java", () => {
   /**
-   * HttpClient offers `Upgrade: h2c` with every request. After such a request Node's parser swallows the errors of
+   * HttpClient offers `Upgrade: h2c` with every request, unless told otherwise. After such a request Node's parser swallows the errors of
    * the next one on the connection (node_http_parser.cc looks at `upgrade` first), and the time-out answers.
    */
   const exceptions: Record<string, Record<string, number>> = {
     HttpClient: { "headers that are too large": 408 },
   };
 
-  test.each(["HttpURLConnection", "HttpClient", "OkHttp", "OkHttp over HTTP/2"])(
+  test.each([
+    ...["HttpURLConnection", "HttpClient", "HttpClient of HTTP/1.1"],
+    ...["OkHttp", "OkHttp over HTTP/2"],
+  ])(
     "%s is answered as the table says",
     async (client) => {
       const calls = restCalls.map(({ method, path, headers = {}, body = "" }) => {
