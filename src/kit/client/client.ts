@@ -11,7 +11,7 @@ export { TokenSourceError, type Credentials, type TokenSourceErrorCode } from ".
 export type { Clock, Timer } from "./clock.js";
 
 export interface TokenSourceOptions {
-  /** Address of Latchkey, such as `https://auth.example.com`, with its path if it has one. */
+  /** Address of Latchkey over HTTP or HTTPS, such as `https://auth.example.com`, with its path if it has one. */
   readonly baseUrl: string;
   /** Username and password, or a function that is called before each login. */
   readonly credentials: Credentials | (() => Credentials | Promise<Credentials>);
@@ -19,11 +19,11 @@ export interface TokenSourceOptions {
   readonly renewAt?: number;
   /** Renewals come earlier by a random part of the lifetime, up to this one. From 0 to .1, default .05. */
   readonly jitter?: number;
-  /** Time for one `token()` that has to call Latchkey, retries included. From 100 ms, default 10,000 ms. */
+  /** Time for one `token()` that has to call Latchkey, retries included. From 100 to 600,000 ms, default 10,000. */
   readonly timeoutMs?: number;
-  /** Time during which refused credentials are not sent again. From 60,000 ms, default 300,000 ms. */
+  /** Time during which refused credentials are not sent again. From 60,000 to 86,400,000 ms, default 300,000. */
   readonly refusedPauseMs?: number;
-  /** Called for every login, renewal and failure. Errors that it throws are ignored. */
+  /** Called for every login, renewal and failure. Errors that it throws are ignored. Default none. */
   readonly onEvent?: (event: TokenSourceEvent) => void;
   /** Default the global `fetch`. */
   readonly fetch?: typeof fetch;
@@ -81,7 +81,7 @@ export interface GrpcModule<C> {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- grpc-js' class has private members
 type GrpcMetadata = any;
 
-/** @throws RangeError if an option is out of its range, TypeError if `baseUrl` is not a URL */
+/** @throws RangeError if an option is out of its range, TypeError if `baseUrl` is not a URL of HTTP or HTTPS */
 export function createTokenSource(options: TokenSourceOptions): TokenSource {
   return new LatchkeyTokenSource(options);
 }
@@ -114,7 +114,9 @@ class LatchkeyTokenSource implements TokenSource {
   #replacedAtMs = -Infinity;
 
   constructor(options: TokenSourceOptions) {
-    new URL(options.baseUrl);
+    if (!/^https?:$/.test(new URL(options.baseUrl).protocol)) {
+      throw new TypeError("baseUrl must begin with http: or https:");
+    }
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
@@ -313,7 +315,7 @@ class LatchkeyTokenSource implements TokenSource {
 }
 
 function inRange(name: string, value: number, min: number, max: number): number {
-  if (!(value >= min && value <= max)) {
+  if (typeof value !== "number" || !(value >= min && value <= max)) {
     throw new RangeError(`${name} must be a number from ${min} to ${max}`);
   }
   return value;

@@ -18,19 +18,24 @@ import type { Store } from "../../store/store.js";
 import { openDoorway, type Doorway } from "./doorway.js";
 
 export interface TestUser {
+  /** Not empty. */
   readonly username: string;
+  /** May be any; the server's rules for new passwords do not hold here. */
   readonly password: string;
-  /** `_id`: a number is stored as an integer. Default 1, 2, … */
+  /** `_id`: a number must be an integer. Default 1, 2, … */
   readonly id?: number | string;
+  /** Default none. */
   readonly roles?: readonly string[];
+  /** Default false. */
   readonly disabled?: boolean;
 }
 
 export interface StartOptions {
+  /** Default none; `addUser` adds more. */
   readonly users?: readonly TestUser[];
   /** The clock that `advance` is added to, in milliseconds since 1970. Default the system's. */
   readonly clock?: { now(): number };
-  /** Variables of the configuration, such as `{ TOKEN_TTL: "5m" }`. */
+  /** Variables of the configuration, such as `{ TOKEN_TTL: "5m" }`. Default the server's, without throttle. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -38,9 +43,9 @@ export interface StartOptions {
 export interface TokenParts {
   /** The user of the token. Default the first one. */
   readonly username?: string | undefined;
-  /** Members to replace in the header. */
+  /** Members to replace in the header. Default none. */
   readonly header?: Readonly<Record<string, unknown>>;
-  /** Claims to replace; undefined removes one. */
+  /** Claims to replace; undefined removes one. Default none. */
   readonly claims?: Readonly<Record<string, unknown>>;
   /** Default `real`. `other` is a key that is not published. */
   readonly key?: "real" | "other";
@@ -54,7 +59,7 @@ export interface TestLatchkey {
   readonly jwksUrl: string;
   /** Served with `REVOCATIONS=on`, which is the default here. */
   readonly revocationsUrl: string;
-  /** Adds a user. @throws Error if the `_id` or the username is taken */
+  /** Adds a user. @throws Error if the `_id` or the username is taken, TypeError if one is not valid */
   addUser(user: TestUser): Promise<void>;
   /** Sets another password and revokes the user's tokens. Advances the clock by a second. */
   changePassword(username: string, password: string): Promise<void>;
@@ -83,28 +88,43 @@ export interface TestLatchkey {
   disable(username: string, disabled?: boolean): Promise<void>;
   /** While on, connections are ended and new ones refused. */
   outage(isOn: boolean): void;
-  /** Advances the server's clock. Its timers still run by the system's. */
+  /**
+   * Advances the server's clock by milliseconds, from 0 on. Its timers still run by the system's.
+   *
+   * @throws RangeError for another number
+   */
   advance(ms: number): void;
   /** The server's time, in milliseconds since 1970. */
   now(): number;
   stop(): Promise<void>;
 }
 
-/** Starts a server with an embedded store in a temporary folder. @throws ConfigError if `env` is not valid */
+/**
+ * Starts a server with an embedded store in a temporary folder.
+ *
+ * @throws ConfigError if `env` is not valid, TypeError if a user is not
+ */
 export async function startLatchkey(options: StartOptions = {}): Promise<TestLatchkey> {
   const folder = await mkdtemp(join(tmpdir(), "latchkey-testing-"));
   const doorway = await openDoorway();
-  const url = `http://127.0.0.1:${doorway.port}`;
-  const config = parseConfig({
-    TOKEN_ISSUER: url,
-    THROTTLE_FAILURES: "0",
-    REVOCATIONS: "on",
-    ...options.env,
-    ...{ HOST: "127.0.0.1", PORT: "0", DATA_DIR: folder, SHUTDOWN_GRACE: "1s" },
-  });
-  const latchkey = new RunningLatchkey(url, config, doorway, options);
-  await latchkey.start(options.users ?? []);
-  return latchkey;
+  let latchkey: RunningLatchkey | undefined;
+  try {
+    const url = `http://127.0.0.1:${doorway.port}`;
+    const config = parseConfig({
+      TOKEN_ISSUER: url,
+      THROTTLE_FAILURES: "0",
+      REVOCATIONS: "on",
+      ...options.env,
+      ...{ HOST: "127.0.0.1", PORT: "0", DATA_DIR: folder, SHUTDOWN_GRACE: "1s" },
+    });
+    latchkey = new RunningLatchkey(url, config, doorway, options);
+    await latchkey.start(options.users ?? []);
+    return latchkey;
+  } catch (error) {
+    await (latchkey?.stop() ?? doorway.close());
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /** Longer than the server uses keys before it reads them again. */
@@ -173,6 +193,10 @@ class RunningLatchkey implements TestLatchkey {
 
   async addUser(user: TestUser): Promise<void> {
     const { username, password, id = ++this.#users, roles = [], disabled = false } = user;
+    if (username === "") throw new TypeError("username must not be empty");
+    if (typeof id === "number" && !Number.isSafeInteger(id)) {
+      throw new TypeError(`${id} is no integer, so it cannot be an id`);
+    }
     const type = typeof id === "number" ? "int" : "string";
     const outcome = await this.#opened.users.add({
       ...{ id: { type, value: String(id) }, username, disabled, roles },
@@ -230,6 +254,7 @@ class RunningLatchkey implements TestLatchkey {
   }
 
   advance(ms: number): void {
+    if (!(ms >= 0 && ms < Infinity)) throw new RangeError("ms must be a number from 0 on");
     this.#offsetMs += ms;
   }
 

@@ -41,7 +41,9 @@ export class CachedDocument<T> {
   #refreshedAtMs = -Infinity;
 
   constructor(options: CachedDocumentOptions<T>) {
-    new URL(options.url);
+    if (!/^https?:$/.test(new URL(options.url).protocol)) {
+      throw new TypeError(`${options.url} must begin with http: or https:`);
+    }
     this.#options = options;
   }
 

@@ -15,9 +15,9 @@ export const claimsKey = createContextKey<Claims | undefined>(undefined, {
 });
 
 export interface ConnectOptions {
-  /** Roles of which the user must have one; without them any user may pass. */
+  /** Roles of which the user must have one; without this option any user may pass, with an empty list none. */
   readonly roles?: readonly string[];
-  /** Called for each refusal; the client sees only the code. */
+  /** Called for each refusal; the client sees only the code. Default none. */
   readonly onRefused?: (refusal: TokenRefused) => void;
 }
 

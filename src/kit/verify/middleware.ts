@@ -6,9 +6,9 @@ import type { TokenRefused } from "./refusal.js";
 import type { Claims } from "./claims.js";
 
 export interface MiddlewareOptions {
-  /** Roles of which the user must have one; without them any user may pass. */
+  /** Roles of which the user must have one; without this option any user may pass, with an empty list none. */
   readonly roles?: readonly string[];
-  /** Called for each refusal; the client sees only the answer. */
+  /** Called for each refusal; the client sees only the answer. Default none. */
   readonly onRefused?: (refusal: TokenRefused) => void;
 }
 

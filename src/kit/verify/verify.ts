@@ -33,19 +33,22 @@ export type { Claims } from "./claims.js";
 export { TokenRefused, type RefusalCode } from "./refusal.js";
 
 export interface VerifierOptions {
-  /** `iss` of the tokens, compared exactly. */
+  /** `iss` of the tokens, compared exactly. Not empty. */
   readonly issuer: string;
   /** The address of the key set, such as `https://auth.example.com/.well-known/jwks.json`. */
   readonly jwksUrl: string;
-  /** The `aud` that a token must have; of several, one. Without this option `aud` is not checked. */
+  /** The `aud` that a token must have; of several, one. Not empty. Without this option `aud` is not checked. */
   readonly audience?: string | readonly string[];
   /** The clock difference allowed in `exp`, `iat` and `nbf`. From 0 to 300 s, default 10. */
   readonly leewaySeconds?: number;
-  /** Accepted values of the header's `typ`. Default `JWT` and `at+jwt`. */
+  /** Accepted values of the header's `typ`. At least one, default `JWT` and `at+jwt`. */
   readonly types?: readonly string[];
   /** The shortest time between two reads of the key set because of unknown `kid`s. From 1 to 3600 s, default 10. */
   readonly unknownKeyPauseSeconds?: number;
-  /** The address of the list of revocations, such as `https://auth.example.com/.well-known/revocations`. */
+  /**
+   * The address of the list of revocations, such as `https://auth.example.com/.well-known/revocations`. Without it no
+   * token is refused as revoked.
+   */
   readonly revocationsUrl?: string;
   /** How old a list may be that cannot be read again. From 10 to 86,400 s, default 60. */
   readonly revocationsMaxAgeSeconds?: number;
@@ -73,7 +76,7 @@ const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** The age after which the list of revocations is read again before a token is verified. */
 const revocationsAgeMs = 5000;
 
-/** @throws RangeError if an option is out of its range, TypeError if a URL is not valid */
+/** @throws RangeError if a number is out of its range, TypeError if another option is not valid */
 export function createVerifier(options: VerifierOptions): Verifier {
   return new LatchkeyVerifier(options);
 }
@@ -89,6 +92,7 @@ class LatchkeyVerifier implements Verifier {
 
   constructor(options: VerifierOptions) {
     const { revocationsUrl, now = Date.now } = options;
+    requireTexts(options);
     this.#options = options;
     this.#now = now;
     this.#leewaySeconds = inRange("leewaySeconds", options.leewaySeconds ?? 10, 0, 300);
@@ -267,8 +271,22 @@ function codeOf(error: unknown): RefusalCode {
   return "malformed";
 }
 
+/** A variable that is not set shows at the start, not by the refusal of every token. */
+function requireTexts({ issuer, audience, types, withoutRevocations }: VerifierOptions): void {
+  const isText = (value: unknown) => typeof value === "string" && value !== "";
+  const areTexts = (values: readonly unknown[]) => values.length > 0 && values.every(isText);
+  if (!isText(issuer)) throw new TypeError("issuer must be a text that is not empty");
+  if (audience !== undefined && !areTexts([audience].flat())) {
+    throw new TypeError("audience must be a text that is not empty, or a list of such texts");
+  }
+  if (types !== undefined && !areTexts(types)) throw new TypeError("types must be a list of texts");
+  if (!["open", "closed", undefined].includes(withoutRevocations)) {
+    throw new TypeError('withoutRevocations must be "open" or "closed"');
+  }
+}
+
 function inRange(name: string, value: number, min: number, max: number): number {
-  if (!(value >= min && value <= max)) {
+  if (typeof value !== "number" || !(value >= min && value <= max)) {
     throw new RangeError(`${name} must be a number from ${min} to ${max}`);
   }
   return value;
