@@ -34,12 +34,16 @@ const read = (file: string): unknown => parse(readFileSync(file, "utf8"));
 const rules = (read(alertsFile) as Rules).groups.flatMap((group) => group.rules);
 
 interface Panel {
+  readonly type: string;
   readonly title: string;
   readonly targets?: readonly { readonly expr: string }[];
 }
 const dashboard = JSON.parse(
   readFileSync(join(rootDir, "deploy/grafana/latchkey.json"), "utf8"),
 ) as { readonly panels: readonly Panel[] };
+interface Series {
+  readonly value: readonly [time: number, value: string];
+}
 const queries = dashboard.panels.flatMap(({ title, targets = [] }) =>
   targets.map(({ expr }) => [title, expr] as const),
 );
@@ -133,14 +137,15 @@ scrape_configs:
       .end();
   }
 
+  /** The number of series with a value. */
   async function resultsOf(expr: string): Promise<number> {
     const query = expr.replaceAll("$__rate_interval", "10s").replaceAll("$instance", ".*");
     const answer = await fetch(`${api}/query?query=${encodeURIComponent(query)}`).catch(
       () => undefined,
     );
     if (!answer?.ok) return -1;
-    const { data } = (await answer.json()) as { data: { result: readonly object[] } };
-    return data.result.length;
+    const { data } = (await answer.json()) as { data: { result: readonly Series[] } };
+    return data.result.filter(({ value: [, value] }) => value !== "NaN").length;
   }
 
   test("has data for every query of the dashboard", async () => {
@@ -152,6 +157,8 @@ scrape_configs:
       );
     }
     expect(queries.length).toBeGreaterThan(20);
+    const empty = dashboard.panels.filter(({ type, targets }) => type !== "row" && !targets);
+    expect(empty).toEqual([]);
   }, 120_000);
 
   test("has every metric that the alarms use", async () => {

@@ -1,13 +1,16 @@
 /** The API page in a real browser: every form and every element of it, as people with and without a mouse use it. */
+import { spawn } from "node:child_process";
 import { generateKeyPairSync, sign } from "node:crypto";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Browser, Locator, Page } from "playwright-core";
 import { hashPassword } from "../../src/auth/passwords/passwords.js";
-import { describeWith, run } from "../support/toolchain.js";
+import { describeWith, rootDir, run } from "../support/toolchain.js";
 import {
   chromiumPath,
   openPage,
@@ -318,6 +321,33 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
 
   test("axe finds nothing serious", async () => {
     expect(await seriousFindings(page)).toEqual([]);
+  });
+
+  test("a newcomer: from the demo's first line to a verified token", async () => {
+    // Without the build before it, which would rewrite what other tests run.
+    const { PATH = "" } = process.env;
+    const demo = spawn("npm", ["run", "demo", "--ignore-scripts"], {
+      ...{ cwd: rootDir, env: { PATH, PORT: "0" }, detached: true },
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const exited = once(demo, "exit");
+    const lines = createInterface({ input: demo.stdout })[Symbol.asyncIterator]();
+    let line = "";
+    while (!line.startsWith("Open ")) line = ((await lines.next()) as { value: string }).value;
+    const [url = "", statusUrl = ""] = line.match(/http:\/\/[\d.:]+/g) ?? [];
+    const visit = await openPage(browser, url);
+    const named = await visit.page.getByText("This is a demo").locator("b").innerText();
+    const first = visit.page.locator("form").first();
+    expect(await first.getByLabel("Username", { exact: true }).inputValue()).toBe(named);
+    await first.getByRole("button", { name: /^Send / }).click();
+    await visit.page.locator("#verdict.good", { hasText: /^Verified, expires in/ }).waitFor();
+    const status = await openPage(browser, statusUrl);
+    await status.page.getByText("1 accepted").waitFor();
+    expect([...visit.faults, ...status.faults]).toEqual([]);
+    await visit.close();
+    await status.close();
+    process.kill(-(demo.pid ?? 0));
+    await exited;
   });
 
   test("the server gone: said in the form", async () => {

@@ -132,6 +132,23 @@ test("several processes: the breaker is the worst of them, the count the latest"
   expect(merged?.takeover).toEqual({ lead: 50, breaker: "open", progress: { ...counted, at: 3 } });
 });
 
+/** Two refreshes, and what a call may wait for the store. */
+const twiceMs = 2 * 5000 + 5000;
+
+test("with the embedded store deleted it tells the truth within two refreshes", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "latchkey-"));
+  const service = await startService({ DATA_DIR: folder });
+  await says(service.managementUrl, / Ready .* published /);
+  await rm(folder, { recursive: true });
+  const text = await says(
+    service.managementUrl,
+    /Not ready .*store : the store cannot be written/,
+    twiceMs,
+  );
+  expect(text).toMatch(/ signing .* published /);
+  await service.close();
+});
+
 describe("with the store at fault it tells the truth within two refreshes", () => {
   let mongo: MongoServer | undefined;
   let server: ServerProcess;
@@ -150,8 +167,6 @@ describe("with the store at fault it tells the truth within two refreshes", () =
     await mongo.dispose();
   });
 
-  /** Two refreshes, and what a call may wait for the store. */
-  const twiceMs = 2 * 5000 + 5000;
   const failing = (mode: object | string, data: object = {}) =>
     admin.db("admin").command({ configureFailPoint: "failCommand", mode, data });
   const unready = /Not ready keys : the store does not answer/;
