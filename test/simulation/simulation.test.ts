@@ -10,7 +10,8 @@ import { syncCrypto, syncWebCrypto } from "./sync-crypto.js";
 import { replaceGlobals, timersPromises } from "./world.js";
 
 const { SEED, MINUTES, SHRINK } = process.env;
-const firstSeed = Number(SEED ?? Math.floor(Math.random() * 2 ** 31));
+/** The suite runs the same histories each time, so that only a change of the source can make it fail. */
+const firstSeed = Number(SEED ?? (MINUTES === undefined ? 1 : Math.floor(Math.random() * 2 ** 31)));
 const budgetMs = MINUTES === undefined ? 25_000 : Number(MINUTES) * 60_000;
 /** The time of this process alone, whatever runs beside it. */
 const nowMs = () => process.cpuUsage().user / 1000;
