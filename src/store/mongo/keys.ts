@@ -47,7 +47,8 @@ export class MongoKeys implements KeyStore {
   }
 
   async load(): Promise<{ version: number; document: string | undefined }> {
-    const stored = await this.#mongo.call(() => this.#collection.findOne({ _id: "keys" }));
+    // What only the primary has may be taken back: no key may sign by it, and no command be done by it.
+    const stored = await this.#mongo.call(() => this.#collection.findOne({ _id: "keys" }, proven));
     return stored ?? { version: 0, document: undefined };
   }
 
