@@ -3,6 +3,7 @@
  * a schedule. Holds the laws at every step, and records the first that is broken.
  */
 import { AuthError } from "../../src/auth/errors.js";
+import { KeyOperationError } from "../../src/auth/keys/keys.js";
 import { Throttled } from "../../src/auth/throttle/throttle.js";
 import { connectTo, fair, type Network, type Weather } from "./driver.js";
 import { keyOf, type Document } from "./documents.js";
@@ -78,7 +79,7 @@ export class Fleet {
   readonly #weather: Weather = { ...fair };
   readonly #network: Network;
   readonly #replicas: Replica[];
-  readonly #operator: Machine;
+  readonly #commands: (() => void)[] = [];
   readonly #users: UserState[];
   readonly #obedient: ObedientVerifier[];
   readonly #kit: KitVerifier[];
@@ -115,21 +116,15 @@ export class Fleet {
     connectTo(this.#network);
     this.set.onTopology = () => {
       this.#clockMayJump();
-      // An election may have taken back what was seen.
-      const ring = this.set.primary?.documents("latchkey_keys").get(keyOf("keys"));
-      if (ring) this.#seeRing(ring);
       for (const client of this.#network.clients) {
         if (client.machine.isAlive) client.lookSoon();
         else this.#network.clients.delete(client);
       }
     };
-    this.set.onWrite = (collection, document) => {
-      if (collection === "latchkey_keys" && document?._id === "keys") this.#seeRing(document);
+    this.set.onCommit = (collection, document) => {
+      if (collection === "latchkey_keys" && document._id === "keys") this.#seeRing(document);
     };
     this.#users = Array.from({ length: userCount }, (_, index) => this.#newUser(index + 1));
-    this.#operator = new Machine(this.world, "operator");
-    // An update that arrives after a later one would undo it: users are not changed by compare-and-set.
-    this.#operator.isPunctual = true;
     this.#replicas = Array.from({ length: replicaCount }, (_, index) => ({
       machine: new Machine(this.world, `replica ${index}`),
       process: undefined,
@@ -156,7 +151,10 @@ export class Fleet {
     const startMs = this.world.nowMs;
     await this.#until(startMs + 5 * second);
     for (const replica of this.#replicas) this.#start(replica);
-    this.#operator.run(() => this.#operate());
+    await this.#until(this.world.nowMs + 20);
+    // The first logins find a store that every replica has just begun to fill.
+    for (const user of this.#users)
+      this.#attempt({ replica: user.id % replicaCount, user, network: user.home, isRight: true });
     await this.#until(this.world.nowMs + 5 * second);
     for (const user of this.#users) {
       this.#attempt({ replica: user.id % replicaCount, user, network: user.home, isRight: true });
@@ -209,6 +207,10 @@ export class Fleet {
       replica.machine = new Machine(this.world, name, skewMs);
       replica.machine.driftMs = driftMs;
       this.#start(replica);
+      // Callers do not wait until it is ready.
+      this.world.after(this.world.random() * second, () =>
+        this.#renew(this.world.oneOf(this.#tokens.slice(-10)), replica),
+      );
     });
   }
 
@@ -576,7 +578,7 @@ export class Fleet {
   /** A key signs in its state alone, and for a second after it. */
   #holdSigning(kid: string, machine: Machine | undefined): void {
     const sinceMs = this.world.nowMs - 1050;
-    if (this.set.staleMs > sinceMs - 12 * second) return;
+    if (this.set.staleMs > sinceMs) return;
     const before = this.#signing.findLast(({ atMs }) => atMs <= sinceMs);
     const now = this.#signing.filter(({ atMs }) => atMs > sinceMs);
     if (before?.kid !== kid && !now.some((each) => each.kid === kid))
@@ -637,10 +639,8 @@ export class Fleet {
     });
   }
 
-  #renew(token: Token | undefined): void {
-    const replica = this.world.oneOf(this.#replicas.filter(({ process }) => process)) as
-      Replica | undefined;
-    if (!token || !replica?.process) return;
+  #renew(token: Token | undefined, replica = this.world.oneOf(this.#replicas)): void {
+    if (!token || !replica.process) return;
     const { machine, process } = replica;
     const { user, iat, kid, exp } = token;
     machine.run(() => {
@@ -671,16 +671,7 @@ export class Fleet {
 
   // The operator
 
-  #operate(): void {
-    const store = openStore();
-    this.#store = store;
-    this.#keys = createKeys(store);
-  }
-
-  #store: ReturnType<typeof openStore> | undefined;
-  #keys: ReturnType<typeof createKeys> | undefined;
-
-  /** Gives a command again and again until it is acknowledged. */
+  /** Gives commands one after the other, each again and again until it is acknowledged. */
   #command(
     work: (
       store: ReturnType<typeof openStore>,
@@ -688,14 +679,33 @@ export class Fleet {
     ) => Promise<void>,
     onDone = (): void => undefined,
   ): void {
-    this.#operator.run(() => {
-      if (!this.#store || !this.#keys) return;
-      work(this.#store, this.#keys).then(onDone, (error: unknown) => {
-        const isPassing = error instanceof AuthError && error.code === "store_unavailable";
-        if (isPassing) this.#operator.run(() => this.#command(work, onDone), second);
-        else this.#break(`a command meets ${String(error)}`);
+    const next = () => {
+      this.#commands.shift();
+      this.#commands[0]?.();
+    };
+    const give = () => {
+      const machine = new Machine(this.world, "command");
+      // Users are not changed by compare-and-set: an update that came late would undo a later one.
+      machine.isPunctual = true;
+      machine.run(() => {
+        const store = openStore();
+        work(store, createKeys(store)).then(
+          () => {
+            machine.isAlive = false;
+            onDone();
+            next();
+          },
+          (error: unknown) => {
+            machine.isAlive = false;
+            if (error instanceof AuthError && error.code === "store_unavailable")
+              this.world.after(second, give);
+            else this.#break(`a command meets ${String(error)}`);
+          },
+        );
       });
-    });
+    };
+    this.#commands.push(give);
+    if (this.#commands.length === 1) give();
   }
 
   /** As `users revoke` and `users passwd` do. */
@@ -721,7 +731,7 @@ export class Fleet {
     };
     this.#command(async (store) => {
       await update(store, change);
-      while (isNextSecond()) await update(store, {});
+      if (isNextSecond()) await update(store, {});
       await new Promise((resolve) => {
         setTimeout(resolve, second - (timeMs % second));
       });
@@ -748,12 +758,17 @@ export class Fleet {
 
   #revokeKey(): void {
     const kid = this.#signing.at(-1)?.kid;
-    if (kid === undefined || this.#revokedKids.size > 1) return;
+    if (kid === undefined || this.#revokedKids.size > 3) return;
     this.#revokedKids.add(kid);
-    this.#command(
-      (_, keys) => keys.revoke(kid).then(() => undefined),
-      () => this.#keysRevoked.add(kid),
-    );
+    this.#command(async (_, keys) => {
+      try {
+        await keys.revoke(kid);
+        this.#keysRevoked.add(kid);
+      } catch (error) {
+        // An election may have taken the key back.
+        if (!(error instanceof KeyOperationError)) throw error;
+      }
+    });
   }
 
   readonly #keysRevoked = new Set<string>();

@@ -144,9 +144,8 @@ export class ReplicaSet {
   readonly counts = { elections: 0, rolledBack: 0, staleAnswers: 0, unconfirmed: 0 };
   /** When a deposed primary last answered. */
   staleMs = -Infinity;
-  /** Called with every change that a primary makes, before a majority has it. */
-  onWrite: (collection: string, document: Document | undefined, member: Member) => void = () =>
-    undefined;
+  /** Called when a majority has a document's last change. */
+  onCommit: (collection: string, document: Document) => void = () => undefined;
   /** Called when a primary begins or ends. */
   onTopology: () => void = () => undefined;
   readonly #world: World;
@@ -179,7 +178,9 @@ export class ReplicaSet {
   #read(member: Member, request: Read): Answer {
     if (!member.isPrimary && !request.mayBeSecondary)
       return { code: codes.notPrimaryNoSecondaryOk };
-    if (this.#isDeposed(member)) {
+    // A new primary learns late what a majority has.
+    const isNew = member.log[member.committed - 1]?.term !== member.term;
+    if (this.#isDeposed(member) || (isNew && request.isMajority)) {
       this.counts.staleAnswers++;
       this.staleMs = this.#world.nowMs;
     }
@@ -268,7 +269,6 @@ export class ReplicaSet {
     const key = keyOf(id);
     const before = member.documents(collection).get(key);
     member.append({ term: member.term, collection, key, before, after });
-    this.onWrite(collection, after ?? before, member);
     this.#spread(member);
   }
 
@@ -314,7 +314,10 @@ export class ReplicaSet {
     const length = lengths[1] ?? 0;
     // Entries of earlier terms count only together with one of this term.
     if (length <= primary.committed || primary.log[length - 1]?.term !== primary.term) return;
+    const entries = primary.log.slice(primary.committed, length);
     primary.committed = length;
+    const last = new Map(entries.map((entry) => [`${entry.collection} ${entry.key}`, entry]));
+    for (const { collection, after } of last.values()) if (after) this.onCommit(collection, after);
     for (const waiting of [...primary.waiting]) if (waiting.index <= length) waiting.confirm();
   }
 

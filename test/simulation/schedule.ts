@@ -90,8 +90,8 @@ const kinds: readonly {
       renew: 20,
       revoke: 6,
       passwd: 3,
-      disable: 2,
-      revokeKey: 0.3,
+      disable: 3,
+      revokeKey: 2,
       replicaClock: 3,
     },
   },
@@ -108,6 +108,8 @@ const everyFault = {
   kill: 3,
   drift: 1,
 };
+
+const commands: readonly Happening["kind"][] = ["revokeKey", "revoke", "passwd", "disable"];
 
 export function makeSchedule(seed: number): Schedule {
   const random = seededRandom(seed);
@@ -127,6 +129,14 @@ export function makeSchedule(seed: number): Schedule {
     ...{ atMs: Math.floor(random() * lengthMs), kind: pick(), a: random(), b: random() },
     ms: Math.floor(-Math.log(1 - random()) * faultMs),
   }));
+  // A command at the wrong moment.
+  for (const { atMs, kind } of [...happenings]) {
+    if (kind !== "isolate" || random() < 0.5) continue;
+    const command = commands[Math.floor(random() * commands.length)] ?? "revoke";
+    const ms = Math.floor(random() * faultMs);
+    const afterMs = Math.floor(random() * 3 * second);
+    happenings.push({ atMs: atMs + afterMs, kind: command, a: random(), b: random(), ms });
+  }
   happenings.sort((x, y) => x.atMs - y.atMs);
   return { seed, lengthMs, pollMs, skewMs, happenings };
 }
