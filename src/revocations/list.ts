@@ -65,7 +65,7 @@ export class RevocationList {
 
   /** The list, at most one second old. @throws AuthError `store_unavailable` */
   published(): Promise<PublishedRevocations> {
-    if (this.#signed && this.#options.now() < this.#checkedAtMs + cachedMs) {
+    if (this.#signed && isYounger(this.#checkedAtMs, this.#options.now(), cachedMs)) {
       return Promise.resolve(this.#signed);
     }
     this.#making ??= this.#make().finally(() => (this.#making = undefined));
@@ -79,7 +79,7 @@ export class RevocationList {
     const key = await this.#options.signingKey();
     const version = await store.version();
     const read = this.#read;
-    if (read?.version !== version || startMs >= read.atMs + rereadMs) {
+    if (read?.version !== version || !isYounger(read.atMs, startMs, rereadMs)) {
       this.#read = await this.#readWhole(version, startMs);
     }
     const { salt, users, isComplete } = this.#read as Read;
@@ -88,7 +88,7 @@ export class RevocationList {
     const { kid } = key;
     const signed = this.#signed;
     const isGood = signed?.etag === etag && signed.kid === kid;
-    if (!isGood || startMs >= signed.signedAtMs + resignMs) {
+    if (!isGood || !isYounger(signed.signedAtMs, startMs, resignMs)) {
       const body = await this.#sign(content, key, startMs);
       this.#signed = { etag, kid, signedAtMs: startMs, body };
     }
@@ -128,6 +128,9 @@ export class RevocationList {
     return `${input}.${signature.toString("base64url")}`;
   }
 }
+
+/** Whether it is younger than `ms`; what lies ahead is not, since the clock was set back. */
+const isYounger = (atMs: number, nowMs: number, ms: number) => atMs <= nowMs && nowMs < atMs + ms;
 
 /** HMAC-SHA-256 with the salt's text as the key: its first 132 bits in base64url. */
 const digestOf = (subject: string, salt: string) =>
