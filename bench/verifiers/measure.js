@@ -1,11 +1,12 @@
 /**
- * Measures how long common verifiers take to notice a new key, a revoked key, and that the key set cannot be read. Runs
- * a real Latchkey and real libraries, each in its language, on a clock that the measurement advances.
+ * Measures how long common verifiers take to notice a new, a retired and a revoked key, and that the key set cannot be
+ * read. Runs a real Latchkey and real libraries, each in its language, on a clock that the measurement advances.
  *
  *   npm run measure:verifiers               prints a table for docs/verifiers.md; takes minutes
  *   npm run measure:verifiers -- check      checks that each accepts a token and refuses a foreign one; takes seconds
  *   npm run measure:verifiers -- NAME…      only these libraries or languages
  */
+import { sign } from "node:crypto";
 import { createServer } from "node:http";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -47,6 +48,7 @@ async function startLatchkey(clock, env = {}) {
   const dir = mkdtempSync(join(tmpdir(), "latchkey-verifiers-"));
   let app;
   let isDown = false;
+  let changeCaching = (value) => value;
   const front = createServer(async (request, response) => {
     if (isDown || app === undefined) return void request.socket.destroy();
     const { status, headers, ...answer } = await fetch(app.url + request.url).then(
@@ -57,7 +59,11 @@ async function startLatchkey(clock, env = {}) {
       }),
     );
     const kept = ["content-type", "cache-control", "etag"].filter((name) => headers.has(name));
-    response.writeHead(status, Object.fromEntries(kept.map((name) => [name, headers.get(name)])));
+    const fields = Object.fromEntries(kept.map((name) => [name, headers.get(name)]));
+    if (headers.has("cache-control")) {
+      fields["cache-control"] = changeCaching(fields["cache-control"]);
+    }
+    response.writeHead(status, fields);
     response.end(answer.body);
   });
   await new Promise((listening) => front.listen(0, "127.0.0.1", listening));
@@ -82,6 +88,12 @@ async function startLatchkey(clock, env = {}) {
     jwksUrl: `${url}/.well-known/jwks.json`,
     keys,
     down: (value) => void (isDown = value),
+    changeCaching: (change) => void (changeCaching = change),
+    /** The published key ids. */
+    async kids() {
+      const { keys } = await (await fetch(`${app.url}/.well-known/jwks.json`)).json();
+      return keys.map(({ kid }) => kid);
+    },
     async token() {
       const reply = await fetch(`${app.url}/api/auth/token`, {
         method: "POST",
@@ -99,7 +111,16 @@ async function startLatchkey(clock, env = {}) {
   };
 }
 
-const kidOf = (token) => JSON.parse(Buffer.from(token.split(".")[0], "base64url")).kid;
+const partOf = (token, index) => JSON.parse(Buffer.from(token.split(".")[index], "base64url"));
+const kidOf = (token) => partOf(token, 0).kid;
+
+/** The token, signed again by its key so that it lasts a year: what somebody makes who has a copy of the key. */
+async function prolonged(token, keys) {
+  const { privateKey } = await keys.signingKey();
+  const claims = { ...partOf(token, 1), exp: partOf(token, 1).iat + 365 * day };
+  const input = `${token.split(".")[0]}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}`;
+  return `${input}.${sign("sha256", Buffer.from(input), privateKey).toString("base64url")}`;
+}
 
 /** The time until the next check: some 2 per cent of the time that has passed. */
 function stepAfter(seconds) {
@@ -109,8 +130,12 @@ function stepAfter(seconds) {
   return seconds < 26 * 3600 ? 300 : 3600;
 }
 
-/** Runs a scenario with a fresh Latchkey and a fresh verifier that has just read the key set. */
-async function withVerifier(language, name, scenario, env = {}) {
+/**
+ * Runs a scenario with a fresh Latchkey and a fresh verifier that has just read the key set.
+ *
+ * @param begin makes the first token, and the state in which the verifier reads the key set
+ */
+async function withVerifier(language, name, scenario, env = {}, begin = undefined) {
   const clock = createClock();
   const latchkey = await startLatchkey(clock, { ...language.env?.(name), ...env });
   const verifier = await language.start(name, latchkey);
@@ -119,7 +144,7 @@ async function withVerifier(language, name, scenario, env = {}) {
     await verifier.pass(seconds, clock.seconds);
   };
   try {
-    const first = await latchkey.token();
+    const first = (await begin?.({ latchkey, pass, clock })) ?? (await latchkey.token());
     const answer = await verifier.verify(first);
     if (answer !== "ok") throw new Error(`${name}: ${answer}`);
     return await scenario({ latchkey, verifier, first, pass, clock });
@@ -155,10 +180,22 @@ const scenarios = {
     await run.latchkey.keys.revoke(kidOf(run.first));
     return secondsUntil(run, run.first, false);
   },
+  /** A retired key has left the set, a few seconds after the verifier has read it. */
+  async retired(run) {
+    while ((await run.latchkey.kids()).includes(kidOf(run.first))) {
+      await run.pass(1);
+      await run.latchkey.keys.refresh();
+    }
+    return secondsUntil(run, run.first, false);
+  },
   /** The key set cannot be read. */
   async outage(run) {
     run.latchkey.down(true);
     return secondsUntil(run, run.first, false);
+  },
+  /** As above, and the key set has been served without `stale-if-error`. */
+  async outageAtOnce(run) {
+    return scenarios.outage(run);
   },
   /** Two planned rotations, a month apart: then a key signs that did not exist when the verifier started. */
   async rotation(run) {
@@ -180,6 +217,21 @@ const scenarios = {
     return secondsUntil(run, token, true);
   },
 };
+
+const beginnings = {
+  async retired({ latchkey, pass, clock }) {
+    const token = await prolonged(await latchkey.token(), latchkey.keys);
+    await latchkey.keys.rotateNow();
+    const { next } = latchkey.keys.known().find(({ kid }) => kid === kidOf(token));
+    // The verifier needs no more than a second to start, because this waits for its answers.
+    await pass(Math.max(0, (next.at.getTime() - clock.now()) / 1000 - 5));
+    return token;
+  },
+  outageAtOnce({ latchkey }) {
+    latchkey.changeCaching((value) => value.replace(/, stale-if-error=\d+/, ""));
+  },
+};
+const environments = { retired: { TOKEN_TTL: "5m" } };
 
 /** Formats seconds for people. */
 function spoken(seconds) {
@@ -211,9 +263,13 @@ async function check(language, name, strangers) {
 async function measure(language, name) {
   const row = { language: language.name, library: name };
   for (const [title, scenario] of Object.entries(scenarios)) {
-    row[title] = spoken(await withVerifier(language, name, scenario));
+    const options = [environments[title], beginnings[title]];
+    row[title] = spoken(await withVerifier(language, name, scenario, ...options));
   }
-  console.log(JSON.stringify(row));
+  const { outageAtOnce, ...times } = row;
+  console.log(
+    JSON.stringify({ ...times, staleIfError: row.outage === outageAtOnce ? "no" : "yes" }),
+  );
 }
 
 /** Leaves out variants that only find the keys in another way. */

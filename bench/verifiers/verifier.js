@@ -11,6 +11,7 @@ import jwt from "jsonwebtoken";
 import jwksRsa from "jwks-rsa";
 import * as oauth from "oauth4webapi";
 import * as openid from "openid-client";
+import { createVerifier as createKitVerifier } from "../../dist/src/kit/verify/verify.js";
 
 const { ISSUER: issuer, JWKS_URL: jwksUrl } = process.env;
 const audience = "api";
@@ -81,7 +82,13 @@ async function openidClient() {
   return jose(found.serverMetadata().jwks_uri);
 }
 
+function kit() {
+  const verifier = createKitVerifier({ issuer, jwksUrl, audience });
+  return (token) => verifier.verify(token);
+}
+
 const libraries = {
+  "Latchkey's kit": () => kit(),
   jose: () => jose(jwksUrl),
   "jose set": () => jose(jwksUrl, { cacheMaxAge: 300_000, cooldownDuration: 5000 }),
   "jsonwebtoken, jwks-rsa": () => jsonwebtoken({}),
