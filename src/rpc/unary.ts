@@ -7,6 +7,7 @@
  * Connect 2.1.2 with protobuf-es 2.13.0 answers differently, as test/e2e/stock-connect.test.ts shows:
  * - its errors quote what could not be parsed, an unknown compression and a malformed deadline;
  * - a malformed protobuf message is `internal`, not `invalid_argument`;
+ * - a compressed message past the limit is `internal`, not `resource_exhausted`;
  * - gRPC and gRPC-Web with JSON get status 500 for a bad escape before an emoji, and no grpc-status.
  *
  * Depends on auth, the HTTP exchange, its neighbours and Connect.

@@ -2,6 +2,7 @@
  * What Connect's own unary path (2.1.2, with protobuf-es 2.13.0) answers otherwise than ours: the list at the top of
  * src/rpc/unary.ts. A test that fails here is a reason less for ours.
  */
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { callGrpc, envelope } from "../support/grpc.js";
 import { createHttpClient, type HttpClient } from "../support/http.js";
@@ -39,6 +40,14 @@ test("a malformed protobuf message is an internal error", async () => {
   const headers = { "content-type": "application/proto" };
   const reply = await client.call(path, { headers, body: Buffer.from([8, 1, 255]) });
   expect(JSON.parse(reply.body)).toMatchObject({ code: "internal" });
+});
+
+test("a compressed message past the limit is an internal error", async () => {
+  const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+  const body = gzipSync(`{"username":"${"a".repeat(70_000)}"}`);
+  expect(JSON.parse((await client.call(path, { headers, body })).body)).toMatchObject({
+    code: "internal",
+  });
 });
 
 test("gRPC with a bad escape before an emoji has no grpc-status", async () => {
