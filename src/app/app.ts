@@ -57,6 +57,8 @@ export interface AppDeps {
   readonly hasManagementPort?: boolean;
   /** Maximum of concurrent hashes while no token is renewed. Default `HASH_CONCURRENCY`. */
   readonly quietHashConcurrency?: number;
+  /** Hashes a password to be stored. Default: Latchkey's argon2id. A cheaper one lets a test have many users. */
+  readonly newHash?: (password: string) => Promise<string>;
   /** The user that the API page fills into its forms. The password is public. */
   readonly demoUser?: DemoUser;
   /** How often the TLS files are read. Default 10 s. */
@@ -75,6 +77,7 @@ export function createApp(deps: AppDeps): App {
     ...{ config, store, keyMaterial, observer, logger, clock, onKeyEvent },
     throttleClock: deps.clock,
     quietHashConcurrency: deps.quietHashConcurrency ?? config.HASH_CONCURRENCY,
+    newHash: deps.newHash,
   });
   const { keys, takeover, hashes } = domain;
   const publicPort = createPublicPort({

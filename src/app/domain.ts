@@ -34,6 +34,7 @@ export interface DomainOptions {
   readonly onKeyEvent: (event: KeyEvent) => void;
   /** Maximum of concurrent hashes while no token is renewed. */
   readonly quietHashConcurrency: number;
+  readonly newHash: ((password: string) => Promise<string>) | undefined;
 }
 
 export type Domain = ReturnType<typeof createDomain>;
@@ -60,7 +61,8 @@ export function createDomain(options: DomainOptions) {
     now: () => clock.monotonic(),
   });
   const queue = observer.observeHashes(hashes);
-  const hash = (password: string) => hashInTurn(queue, password);
+  const { newHash = hashPassword } = options;
+  const hash = (password: string) => hashInTurn(queue, () => newHash(password));
   const takeover = createTakeover({
     ...{ config, store, keys, policy, tokens, decoy, queue, hash, clock },
     ca: keyMaterial.upstreamCa,
@@ -124,10 +126,13 @@ export function createDomain(options: DomainOptions) {
 }
 
 /** Computes a new hash in the queue that also bounds the hashes of logins. */
-async function hashInTurn(queue: Pick<HashQueue, "enter">, password: string): Promise<string> {
+async function hashInTurn(
+  queue: Pick<HashQueue, "enter">,
+  hash: () => Promise<string>,
+): Promise<string> {
   const place = queue.enter("rehash", undefined);
   try {
-    return await place.run(() => hashPassword(password));
+    return await place.run(hash);
   } finally {
     place.leave();
   }

@@ -15,9 +15,9 @@ import { noRehasher } from "../auth/passwords/rehash.js";
 import { createAuthService } from "../auth/service.js";
 import { noThrottle } from "../auth/throttle/throttle.js";
 import { createTokens, type TokenPolicy, type Tokens } from "../auth/tokens.js";
-import { usernameKeyOf } from "../auth/usernames.js";
 import type { UserStore } from "../auth/users.js";
 import type { Config } from "../config/config.js";
+import { ownUsernameKeyFor } from "../config/presets.js";
 import { createLoginRoute } from "../gateway/login-route.js";
 import { createTokenRoute } from "../gateway/token-route.js";
 import type { StatusTakeover, TakeoverProgress } from "../pages/status.js";
@@ -151,7 +151,7 @@ function optionsOf(
     recheckMs: config.UPSTREAM_RECHECK * 1000,
     store: store.takeover,
     users: store.users,
-    usernameKey: usernameKeyOf(config.USERNAME_MATCH),
+    usernameKey: ownUsernameKeyFor(config),
     secret: () => store.secret(),
     hash: config.UPSTREAM_LEARN ? deps.hash : undefined,
     verify: async (token) => (await oldTokens.verify(token)).subject,

@@ -174,16 +174,24 @@ export function presetOf(name: string | undefined): Preset | undefined {
     : undefined;
 }
 
-/** Returns a function that maps every spelling that finds the same user to one key. */
-export function usernameKeyFor(config: {
+interface NameSettings {
   readonly USERNAME_MATCH: UsernameMatch;
   readonly USERS_PRESET: PresetName | undefined;
-}): UsernameKey {
-  const preset = presetOf(config.USERS_PRESET);
-  const key = usernameKeyOf(config.USERNAME_MATCH);
-  const isCaseFree = preset?.usernameCase !== undefined || preset?.findsOtherCase === true;
+}
+
+/** Returns a function that maps every spelling that finds the same user to one key. */
+export function usernameKeyFor(config: NameSettings): UsernameKey {
+  const key = ownUsernameKeyFor(config);
+  if (presetOf(config.USERS_PRESET)?.findsOtherCase !== true) return key;
+  return (username) => key(username.toLowerCase());
+}
+
+/** The same, but two users never share a key: spellings that find another user if there is one keep their own. */
+export function ownUsernameKeyFor({ USERNAME_MATCH, USERS_PRESET }: NameSettings): UsernameKey {
+  const preset = presetOf(USERS_PRESET);
+  const key = usernameKeyOf(USERNAME_MATCH);
   return (username) => {
     const name = preset?.trimsUsername ? username.trim() : username;
-    return key(isCaseFree ? name.toLowerCase() : name);
+    return key(preset?.usernameCase === undefined ? name : name.toLowerCase());
   };
 }

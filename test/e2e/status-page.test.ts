@@ -239,7 +239,7 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
 
   test("a take-over: who leads, who is known and by when, the breaker; and no name", async () => {
     const password = "correct horse";
-    const place = await startOldPlace([{ id: "7", username: "Ann", password }]);
+    const place = await startOldPlace({ users: [{ id: "7", username: "Ann", password }] });
     const service = await startService({ ...place.env, UPSTREAM_LEAD: "0" });
     const dayMs = 86_400_000;
     for (const [day, first] of [40, 20].entries()) {

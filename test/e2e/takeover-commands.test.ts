@@ -1,36 +1,35 @@
 /** `latchkey takeover` and what `doctor` says of one, on both stores; `finish` with the old server off. */
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Environment } from "../../src/config/config.js";
-import { createCli, finished, type Cli } from "../support/cli.js";
-import { basic, createHttpClient, type HttpClient } from "../support/http.js";
-import type { OldFault } from "../support/old-server.js";
+import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { createCli, finished, hasPseudoTerminals, type Cli } from "../support/cli.js";
+import { startOldServer, type OldFault } from "../support/old-server.js";
 import { eventually } from "../support/server-process.js";
-import { keptLogs, startService, type RunningService } from "../support/service.js";
+import { keptLogs, startService } from "../support/service.js";
 import { storeNames, useStores } from "../support/stores.js";
-import { isIssuedByUs, startOldPlace, tokenPath, type OldPlace } from "../support/takeover.js";
+import {
+  cheapHash,
+  isIssuedByUs,
+  password,
+  tokenPath,
+  useOldServer,
+  type Front,
+} from "../support/takeover.js";
 import { newUser } from "../support/users.js";
 
 const { newPlace } = useStores();
-const password = "correct horse";
-let place: OldPlace;
+const users = Array.from({ length: 6 }, (_, index) => ({
+  ...{ id: String(index + 1), username: `user${index + 1}`, password },
+}));
+const place = useOldServer({ users, tls: true });
 let cli: Cli;
-
-beforeAll(async () => {
+beforeAll(() => {
   cli = createCli();
-  const users = Array.from({ length: 6 }, (_, index) => ({
-    ...{ id: String(index + 1), username: `user${index + 1}`, password },
-  }));
-  place = await startOldPlace(users);
 });
-afterAll(async () => {
-  await place.remove();
-  cli.remove();
-});
-
-const login = (client: HttpClient, username: string, secret = password) =>
-  client.call(tokenPath, { headers: { authorization: basic(username, secret) } });
+afterAll(() => cli.remove());
 
 const localUser = (id: string, differences = {}) =>
   newUser({
@@ -48,11 +47,10 @@ describe.each(storeNames)("%s", (name) => {
     // user1 and user2 are here without a hash, user3 has one, 4 to 6 are known to the old server alone.
     const { hashPassword } = await import("../../src/auth/passwords/passwords.js");
     const passwordHash = await hashPassword(password);
-    const service: RunningService = await startService(env, [
+    const service = await place.start(env, [
       ...[localUser("1"), localUser("2"), localUser("3", { passwordHash })],
       localUser("77", { username: "user6" }),
     ]);
-    const client = createHttpClient(service.url);
     const status = async () => (await run("status", "--json")).json();
     const countsOf = () => service.store.takeover.count();
 
@@ -61,13 +59,13 @@ describe.each(storeNames)("%s", (name) => {
       ...{ differences: [], forecast: { "95": null, "99": null } },
     });
     // Learnt while the old server leads, in the background.
-    for (const user of ["user1", "user4"]) expect((await login(client, user)).status).toBe(200);
+    for (const user of ["user1", "user4"]) expect((await service.login(user)).status).toBe(200);
     await eventually(countsOf, ({ hashes }) => hashes === 2);
     expect(await run("lead", "101")).toMatchObject({ code: 2 });
     expect((await run("lead", "100", "--json")).json()).toEqual({ lead: 100, before: 0 });
-    const isOurs = async () => isIssuedByUs((await login(client, "user3")).body);
+    const isOurs = async () => isIssuedByUs((await service.login("user3")).body);
     await eventually(isOurs, Boolean);
-    for (const user of ["user5", "user6"]) expect((await login(client, user)).status).toBe(200);
+    for (const user of ["user5", "user6"]) expect((await service.login(user)).status).toBe(200);
     await eventually(countsOf, ({ hashes }) => hashes === 4);
     await eventually(status, (shown) => /"by_question":[23]/.test(JSON.stringify(shown)));
     expect(await status()).toMatchObject({ lead: 100, users: 7, usable: 1, learnt: 4, unknown: 2 });
@@ -92,13 +90,10 @@ describe.each(storeNames)("%s", (name) => {
     await service.close();
 
     // Without the old server: what was learnt works, nothing else does.
-    const after = await startService({ ...env, UPSTREAM_URL: "" }, []);
-    client.close();
-    const last = createHttpClient(after.url);
+    const after = await place.start({ ...env, UPSTREAM_URL: "" });
     const statuses = [];
-    for (const id of [1, 2, 3, 4, 5, 6]) statuses.push((await login(last, `user${id}`)).status);
+    for (const id of [1, 2, 3, 4, 5, 6]) statuses.push((await after.login(`user${id}`)).status);
     expect(statuses).toEqual([200, 403, 200, 200, 200, 403]);
-    last.close();
     await after.close();
 
     expect((await run("abandon")).code).toBe(2);
@@ -110,6 +105,59 @@ describe.each(storeNames)("%s", (name) => {
       expect(audit.stdout).toContain(action);
     }
   }, 120_000);
+});
+
+// Without python3 there is no pseudo-terminal to be had; where it matters that is a failure.
+const onTerminal = hasPseudoTerminals || process.env["CI"] === "true" ? describe : describe.skip;
+
+onTerminal.each([
+  ["finish", "Move 1 learnt passwords into", /1 created there/],
+  ["abandon", "Drop 1 learnt passwords of 1 users?", /dropped 1 learnt passwords/],
+] as const)("at a terminal %s asks first", (command, prompt, done) => {
+  const dataDir = join(mkdtempSync(join(tmpdir(), "latchkey-")), "data");
+  async function count(): Promise<number> {
+    const store = await openEmbeddedStore({ dataDir });
+    try {
+      const { hashes } = await store.takeover.count();
+      if (hashes > 0 || (await store.users.findByUsername("user1"))) return hashes;
+      await store.takeover.learn({
+        ...{ subject: "1", username: "user1", names: ["user1"], hash: cheapHash(password) },
+        ...{ atMs: 1, ownHashCounts: false, from: "old", day: "2026-11-28" },
+      });
+      return 1;
+    } finally {
+      await store.close();
+    }
+  }
+
+  test.each([
+    ["n", "n\r", 1],
+    ["anything but yes", "yeah\r", 1],
+    ["nothing", "\r", 1],
+    ["Ctrl-C", "\x03", 130],
+    ["Ctrl-D", "\x04", 1],
+  ])("and does nothing after %s", async (_, keys, expected) => {
+    expect(await count()).toBe(1);
+    const { code, stdout } = cli.runOnTerminal(["takeover", command], [{ prompt, keys }], {
+      DATA_DIR: dataDir,
+    });
+    expect([code, stdout]).toEqual([expected, expect.not.stringMatching(done)]);
+    expect(await count()).toBe(1);
+  });
+
+  test("and does it after yes", async () => {
+    expect(await count()).toBe(1);
+    const answer = { prompt, keys: "Y\r" };
+    const { code, stdout } = cli.runOnTerminal(["takeover", command], [answer], {
+      DATA_DIR: dataDir,
+    });
+    expect([code, stdout]).toEqual([0, expect.stringMatching(done)]);
+    const { code: after, stdout: empty } = cli.runOnTerminal(["takeover", command], [], {
+      DATA_DIR: dataDir,
+    });
+    expect(after).toBe(0);
+    expect(empty).not.toContain("[y/N]");
+  });
 });
 
 test("finish that is killed anywhere goes on where it was", async () => {
@@ -194,21 +242,12 @@ test("doctor says whether the old server would renew our tokens", async () => {
 
 describe("the log, takeover status and doctor tell in plain words why the old server cannot be asked", () => {
   let env: Environment;
-  let service: RunningService;
-  let client: HttpClient;
-  let tls: OldPlace;
+  let service: Front;
   const lines: string[] = [];
   beforeAll(async () => {
-    tls = await startOldPlace([{ id: "1", username: "user1", password }], { tls: true });
     // The embedded store hangs when one process opens it twice and writes.
-    env = { ...tls.env, ...(await newPlace("mongodb")), UPSTREAM_LEAD: "100" };
-    service = await startService(env, [], { logs: keptLogs(lines) });
-    client = createHttpClient(service.url);
-  });
-  afterAll(async () => {
-    client.close();
-    await service.close();
-    await tls.remove();
+    env = { ...place.env, ...(await newPlace("mongodb")), UPSTREAM_LEAD: "100" };
+    service = await place.start(env, [], { logs: keptLogs(lines) });
   });
 
   test.each<[OldFault, string]>([
@@ -223,10 +262,10 @@ describe("the log, takeover status and doctor tell in plain words why the old se
     ["foreign token", "gives a token that cannot be verified"],
   ])("%s", async (fault, words) => {
     const stored = async () => (await service.store.takeover.breaker()) ?? { state: "closed" };
-    tls.old.fault = fault;
+    place.old.fault = fault;
     lines.length = 0;
     for (let count = 0; count < 6; count++) {
-      expect((await login(client, "user1")).status).toBe(500);
+      expect((await service.login("user1")).status).toBe(500);
     }
     const cause = `the old server ${words}`;
     const told = lines.filter((line) => line.includes("takeover_unavailable"));
@@ -244,11 +283,8 @@ describe("the log, takeover status and doctor tell in plain words why the old se
       const { code, stdout } = await cli.run(["doctor"], { env });
       expect([code, stdout]).toEqual([1, expect.stringContaining(`ERROR    old server: ${cause}`)]);
     }
-    tls.old.fault = undefined;
-    await eventually(
-      () => login(client, "nobody", "x"),
-      ({ status }) => status === 403,
-    );
+    place.old.fault = undefined;
+    await service.untilUp();
     await eventually(stored, ({ state }) => state === "closed");
     const { stdout } = await cli.run(["takeover", "status", "--json"], { env });
     expect(JSON.parse(stdout)).toMatchObject({ breaker: "closed", cause: null });
@@ -259,9 +295,11 @@ describe("the log, takeover status and doctor tell in plain words why the old se
     ["http://127.0.0.1:1", "refuses connections"],
     ["plain", "does not speak TLS on that port"],
   ])("doctor at %s", async (given, words) => {
-    const url = given === "plain" ? place.old.url.replace("http", "https") : given;
+    const plain = await startOldServer();
+    const url = given === "plain" ? plain.url.replace("http:", "https:") : given;
     const { code, stdout } = await cli.run(["doctor"], { env: { ...env, UPSTREAM_URL: url } });
     expect([code, stdout]).toEqual([1, expect.stringContaining(`the old server ${words}`)]);
+    await plain.stop();
   });
 
   test("doctor says that it answers", async () => {
@@ -270,7 +308,7 @@ describe("the log, takeover status and doctor tell in plain words why the old se
       `ok       old server: the old server answers 405 to HEAD ${tokenPath}`,
     );
     const { stdout: wrong } = await cli.run(["doctor"], {
-      env: { ...env, UPSTREAM_URL: `${tls.old.url}/elsewhere` },
+      env: { ...env, UPSTREAM_URL: `${place.old.url}/elsewhere` },
     });
     expect(wrong).toContain("WARNING  old server: the old server answers 404");
   });

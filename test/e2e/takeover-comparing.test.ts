@@ -1,36 +1,30 @@
 /** Where the old server leads: which differences of our own answers are noted, and which are noise. */
-import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
-import { hashPassword } from "../../src/auth/passwords/passwords.js";
-import { basic, createHttpClient, type Call, type HttpClient } from "../support/http.js";
+import { beforeAll, expect, test } from "@jest/globals";
+import { basic, type Call } from "../support/http.js";
 import { eventually } from "../support/server-process.js";
-import { keptLogs, startService, type RunningService } from "../support/service.js";
-import { loginPath, startOldPlace, tokenPath, type OldPlace } from "../support/takeover.js";
+import { keptLogs } from "../support/service.js";
+import {
+  cheapHash,
+  loginPath,
+  password,
+  tokenIn,
+  tokenPath,
+  useOldServer,
+  type Front,
+} from "../support/takeover.js";
 import { newUser } from "../support/users.js";
 
-const password = "correct horse";
 const lines: string[] = [];
-let place: OldPlace;
-let service: RunningService;
-let client: HttpClient;
+const users = ["1", "2", "3", "4"].map((id) => ({ id, username: `user${id}`, password }));
+const place = useOldServer({ users });
+let service: Front;
 
 beforeAll(async () => {
-  const users = ["1", "2", "3", "4"].map((id) => ({ id, username: `user${id}`, password }));
-  place = await startOldPlace(users);
-  const clock = { now: () => Date.now() + place.old.aheadMs, monotonic: () => performance.now() };
-  const passwordHash = await hashPassword(password);
+  const passwordHash = cheapHash(password);
   const own = users.map(({ id, username }) =>
     newUser({ id: { type: "int", value: id === "4" ? "40" : id }, username, passwordHash }),
   );
-  service = await startService(place.env, own, { clock, logs: keptLogs(lines) });
-  client = createHttpClient(service.url);
-});
-afterAll(async () => {
-  client.close();
-  await service.close();
-  await place.remove();
-});
-beforeEach(() => {
-  place.old.extraHeaders = {};
+  service = await place.start({ REHASH: "off" }, own, { logs: keptLogs(lines) });
 });
 
 const basicOf = (username: string, secret = password): Call => ({
@@ -52,7 +46,7 @@ async function call(
   const before = await comparedOf();
   for (let count = 0; count < times; count++) {
     vary(count);
-    await client.call(path, request);
+    await service.client.call(path, request);
     place.old.aheadMs += 1200;
   }
   await eventually(comparedOf, (compared) => compared >= before + times);
@@ -78,9 +72,7 @@ test("two servers that answer alike have no difference, on either path", async (
     const body = JSON.stringify({ username: "user1", password });
     await call(loginPath, { headers: { "content-type": "application/json" }, body });
     await call(loginPath, { body: "{}" });
-    const { token } = JSON.parse((await client.call(tokenPath, basicOf("user1"))).body) as {
-      token: string;
-    };
+    const token = tokenIn(await service.login("user1"));
     await call(tokenPath, { headers: { authorization: `Bearer ${token}` } });
   });
   expect(kinds).toEqual([]);
@@ -122,7 +114,7 @@ test("another subject, a user whom only one of the two accepts, another status",
   expect(await kindsAfter(() => call(tokenPath, {}, 2))).toEqual(["token status"]);
   place.old.fault = "status 500";
   const before = JSON.stringify(await service.store.takeover.differences());
-  await client.call(tokenPath, {});
+  await service.client.call(tokenPath, {});
   place.old.fault = undefined;
   await call(tokenPath, {}, 1);
   expect(JSON.stringify(await service.store.takeover.differences())).toBe(before);

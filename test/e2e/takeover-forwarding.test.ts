@@ -1,50 +1,26 @@
 /** Where the old server leads: its answers byte for byte, and what the client gets where there is none. */
 import { request as httpRequest } from "node:http";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/auth/errors.js";
 import type { Store } from "../../src/store/store.js";
 import { createHttpClient, basic, type HttpClient, type Reply } from "../support/http.js";
 import type { OldFault } from "../support/old-server.js";
-import { startService, type RunningService } from "../support/service.js";
-import { loginPath, startOldPlace, tokenPath, type OldPlace } from "../support/takeover.js";
+import { loginPath, tokenIn, tokenPath, useOldServer, type Front } from "../support/takeover.js";
 
 const user = { id: "1", username: "TestUser", password: "password" };
 const right = { headers: { authorization: basic(user.username, user.password) } };
 const pair = JSON.stringify({ username: user.username, password: user.password });
 const rightLogin = { headers: { "content-type": "application/json" }, body: pair };
 
-let place: OldPlace;
-let service: RunningService;
-let ours: HttpClient;
+const place = useOldServer({ users: [user], tls: true });
+let service: Front;
 let theirs: HttpClient;
 
 beforeAll(async () => {
-  place = await startOldPlace([user], { tls: true });
-  service = await startService({ ...place.env, UPSTREAM_TIMEOUT: "500ms" }, []);
-  ours = createHttpClient(service.url);
+  service = await place.start({ UPSTREAM_TIMEOUT: "500ms" });
   theirs = createHttpClient(place.old.url, place.old.ca);
 });
-afterAll(async () => {
-  ours.close();
-  theirs.close();
-  await service.close();
-  await place.remove();
-});
-beforeEach(() => {
-  (place.old.requests as unknown[]).length = 0;
-});
-afterEach(async () => {
-  place.old.fault = undefined;
-  place.old.extraHeaders = {};
-  // Until the old server counts as up again.
-  await untilAnswered();
-});
-
-async function untilAnswered(): Promise<void> {
-  while ((await ours.call(tokenPath, right)).status !== 200) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+afterAll(() => theirs.close());
 
 const ofTheConnection = [
   ...["date", "connection", "keep-alive", "transfer-encoding", "x-request-id"],
@@ -78,7 +54,7 @@ describe("each answer of the old server's is passed on as it is", () => {
     ["PUT", loginPath, { method: "PUT", body: pair }],
   ])("%s", async (_, path, call) => {
     place.old.extraHeaders = { "Set-Cookie": ["a=1", "b=2"], "X-Old": "é", Server: "old" };
-    const [old, through] = [await theirs.call(path, call), await ours.call(path, call)];
+    const [old, through] = [await theirs.call(path, call), await service.client.call(path, call)];
     expect(visible(through)).toEqual(visible(old));
     const [direct, forwarded] = place.old.requests.map(({ method, url, body }) => [
       method,
@@ -96,7 +72,10 @@ describe("each answer of the old server's is passed on as it is", () => {
     ["no token", 200],
   ])("%s too", async (fault, status) => {
     place.old.fault = fault;
-    const [old, through] = [await theirs.call(tokenPath, right), await ours.call(tokenPath, right)];
+    const [old, through] = [
+      await theirs.call(tokenPath, right),
+      await service.client.call(tokenPath, right),
+    ];
     const length = { "content-length": expect.any(String) as unknown };
     const { headers, ...rest } = visible(old);
     expect(visible(through)).toEqual({ ...rest, headers: { ...headers, ...length } });
@@ -123,7 +102,7 @@ test("the request arrives whole, without what is of one hop, and with the client
     ...["Proxy-Authorization", "Basic x", "X-Forwarded-For", "192.0.2.7"],
     ...["Content-Type", "application/json", "Cookie", "c=1"],
   ];
-  await ours.call(`${loginPath}?q=1`, { headers, body: pair });
+  await service.client.call(`${loginPath}?q=1`, { headers, body: pair });
   const [request] = place.old.requests;
   expect(request?.url).toBe(`${loginPath}?q=1`);
   expect(request?.body).toBe(pair);
@@ -142,10 +121,10 @@ describe("no whole answer in time is store_unavailable of that path", () => {
     "certificate of a foreign authority",
   ])("%s", async (fault) => {
     place.old.fault = fault;
-    const token = await ours.call(tokenPath, right);
+    const token = await service.client.call(tokenPath, right);
     expect([token.status, JSON.parse(token.body)]).toMatchObject([500, { path: tokenPath }]);
     expect(token.headers).toHaveProperty("retry-after");
-    const login = await ours.call(loginPath, rightLogin);
+    const login = await service.client.call(loginPath, rightLogin);
     expect([login.status, JSON.parse(login.body)]).toMatchObject([
       ...[503, { messages: ["Service Unavailable"] }],
     ]);
@@ -155,14 +134,14 @@ describe("no whole answer in time is store_unavailable of that path", () => {
   test("the old server is not there, and is spared until it is back", async () => {
     await place.old.stop();
     for (let count = 0; count < 8; count++) {
-      expect((await ours.call(tokenPath, right)).status).toBe(500);
+      expect((await service.client.call(tokenPath, right)).status).toBe(500);
     }
     await place.old.start();
-    await untilAnswered();
+    await service.untilUp();
   });
 
   test("the limits of requests hold as ever", async () => {
-    expect((await ours.call(loginPath, { body: "a".repeat(65_537) })).status).toBe(413);
+    expect((await service.client.call(loginPath, { body: "a".repeat(65_537) })).status).toBe(413);
     expect(place.old.requests).toEqual([]);
   });
 });
@@ -182,19 +161,9 @@ function lostStore(store: Store): Store {
 }
 
 test("the store may be down: clients notice nothing", async () => {
-  const lost = await startService(place.env, [], { store: lostStore(service.store) });
-  const client = createHttpClient(lost.url);
-  try {
-    const reply = await client.call(tokenPath, right);
-    expect(reply.status).toBe(200);
-    const { token } = JSON.parse(reply.body) as { token: string };
-    const renewed = await client.call(tokenPath, { headers: { authorization: `Bearer ${token}` } });
-    expect(renewed.status).toBe(200);
-    expect((await client.call(loginPath, { body: '{"username":"a","password":"b"}' })).status).toBe(
-      401,
-    );
-  } finally {
-    client.close();
-    await lost.close();
-  }
+  const lost = await place.start({}, [], { store: lostStore(service.store) });
+  const reply = await lost.login(user.username, user.password);
+  expect(reply.status).toBe(200);
+  expect((await lost.renew(tokenIn(reply))).status).toBe(200);
+  expect((await lost.loginByJson("a", "b")).status).toBe(401);
 }, 60_000);

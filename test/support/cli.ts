@@ -27,7 +27,7 @@ export interface Cli {
   /** Starts a process, for tests that talk to it while it runs; `stdout` is a file descriptor. */
   start(args: readonly string[], env?: object, stdout?: number): ChildProcessWithoutNullStreams;
   /** Runs on a pseudo-terminal and answers each prompt once it has appeared. */
-  runOnTerminal(args: readonly string[], answers: readonly Answer[]): CliResult;
+  runOnTerminal(args: readonly string[], answers: readonly Answer[], env?: object): CliResult;
   /** Removes the folder and ends what still runs. */
   remove(): void;
 }
@@ -54,8 +54,9 @@ export function createCli(): Cli {
     dir,
     start,
     run: (args, { input = "", env } = {}) => runHere(args, { ...environment, ...env }, input),
-    runOnTerminal(args, answers) {
-      const spec = { argv: [process.execPath, main, ...args], env: environment, answers };
+    runOnTerminal(args, answers, env) {
+      const argv = [process.execPath, main, ...args];
+      const spec = { argv, env: { ...environment, ...env }, answers };
       const python = spawnSync("python3", ["-c", onTerminal, JSON.stringify(spec)], {
         encoding: "utf8",
       });

@@ -40,6 +40,8 @@ export interface OldServer {
   readonly ca: string | undefined;
   /** Every request so far, in order. */
   readonly requests: readonly OldRequest[];
+  /** The most requests that were open at once, and the most of one user. */
+  readonly peak: { all: number; ofOneUser: number };
   fault: OldFault | undefined;
   delayMs: number;
   /** How far its clock is ahead. */
@@ -99,6 +101,8 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
   const nameOf = (username: string) =>
     username.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const requests: OldRequest[] = [];
+  const peak = { all: 0, ofOneUser: 0 };
+  const open: (string | undefined)[] = [];
   const certificates = tls ? makeCertificates() : undefined;
   let fault: OldFault | undefined;
   let server: Server | undefined;
@@ -112,6 +116,7 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     publicKeyPem: publicKey.export({ type: "spki", format: "pem" }).toString(),
     ca: certificates?.ca,
     requests,
+    peak,
     get fault() {
       return fault;
     },
@@ -169,6 +174,11 @@ export async function startOldServer(options: Options = {}): Promise<OldServer> 
     const path = url.split("?", 1)[0] ?? "";
     const [username, password] = credentialsOf(path, headers.authorization, body);
     requests.push({ method, url, rawHeaders, headers, body, username });
+    open.push(username);
+    res.once("close", () => open.splice(open.indexOf(username), 1));
+    peak.all = Math.max(peak.all, open.length);
+    const ofUser = username === undefined ? 0 : open.filter((each) => each === username).length;
+    peak.ofOneUser = Math.max(peak.ofOneUser, ofUser);
     if (old.delayMs > 0) await sleep(old.delayMs);
     for (const [name, value] of Object.entries(old.extraHeaders)) res.setHeader(name, value);
     switch (old.fault) {

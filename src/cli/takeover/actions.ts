@@ -137,7 +137,7 @@ export async function finishTakeover(session: Session, options: EndOptions): Pro
   await withStore(session, async (store, config) => {
     const { users, hashes } = await store.takeover.count();
     const question = `Move ${hashes} learnt passwords into ${placeOf(config)}?`;
-    if (!dryRun) await confirm(terminal, question, options);
+    if (!dryRun && users > 0) await confirm(terminal, question, options);
     const counts: Partial<Record<FinishOutcome, number>> = {};
     const left: { _id: string; username: string; reason: FinishOutcome }[] = [];
     const run = () =>
@@ -219,8 +219,16 @@ async function confirm(terminal: Terminal, question: string, { yes }: EndOptions
     throw new CliError("no_terminal", "there is no terminal to ask on; use --yes", 2);
   }
   const input = createInterface({ input: stdin, output: stderr });
+  const interruption = new AbortController();
+  input.once("SIGINT", () => interruption.abort(new CliError("interrupted", "interrupted", 130)));
   try {
-    const answer = await input.question(`${question} [y/N] `);
+    const { signal } = interruption;
+    const answer = await input
+      .question(`${question} [y/N] `, { signal })
+      .catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw error;
+      });
     if (!/^y(es)?$/i.test(answer.trim())) throw new CliError("not_confirmed", "nothing was done");
   } finally {
     input.close();
