@@ -19,6 +19,8 @@ export interface MongoProxy {
 /** The first `hello` of a connection is an OP_QUERY, everything else an OP_MSG. */
 const opCodes = { reply: 1, query: 2004, message: 2013 } as const;
 const headerBytes = 16;
+const exhaustAllowed = 1 << 16;
+const moreToCome = 1 << 1;
 /** In an OP_MSG: the flags, and the kind of the first section. */
 const messagePreludeBytes = 5;
 /** In an OP_REPLY: flags, cursor, start, number of documents. */
@@ -70,7 +72,7 @@ export async function startMongoProxy(server: string): Promise<MongoProxy> {
 }
 
 /** Calls `use` for each message, one after the other. */
-function onMessages(socket: Socket, use: (message: Buffer) => void | Promise<void>): void {
+export function onMessages(socket: Socket, use: (message: Buffer) => void | Promise<void>): void {
   let rest = Buffer.alloc(0);
   let last = Promise.resolve();
   socket.on("data", (chunk: Buffer) => {
@@ -83,7 +85,7 @@ function onMessages(socket: Socket, use: (message: Buffer) => void | Promise<voi
   });
 }
 
-function bodyOf(message: Buffer): Document | undefined {
+export function bodyOf(message: Buffer): Document | undefined {
   const opCode = message.readInt32LE(12);
   if (opCode !== opCodes.message && opCode !== opCodes.query) return undefined;
   const start =
@@ -95,7 +97,24 @@ function bodyOf(message: Buffer): Document | undefined {
   return BSON.deserialize(body.subarray(0, body.readInt32LE(0)));
 }
 
-function withBody(message: Buffer, body: Document): Buffer {
+/** Whether more than one answer may be sent to this message. */
+export const mayStream = (message: Buffer) =>
+  message.readInt32LE(12) === opCodes.message &&
+  (message.readInt32LE(headerBytes) & exhaustAllowed) !== 0;
+
+/** @param isStreamed whether another answer follows */
+export function answerTo(message: Buffer, body: Document, isStreamed = false): Buffer {
+  const isQuery = message.readInt32LE(12) === opCodes.query;
+  const head = Buffer.alloc(headerBytes + (isQuery ? replyPreludeBytes : messagePreludeBytes));
+  head.writeInt32LE(message.readInt32LE(4), 8);
+  head.writeInt32LE(isQuery ? opCodes.reply : opCodes.message, 12);
+  if (isQuery) head.writeInt32LE(1, headerBytes + 16);
+  else if (isStreamed) head.writeInt32LE(moreToCome, headerBytes);
+  return withBody(head, body);
+}
+
+/** The answer with another body. */
+export function withBody(message: Buffer, body: Document): Buffer {
   const isReply = message.readInt32LE(12) === opCodes.reply;
   const preludeBytes = isReply ? replyPreludeBytes : messagePreludeBytes;
   const head = Buffer.from(message.subarray(0, headerBytes + preludeBytes));

@@ -480,12 +480,16 @@ export class Throttle {
     username: string | undefined,
     isRepeated: boolean,
   ): Promise<void> {
+    const wasHeld = new Set<string>();
     await Promise.all(
       held.map(({ key, id, counters, seen, label: own }) =>
         this.#ledger.change(
           key,
           (record, nowMs) => {
-            if (isRepeated && !hasPlace(record, counters, id)) return { result: undefined };
+            const isHeld = hasPlace(record, counters, id);
+            if ((isRepeated || wasHeld.has(key)) && !isHeld) return { result: undefined };
+            // If the place is gone when this is called again, a write whose answer was lost has settled it.
+            if (isHeld) wasHeld.add(key);
             const label = own ?? username;
             const labelled = label === undefined ? record : { ...record, label };
             const settle = outcome === "wrong" ? countFailure : giveBack;
