@@ -614,7 +614,8 @@ export class Fleet {
     });
   }
 
-  #showToKit({ text, kid, user, iat, exp }: Token, verifier = this.world.oneOf(this.#kit)): void {
+  #showToKit({ text, kid, user, iat, exp }: Token): void {
+    const verifier = this.world.oneOf(this.#kit);
     const { machine } = verifier;
     machine.run(() => {
       void verifier.verdict(text).then((verdict) => {
@@ -846,23 +847,6 @@ export class Fleet {
           this.#break(`${user.name} is answered ${String(outcome)} after the end`);
       }
     }
-    await this.#holdRevocation();
-  }
-
-  /** In fair weather every service feels a revocation within ten seconds. */
-  async #holdRevocation(): Promise<void> {
-    const user = this.world.oneOf(this.#users);
-    const token = this.#tokens.findLast((each) => each.user === user);
-    if (!token || user.mayBeDisabled || this.#commands.length > 0) return;
-    const showAll = async (ms: number) => {
-      for (const verifier of this.#kit) this.#showToKit(token, verifier);
-      await this.#until(this.world.nowMs + ms);
-    };
-    // Every replica has made a list of late.
-    for (let i = 0; i < 4; i++) await showAll(6 * second);
-    this.#revoke(user, {});
-    await this.#until(this.world.nowMs + 13 * second);
-    await showAll(second);
   }
 
   #holdCounts(records: ReadonlyMap<string, Document>): void {
