@@ -1,15 +1,18 @@
 /** Every command that writes, on an embedded store that cannot be written: what it says is what is stored. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { createConfiguredThrottle } from "../../src/app/throttling.js";
+import { parseConfig } from "../../src/config/config.js";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
 import { newQuickClock, runProgram } from "../support/program.js";
 
 const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "latchkey-faults-"));
+chmodSync(root, 0o755);
 const mounted = join(root, "mounted");
 const dataDir = join(mounted, "data");
 const publicKey = "test/support/key-vectors/spki.pem";
@@ -21,6 +24,15 @@ const canMount = mount("size=4m");
 if (!canMount && process.env["CI"])
   throw new Error("the test of a full disk needs to mount a tmpfs");
 if (!canMount) process.stderr.write("\n*** SKIPPED: a full disk, which needs root ***\n\n");
+
+const runAsNobody = (args: readonly string[]) =>
+  spawnSync(process.execPath, args, {
+    ...{ env: { DATA_DIR: dataDir }, encoding: "utf8", uid: 65_534, gid: 65_534 },
+    input: "a password that is long enough",
+  });
+const canBeRun = canMount && runAsNobody([main, "--version"]).status === 0;
+if (!canBeRun)
+  process.stderr.write("\n*** SKIPPED: another user's store: he cannot run us ***\n\n");
 
 const commands: readonly (readonly string[])[] = [
   ["users", "add", "eve", "--id", "7", "--password-stdin"],
@@ -34,6 +46,9 @@ const commands: readonly (readonly string[])[] = [
   ["keys", "import", publicKey, "--kid", "new"],
   ["keys", "revoke", "old"],
   ["takeover", "lead", "30"],
+  ["takeover", "finish", "--yes"],
+  ["takeover", "abandon", "--yes"],
+  ["users", "unlock", "bob"],
   ["users", "remove", "bob"],
 ];
 
@@ -45,9 +60,30 @@ async function stored(): Promise<string> {
   const store = await openEmbeddedStore({ dataDir, mayCreate: false });
   const users = [];
   for await (const user of store.users.list()) users.push(user);
-  const text = JSON.stringify([users, await store.keys.load(), await store.takeover.lead()]);
+  const learnt = [];
+  for await (const user of store.takeover.list()) learnt.push(user);
+  const counted = [];
+  for await (const record of store.throttle.list()) counted.push(record);
+  const [keys, lead] = [await store.keys.load(), await store.takeover.lead()];
+  const text = JSON.stringify([users, keys, lead, learnt, counted]);
   await store.close();
   return text;
+}
+
+/** A failed login of bob, and a password of dan that the old server has accepted. */
+async function prepare(): Promise<void> {
+  const store = await openEmbeddedStore({ dataDir });
+  const throttle = createConfiguredThrottle(parseConfig({ DATA_DIR: dataDir }), store);
+  const { signal } = new AbortController();
+  const permit = await throttle?.admit("bob", "192.0.2.1", Promise.resolve(undefined), signal);
+  await permit?.settle("wrong");
+  await throttle?.close();
+  const [subject, username] = ["2", "dan"];
+  await store.takeover.learn({
+    ...{ subject, username, names: [username], hash: "$argon2id$learnt", atMs: Date.now() },
+    ...{ ownHashCounts: false, from: "old.internal", day: "2026-11-28" },
+  });
+  await store.close();
 }
 
 /** Leaves not a byte on the disk, nor a page in the file. */
@@ -79,6 +115,7 @@ async function fill(): Promise<void> {
     ]) {
       expect(await latchkey(argv, users)).toMatchObject({ code: 0 });
     }
+    await prepare();
   });
   afterAll(() => {
     // A fault of the test may have left the store open.
@@ -94,6 +131,15 @@ async function fill(): Promise<void> {
       expect(mount("remount", "rw")).toBe(true);
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr).toContain(`${join(dataDir, "latchkey.mdb")} cannot be opened: EROFS`);
+    },
+  );
+
+  (canBeRun ? test : test.skip).each(commands.map((argv) => ({ argv, name: argv.join(" ") })))(
+    "another user's: $name",
+    ({ argv }) => {
+      const { status, stdout, stderr } = runAsNobody([main, ...argv]);
+      expect([status, stdout]).toEqual([1, ""]);
+      expect(stderr).toMatch(/^error: .*latchkey\.mdb cannot be opened: EACCES/m);
     },
   );
 

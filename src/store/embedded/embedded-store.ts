@@ -52,12 +52,7 @@ export interface EmbeddedStoreOptions {
 /** @throws EmbeddedStoreError if the folder or the file in it cannot be used. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
   const path = join(resolve(options.dataDir), "latchkey.mdb");
-  if (options.mayCreate === false && !existsSync(path)) {
-    throw new EmbeddedStoreError(
-      `there is no embedded store at ${path}: check DATA_DIR and the working directory, or set MONGODB_URI`,
-    );
-  }
-  prepareFile(resolve(options.dataDir), path);
+  prepareFile(resolve(options.dataDir), path, options.mayCreate ?? true);
   const root = open({
     path,
     noSubdir: true,
@@ -135,8 +130,14 @@ function makeFolder(path: string): void {
 }
 
 /** Checks path and file first, because LMDB ends the process on those that it cannot use. */
-function prepareFile(dataDir: string, path: string): void {
+function prepareFile(dataDir: string, path: string, mayCreate: boolean): void {
   try {
+    // Unlike existsSync, it throws if the folder may not be searched.
+    if (!mayCreate && statSync(path, { throwIfNoEntry: false }) === undefined) {
+      throw new EmbeddedStoreError(
+        `there is no embedded store at ${path}: check DATA_DIR and the working directory, or set MONGODB_URI`,
+      );
+    }
     makeFolder(dataDir);
     const isNew = [path, `${path}-lock`].map((name) => {
       const file = openSync(name, "a+", 0o600);
