@@ -256,6 +256,17 @@ await describeWith({ [chromiumPath]: ["--version"] }, "in Chromium", () => {
     expect(await health.locator(".answer pre").innerText()).toContain("SERVING");
   });
 
+  test("every link leads somewhere", async () => {
+    const links = await page.locator("a[href]").evaluateAll((all) => all.map(String));
+    expect(links.length).toBeGreaterThan(3);
+    for (const link of new Set(links)) {
+      const { origin, hash } = new URL(link);
+      expect(origin).toBe(new URL(page.url()).origin);
+      if (hash !== "") expect([link, await page.locator(hash).count()]).toEqual([link, 1]);
+      else expect([link, (await fetch(link)).status]).toEqual([link, 200]);
+    }
+  });
+
   test("every operation says what it answers", async () => {
     const details = page.locator("details.documented");
     for (const each of await details.all()) {

@@ -1,4 +1,6 @@
 /** The status page: what it says is so, while all is well, over several processes, and with every fault of the store. */
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -76,6 +78,16 @@ describe("one process", () => {
     expect(text).not.toContain("Take-over");
   });
 
+  test("every link leads somewhere", async () => {
+    const text = await (await fetch(service.managementUrl)).text();
+    const links = [...text.matchAll(/<a [^>]*href="([^"]+)"/g)].map(([, link = ""]) => link);
+    expect(links.length).toBeGreaterThan(1);
+    for (const link of links) {
+      const { status } = await fetch(new URL(link, service.managementUrl));
+      expect([link, status]).toEqual([link, 200]);
+    }
+  });
+
   test("is guarded, read only, and not to be kept", async () => {
     const { headers } = await fetch(service.managementUrl);
     expect(headers.get("content-security-policy")).toMatch(/^default-src 'none'; /);
@@ -147,6 +159,27 @@ test("with the embedded store deleted it tells the truth within two refreshes", 
   );
   expect(text).toMatch(/ signing .* published /);
   await service.close();
+});
+
+test("with the disk of the embedded store full it tells the truth within two refreshes", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "latchkey-"));
+  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]).status !== 0) {
+    if (process.env["CI"]) throw new Error("the test of a full disk needs to mount a tmpfs");
+    process.stderr.write("\n*** SKIPPED: a full disk, which needs root ***\n\n");
+    return;
+  }
+  const service = await startService({ DATA_DIR: folder });
+  try {
+    await says(service.managementUrl, / Ready /);
+    const ballast = join(folder, "ballast");
+    expect(() => writeFileSync(ballast, Buffer.alloc(2 ** 23))).toThrow("ENOSPC");
+    await says(service.managementUrl, /Not ready .*store : the store cannot be written/, twiceMs);
+    await rm(ballast);
+    await says(service.managementUrl, / Ready /, twiceMs);
+  } finally {
+    await service.close();
+    spawnSync("umount", ["--lazy", folder]);
+  }
 });
 
 describe("with the store at fault it tells the truth within two refreshes", () => {
