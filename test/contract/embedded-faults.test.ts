@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createConfiguredThrottle } from "../../src/app/throttling.js";
 import { parseConfig } from "../../src/config/config.js";
 import { openEmbeddedStore } from "../../src/store/embedded/embedded-store.js";
+import { mountDisk, remountDisk, unmountDisk } from "../support/disk.js";
 import { newQuickClock, runProgram } from "../support/program.js";
 
 const main = fileURLToPath(new URL("../../dist/src/main.js", import.meta.url));
@@ -17,13 +18,8 @@ const mounted = join(root, "mounted");
 const dataDir = join(mounted, "data");
 const publicKey = "test/support/key-vectors/spki.pem";
 const newUsers = join(root, "users.ndjson");
-const mount = (...options: string[]) =>
-  spawnSync("mount", ["-t", "tmpfs", "-o", options.join(","), "tmpfs", mounted]).status === 0;
 spawnSync("mkdir", [mounted]);
-const canMount = mount("size=4m");
-if (!canMount && process.env["CI"])
-  throw new Error("the test of a full disk needs to mount a tmpfs");
-if (!canMount) process.stderr.write("\n*** SKIPPED: a full disk, which needs root ***\n\n");
+const canMount = mountDisk(mounted, 4);
 
 const runAsNobody = (args: readonly string[]) =>
   spawnSync(process.execPath, args, {
@@ -119,16 +115,16 @@ async function fill(): Promise<void> {
   });
   afterAll(() => {
     // A fault of the test may have left the store open.
-    spawnSync("umount", ["--lazy", mounted]);
+    unmountDisk(mounted);
     rmSync(root, { recursive: true });
   });
 
   test.each([...commands, ["users", "list"], ["doctor"]].map((argv) => [argv.join(" "), argv]))(
     "read-only: %s",
     async (_, argv) => {
-      expect(mount("remount", "ro")).toBe(true);
+      expect(remountDisk(mounted, "ro")).toBe(true);
       const { code, stdout, stderr } = await latchkey(argv as string[]);
-      expect(mount("remount", "rw")).toBe(true);
+      expect(remountDisk(mounted, "rw")).toBe(true);
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr).toContain(`${join(dataDir, "latchkey.mdb")} cannot be opened: EROFS`);
     },

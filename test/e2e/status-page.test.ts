@@ -1,5 +1,4 @@
 /** The status page: what it says is so, while all is well, over several processes, and with every fault of the store. */
-import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,6 +8,7 @@ import { MongoClient } from "mongodb";
 import type { Browser } from "playwright-core";
 import { mergeStatuses, type ProcessStatus, type StatusTakeover } from "../../src/pages/status.js";
 import { chromiumPath, openPage, seriousFindings, startBrowser } from "../support/browser.js";
+import { mountDisk, unmountDisk } from "../support/disk.js";
 import { basic } from "../support/http.js";
 import { startMongoServer, type MongoServer } from "../support/mongo.js";
 import { eventually, startServerProcess, type ServerProcess } from "../support/server-process.js";
@@ -163,11 +163,7 @@ test("with the embedded store deleted it tells the truth within two refreshes", 
 
 test("with the disk of the embedded store full it tells the truth within two refreshes", async () => {
   const folder = await mkdtemp(join(tmpdir(), "latchkey-"));
-  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]).status !== 0) {
-    if (process.env["CI"]) throw new Error("the test of a full disk needs to mount a tmpfs");
-    process.stderr.write("\n*** SKIPPED: a full disk, which needs root ***\n\n");
-    return;
-  }
+  if (!mountDisk(folder, 8)) return;
   const service = await startService({ DATA_DIR: folder });
   try {
     await says(service.managementUrl, / Ready /);
@@ -178,7 +174,7 @@ test("with the disk of the embedded store full it tells the truth within two ref
     await says(service.managementUrl, / Ready /, twiceMs);
   } finally {
     await service.close();
-    spawnSync("umount", ["--lazy", folder]);
+    unmountDisk(folder);
   }
 });
 
