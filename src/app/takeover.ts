@@ -101,19 +101,19 @@ export function createTakeover(deps: TakeoverDependencies): TakeoverParts | unde
 const progressAgeMs = 5000;
 /** Counting reads every user: the pause after it is this many times as long as it took. */
 const pauseFactor = 100;
-const recentMs = 7 * 86_400_000;
+const recentDays = 7;
 
 /** Returns a function that gives the last progress, and reads it again in the background. */
 function createProgressReader({ store, clock }: TakeoverDependencies) {
   let last: TakeoverProgress | undefined;
   let nextAt = -Infinity;
   const read = async (): Promise<void> => {
-    const { readProgress } = await import("../takeover/progress.js");
+    const { readProgress, recentDifferences } = await import("../takeover/progress.js");
     const [at, start] = [clock.now(), clock.monotonic()];
     const progress = await readProgress(store.takeover, store.users, at);
     const { users, learnt, unknown, forecast } = progress;
-    const recent = progress.differences.filter(({ lastAtMs }) => lastAtMs > at - recentMs);
-    last = { at, users, learnt, unknown, forecast, differences: recent.length };
+    const differences = recentDifferences(progress, recentDays, at);
+    last = { at, users, learnt, unknown, forecast, differences };
     const end = clock.monotonic();
     nextAt = end + Math.max(progressAgeMs, pauseFactor * (end - start));
   };

@@ -128,19 +128,23 @@ function lineThrough(points: readonly Point[]): { atZero: number; slope: number 
   return { atZero: y - slope * x, slope };
 }
 
+/** How many kinds of difference were seen within the last `days`. */
+export const recentDifferences = (
+  { differences }: Pick<Progress, "differences">,
+  days: number,
+  nowMs: number,
+) => differences.filter(({ lastAtMs }) => lastAtMs > nowMs - days * dayMs).length;
+
 /** Why Latchkey should not lead yet; undefined if the last `wantedDays` were compared without a difference. */
 export function notReadyBecause(
-  { differences, days }: Pick<Progress, "differences" | "days">,
+  progress: Pick<Progress, "differences" | "days">,
   wantedDays: number,
   nowMs: number,
 ): string | undefined {
-  const since = nowMs - wantedDays * dayMs;
-  const recent = differences.filter(({ lastAtMs }) => lastAtMs > since);
-  if (recent.length > 0) {
-    return `${recent.length} kinds of difference in the last ${wantedDays} days`;
-  }
-  const compared = days.filter(({ counts }) => (counts["compared"] ?? 0) > 0);
+  const recent = recentDifferences(progress, wantedDays, nowMs);
+  if (recent > 0) return `${recent} kinds of difference in the last ${wantedDays} days`;
+  const compared = progress.days.filter(({ counts }) => (counts["compared"] ?? 0) > 0);
   if (compared.length === 0) return "nothing was compared yet";
   const first = compared[0]?.day ?? "";
-  return first > dayOf(since) ? `compared since ${first} only` : undefined;
+  return first > dayOf(nowMs - wantedDays * dayMs) ? `compared since ${first} only` : undefined;
 }
